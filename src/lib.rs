@@ -1,0 +1,16 @@
+//! NeuNcut: clustering by training a soft-max network, mini-batch by mini-batch, on a relaxed normalised cut.
+//!
+//! The modules below are in reading order: data enters at the top and leaves at the bottom, and a module
+//! imports only from those above it.
+
+#![warn(missing_docs)]
+
+pub mod error;
+pub mod random;
+pub mod atomic;
+pub mod data;
+pub mod scores;
+pub mod train;
+pub mod report;
+
+pub use error::{Error, Result};

@@ -1,0 +1,3 @@
+//! The `neuncut` command.
+
+fn main() {}

@@ -1,0 +1,5 @@
+//! Training.
+
+mod history;
+
+pub use history::EpochRecord;
