@@ -103,11 +103,7 @@ impl Error {
     }
 
     /// An [`Error::File`].
-    pub fn file(
-        path: impl AsRef<Path>,
-        problem: impl Into<String>,
-        advice: impl Into<String>,
-    ) -> Self {
+    pub fn file(path: impl AsRef<Path>, problem: impl Into<String>, advice: impl Into<String>) -> Self {
         Error::File {
             path: path.as_ref().to_path_buf(),
             problem: problem.into(),
@@ -116,11 +112,7 @@ impl Error {
     }
 
     /// An [`Error::Option`].
-    pub fn option(
-        option: &'static str,
-        problem: impl Into<String>,
-        advice: impl Into<String>,
-    ) -> Self {
+    pub fn option(option: &'static str, problem: impl Into<String>, advice: impl Into<String>) -> Self {
         Error::Option {
             option,
             problem: problem.into(),

@@ -75,9 +75,8 @@ impl Stream {
     /// Two numbers, uniform in [0, 1), on a grid of 2^-53.
     pub fn uniform_f64(&self, index: u64) -> [f64; 2] {
         let [a, b, c, d] = self.words(index);
-        let pair = |hi: u32, lo: u32| {
-            ((u64::from(hi) << 32 | u64::from(lo)) >> 11) as f64 / (1u64 << 53) as f64
-        };
+        let pair =
+            |hi: u32, lo: u32| ((u64::from(hi) << 32 | u64::from(lo)) >> 11) as f64 / (1u64 << 53) as f64;
         [pair(a, b), pair(c, d)]
     }
 
