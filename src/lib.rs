@@ -10,7 +10,12 @@ pub mod random;
 pub mod atomic;
 pub mod data;
 pub mod scores;
+pub mod ops;
+pub mod cpu;
+pub mod model;
+pub mod network;
 pub mod train;
+pub mod estimate;
 pub mod report;
 
 pub use error::{Error, Result};

@@ -1,0 +1,380 @@
+//! The heat kernel of a mini-batch in the form that suits its size, its contraction, and exact cuts of hard labels.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::points::Points;
+use super::product::{BLOCK, plain, product, row_blocks, transposed};
+use super::simd::{exp, sum, vectorised};
+use crate::cpu::Matrix;
+use crate::error::Result;
+use crate::ops::{CutMatrix, HeatKernel, Shape};
+
+/// Up to this many rows a dense affinity is stored (256 MiB); beyond, its tiles are formed anew in each contraction.
+const STORED_ROWS: usize = 8192;
+
+/// Columns of a tile that is formed and used up at once: with [`BLOCK`] rows it stays in the second-level cache.
+const TILE: usize = 1024;
+
+/// The affinity of one mini-batch.
+pub struct Affinity {
+    points: Points,
+    sigma: f64,
+    form: Form,
+    degrees: Vec<f32>,
+}
+
+enum Form {
+    /// The lower triangle in row blocks: row i holds the columns up to the end of its block. The kernel is symmetric, so
+    /// what lies above is read from below.
+    Dense(Matrix<f32>),
+    /// Symmetrised nearest neighbours.
+    Sparse(Csr),
+    /// Nothing but the points.
+    Streamed,
+}
+
+#[derive(Default)]
+struct Csr {
+    starts: Vec<usize>,
+    columns: Vec<u32>,
+    values: Vec<f32>,
+}
+
+impl Affinity {
+    /// Room for mini-batches of `rows` rows.
+    pub fn new(rows: usize, kernel: HeatKernel) -> Result<Self> {
+        let form = match kernel.neighbors {
+            Some(_) => Form::Sparse(Csr::default()),
+            None if rows <= STORED_ROWS => {
+                Form::Dense(Matrix::zeros("the affinity of a mini-batch", rows, rows)?)
+            }
+            None => Form::Streamed,
+        };
+        Ok(Affinity { points: Points::new(rows), sigma: kernel.sigma, form, degrees: vec![0.0; rows] })
+    }
+
+    /// The affinity as a full m x m matrix.
+    pub fn to_dense(&self) -> Vec<f32> {
+        let m = self.points.len();
+        let mut full = vec![0.0; m * m];
+        match &self.form {
+            Form::Dense(lower) => {
+                for i in 0..m {
+                    for j in 0..=i {
+                        full[i * m + j] = lower[i * m + j];
+                        full[j * m + i] = lower[i * m + j];
+                    }
+                }
+            }
+            Form::Sparse(csr) => {
+                for i in 0..m {
+                    for at in csr.starts[i]..csr.starts[i + 1] {
+                        full[i * m + csr.columns[at] as usize] = csr.values[at];
+                    }
+                }
+            }
+            Form::Streamed => {
+                row_blocks(&mut full, m, |first, block| {
+                    kernel_tile(&self.points, self.sigma, first..first + block.len() / m, 0..m, block, m);
+                });
+            }
+        }
+        full
+    }
+}
+
+/// `exp(-|x_i - x_j|^2 / (2 sigma^2))` for a tile, diagonal exactly 1, on the calling thread.
+fn kernel_tile(
+    points: &Points,
+    sigma: f64,
+    rows: Range<usize>,
+    cols: Range<usize>,
+    out: &mut [f32],
+    stride: usize,
+) {
+    let (first, width) = (rows.start, cols.len());
+    points.squared_distances(rows.clone(), cols.clone(), out, stride);
+    let factor = (-0.5 / (sigma * sigma)) as f32;
+    vectorised(|| {
+        for row in out.chunks_mut(stride) {
+            for value in &mut row[..width] {
+                *value = exp(factor * *value);
+            }
+        }
+    });
+    for i in rows {
+        if cols.contains(&i) {
+            out[(i - first) * stride + i - cols.start] = 1.0;
+        }
+    }
+}
+
+/// Prepares the affinity of the rows of `x`.
+pub fn pairwise(x: &Matrix<f32>, kernel: HeatKernel, affinity: &mut Affinity) {
+    let m = x.rows();
+    affinity.sigma = kernel.sigma;
+    affinity.points.set(x, x.cols());
+    affinity.degrees.resize(m, 0.0);
+    let Affinity { points, form, degrees, sigma } = affinity;
+    match form {
+        Form::Dense(lower) => {
+            lower.set_rows(0);
+            lower.set_cols(m);
+            lower.set_rows(m);
+            // The last blocks are the longest: they go first, so that no thread is left with one at the end.
+            lower.par_chunks_mut(BLOCK * m).enumerate().rev().for_each(|(block, rows)| {
+                let range = block * BLOCK..block * BLOCK + rows.len() / m;
+                kernel_tile(points, *sigma, range.clone(), 0..range.end, rows, m);
+            });
+            let lower = &**lower;
+            row_blocks(degrees, 1, |first, degrees| {
+                let end = first + degrees.len();
+                vectorised(|| {
+                    for (degree, row) in degrees.iter_mut().zip(lower[first * m..].chunks_exact(m)) {
+                        *degree = sum(&row[..end]);
+                    }
+                    for row in lower[end * m..].chunks_exact(m) {
+                        for (degree, &value) in degrees.iter_mut().zip(&row[first..end]) {
+                            *degree += value;
+                        }
+                    }
+                });
+            });
+        }
+        Form::Sparse(csr) => {
+            let neighbors = kernel.neighbors.unwrap_or(m);
+            symmetrise(nearest(points, *sigma, neighbors), m, csr);
+            for (i, degree) in degrees.iter_mut().enumerate() {
+                *degree = csr.values[csr.starts[i]..csr.starts[i + 1]].iter().sum();
+            }
+        }
+        Form::Streamed => {
+            row_blocks(degrees, 1, |first, degrees| {
+                degrees.fill(0.0);
+                for_tiles(points, *sigma, first..first + degrees.len(), |_, tile, width| {
+                    vectorised(|| {
+                        for (degree, row) in degrees.iter_mut().zip(tile.chunks_exact(width)) {
+                            *degree += sum(row);
+                        }
+                    });
+                });
+            });
+        }
+    }
+}
+
+/// Forms the tiles of a row block one after the other: `work(first_column, tile, width)`.
+fn for_tiles(points: &Points, sigma: f64, rows: Range<usize>, mut work: impl FnMut(usize, &[f32], usize)) {
+    let mut tile = vec![0.0; rows.len() * TILE.min(points.len())];
+    for first in (0..points.len()).step_by(TILE) {
+        let width = TILE.min(points.len() - first);
+        let tile = &mut tile[..rows.len() * width];
+        kernel_tile(points, sigma, rows.clone(), first..first + width, tile, width);
+        work(first, tile, width);
+    }
+}
+
+/// For each row its nearest other rows, sorted by column, with their affinities.
+fn nearest(points: &Points, sigma: f64, neighbors: usize) -> Vec<Vec<(u32, f32)>> {
+    let n = points.len();
+    let neighbors = neighbors.min(n.saturating_sub(1));
+    let factor = (-0.5 / (sigma * sigma)) as f32;
+    let mut lists: Vec<Vec<(u32, f32)>> = vec![Vec::new(); n];
+    lists.par_chunks_mut(BLOCK).enumerate().for_each(|(block, lists)| {
+        let rows = block * BLOCK..block * BLOCK + lists.len();
+        let mut tile = vec![0.0; rows.len() * TILE.min(n)];
+        for first in (0..n).step_by(TILE) {
+            let width = TILE.min(n - first);
+            let tile = &mut tile[..rows.len() * width];
+            points.squared_distances(rows.clone(), first..first + width, tile, width);
+            for ((i, list), row) in rows.clone().zip(lists.iter_mut()).zip(tile.chunks_exact(width)) {
+                keep_nearest(list, neighbors, i, first, row);
+            }
+        }
+        for list in lists {
+            for (_, value) in list.iter_mut() {
+                *value = exp(factor * *value);
+            }
+            list.sort_unstable_by_key(|&(column, _)| column);
+        }
+    });
+    lists
+}
+
+/// Merges a row's distances to the columns from `first` on into its list, which stays sorted by distance. Columns come in
+/// rising order and only a strictly smaller distance displaces another, so the lower column wins among equals.
+fn keep_nearest(list: &mut Vec<(u32, f32)>, limit: usize, own: usize, first: usize, distances: &[f32]) {
+    if limit == 0 {
+        return;
+    }
+    let mut worst = if list.len() == limit { list[limit - 1].1 } else { f32::INFINITY };
+    for (offset, &distance) in distances.iter().enumerate() {
+        let column = first + offset;
+        if (distance < worst || list.len() < limit) && column != own {
+            list.truncate(limit - 1);
+            let place = list.partition_point(|&(_, other)| other <= distance);
+            list.insert(place, (column as u32, distance));
+            if list.len() == limit {
+                worst = list[limit - 1].1;
+            }
+        }
+    }
+}
+
+/// `(B + B') / 2` of the directed neighbour lists B, plus the diagonal of ones.
+fn symmetrise(lists: Vec<Vec<(u32, f32)>>, m: usize, csr: &mut Csr) {
+    // Incoming edges of each row, sorted by their origin because origins are visited in order.
+    let mut incoming: Vec<Vec<(u32, f32)>> = vec![Vec::new(); m];
+    for (i, list) in lists.iter().enumerate() {
+        for &(j, value) in list {
+            incoming[j as usize].push((i as u32, value));
+        }
+    }
+    csr.starts.clear();
+    csr.columns.clear();
+    csr.values.clear();
+    csr.starts.push(0);
+    for (i, (outgoing, incoming)) in lists.iter().zip(&incoming).enumerate() {
+        let mut edges: Vec<(u32, f32)> = outgoing.iter().chain(incoming).map(|&(j, v)| (j, 0.5 * v)).collect();
+        edges.push((i as u32, 1.0));
+        edges.sort_by_key(|&(j, _)| j);
+        for (j, value) in edges {
+            if csr.columns.len() > csr.starts[i] && csr.columns.last() == Some(&j) {
+                if let Some(last) = csr.values.last_mut() {
+                    *last += value;
+                }
+            } else {
+                csr.columns.push(j);
+                csr.values.push(value);
+            }
+        }
+        csr.starts.push(csr.columns.len());
+    }
+}
+
+/// `[S | D] = A [Y | 1]`.
+pub fn contract(
+    affinity: &Affinity,
+    membership: &Matrix<f32>,
+    contraction: &mut Matrix<f32>,
+    degrees: &mut Matrix<f32>,
+) {
+    let (m, k) = (membership.rows(), membership.cols());
+    degrees[..m].copy_from_slice(&affinity.degrees[..m]);
+    let y = &**membership;
+    row_blocks(contraction, k, |first, block| {
+        let rows = block.len() / k;
+        let end = first + rows;
+        match &affinity.form {
+            Form::Dense(lower) => {
+                product((rows, k, end), plain(&lower[first * m..], m), plain(y, k), 0.0, block, k);
+                if end < m {
+                    let above = transposed(&lower[end * m + first..], m);
+                    product((rows, k, m - end), above, plain(&y[end * k..], k), 1.0, block, k);
+                }
+            }
+            Form::Sparse(csr) => {
+                block.fill(0.0);
+                for (i, out) in (first..end).zip(block.chunks_exact_mut(k)) {
+                    for at in csr.starts[i]..csr.starts[i + 1] {
+                        let value = csr.values[at];
+                        for (out, &y) in out.iter_mut().zip(membership.row(csr.columns[at] as usize)) {
+                            *out += value * y;
+                        }
+                    }
+                }
+            }
+            Form::Streamed => {
+                block.fill(0.0);
+                for_tiles(&affinity.points, affinity.sigma, first..end, |column, tile, width| {
+                    product((rows, k, width), plain(tile, width), plain(&y[column * k..], k), 1.0, block, k);
+                });
+            }
+        }
+    });
+}
+
+/// `C_ab = sum of A_ij over i in a, j in b`, accumulated in f64.
+pub fn cut_matrix(x: &Matrix<f32>, labels: &[u32], clusters: usize, kernel: HeatKernel) -> CutMatrix {
+    let d = x.cols();
+    let mut points = Points::new(x.rows());
+    let directed = if let Some(neighbors) = kernel.neighbors {
+        points.set(x, d);
+        let mut directed = vec![0.0; clusters * clusters];
+        for (i, list) in nearest(&points, kernel.sigma, neighbors).into_iter().enumerate() {
+            let row = &mut directed[labels[i] as usize * clusters..][..clusters];
+            row[labels[i] as usize] += 1.0;
+            for (j, value) in list {
+                row[labels[j as usize] as usize] += f64::from(value);
+            }
+        }
+        directed
+    } else {
+        // With rows sorted by cluster, the sum over a cluster's columns is the sum of a stretch of the tile.
+        let mut order: Vec<u32> = (0..x.rows() as u32).collect();
+        order.sort_by_key(|&i| labels[i as usize]);
+        let mut sorted = Vec::with_capacity(x.len());
+        for &i in &order {
+            sorted.extend_from_slice(x.row(i as usize));
+        }
+        points.set(&sorted, d);
+        drop(sorted);
+        let sorted_labels: Vec<usize> = order.iter().map(|&i| labels[i as usize] as usize).collect();
+        dense_block_sums(&points, kernel.sigma, &sorted_labels, clusters)
+    };
+    let mut cut = directed.clone();
+    for a in 0..clusters {
+        for b in 0..clusters {
+            cut[a * clusters + b] = 0.5 * (directed[a * clusters + b] + directed[b * clusters + a]);
+        }
+    }
+    cut
+}
+
+/// Block sums of the dense kernel over rows sorted by label. Row blocks are summed in parallel, in waves that are added in
+/// order, so that memory stays bounded and the bits fixed.
+fn dense_block_sums(points: &Points, sigma: f64, labels: &[usize], clusters: usize) -> CutMatrix {
+    const WAVE: usize = 64;
+    let n = points.len();
+    let mut total = vec![0.0; clusters * clusters];
+    let blocks: Vec<Range<usize>> =
+        (0..n).step_by(BLOCK).map(|first| first..n.min(first + BLOCK)).collect();
+    for wave in blocks.chunks(WAVE) {
+        // (row label, sums by column label) of each stretch of equal row labels, most blocks having one or two.
+        let parts: Vec<Vec<(usize, Vec<f64>)>> = wave
+            .par_iter()
+            .map(|rows| {
+                let mut part: Vec<(usize, Vec<f64>)> = Vec::new();
+                for &label in &labels[rows.clone()] {
+                    if part.last().is_none_or(|(last, _)| *last != label) {
+                        part.push((label, vec![0.0; clusters]));
+                    }
+                }
+                for_tiles(points, sigma, rows.clone(), |first, tile, width| {
+                    let columns = &labels[first..first + width];
+                    let mut stretch = 0;
+                    for (i, row) in rows.clone().zip(tile.chunks_exact(width)) {
+                        if part[stretch].0 != labels[i] {
+                            stretch += 1;
+                        }
+                        let mut from = 0;
+                        for same in columns.chunk_by(|a, b| a == b) {
+                            let sums = &mut part[stretch].1;
+                            sums[same[0]] += f64::from(vectorised(|| sum(&row[from..from + same.len()])));
+                            from += same.len();
+                        }
+                    }
+                });
+                part
+            })
+            .collect();
+        for (label, sums) in parts.into_iter().flatten() {
+            for (total, sum) in total[label * clusters..][..clusters].iter_mut().zip(sums) {
+                *total += sum;
+            }
+        }
+    }
+    total
+}

@@ -1,0 +1,210 @@
+//! The CPU backend people use: f32, threads, vector instructions, and a GEMM crate for the products.
+
+mod adam;
+mod affinity;
+mod argmax;
+mod gather;
+mod linear;
+mod ncut;
+mod normalize;
+mod points;
+mod product;
+mod simd;
+mod softmax;
+
+use rayon::{ThreadPool, ThreadPoolBuilder};
+
+use crate::cpu::Matrix;
+use crate::error::{Error, Result};
+use crate::ops::{AdamRule, CutMatrix, HeatKernel, Objective, Ops, Shape, StepState};
+
+pub use affinity::Affinity;
+pub(crate) use points::Points;
+
+/// The fast CPU backend.
+pub struct Fast {
+    pool: ThreadPool,
+}
+
+impl Fast {
+    /// A backend on `threads` threads; 0 means one for each core.
+    pub fn new(threads: usize) -> Result<Self> {
+        let pool = ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .thread_name(|i| format!("neuncut-{i}"))
+            .build()
+            .map_err(|error| {
+                Error::option(
+                    "--threads",
+                    format!("{threads} threads could not be started ({error})"),
+                    "ask for fewer",
+                )
+            })?;
+        Ok(Fast { pool })
+    }
+
+    /// Threads in use.
+    pub fn threads(&self) -> usize {
+        self.pool.current_num_threads()
+    }
+}
+
+impl Ops for Fast {
+    type Real = f32;
+    type Matrix = Matrix<f32>;
+    type Labels = Vec<u32>;
+    type Affinity = Affinity;
+    type State = StepState;
+
+    fn name(&self) -> String {
+        format!("CPU (f32, {} threads)", self.threads())
+    }
+
+    fn matrix(&self, what: &str, rows: usize, cols: usize) -> Result<Matrix<f32>> {
+        Matrix::zeros(what, rows, cols)
+    }
+    fn labels(&self, _what: &str, len: usize) -> Result<Vec<u32>> {
+        Ok(vec![0; len])
+    }
+    fn affinity(&self, rows: usize, kernel: HeatKernel) -> Result<Affinity> {
+        Affinity::new(rows, kernel)
+    }
+    fn state(&self, start: StepState) -> Result<StepState> {
+        Ok(start)
+    }
+    fn set_state(&self, value: StepState, state: &mut StepState) -> Result<()> {
+        *state = value;
+        Ok(())
+    }
+    fn upload(&self, from: &[f32], to: &mut Matrix<f32>, first_row: usize) -> Result<()> {
+        to.copy_in(from, first_row)
+    }
+    fn download(&self, from: &Matrix<f32>, to: &mut [f32]) -> Result<()> {
+        from.copy_out(to)
+    }
+    fn download_labels(&self, from: &Vec<u32>, to: &mut [u32]) -> Result<()> {
+        to.copy_from_slice(&from[..to.len()]);
+        Ok(())
+    }
+
+    fn scale(&self, factor: f64, x: &mut Matrix<f32>) -> Result<()> {
+        self.pool.install(|| normalize::scale(factor, x));
+        Ok(())
+    }
+    fn center_rows(&self, mean: &Matrix<f32>, x: &mut Matrix<f32>) -> Result<()> {
+        self.pool.install(|| normalize::center_rows(mean, x));
+        Ok(())
+    }
+    fn normalize_rows(&self, length: f64, x: &mut Matrix<f32>) -> Result<()> {
+        self.pool.install(|| normalize::normalize_rows(length, x));
+        Ok(())
+    }
+
+    fn gather_rows(&self, data: &Matrix<f32>, state: &StepState, x: &mut Matrix<f32>) -> Result<()> {
+        self.pool.install(|| gather::gather_rows(data, state, x));
+        Ok(())
+    }
+    fn copy_rows(&self, data: &Matrix<f32>, first_row: usize, x: &mut Matrix<f32>) -> Result<()> {
+        let len = x.len();
+        x.copy_from_slice(&data[first_row * data.cols()..][..len]);
+        Ok(())
+    }
+    fn pairwise(&self, x: &Matrix<f32>, kernel: HeatKernel, affinity: &mut Affinity) -> Result<()> {
+        self.pool.install(|| affinity::pairwise(x, kernel, affinity));
+        Ok(())
+    }
+    fn contract(
+        &self,
+        _x: &Matrix<f32>,
+        affinity: &Affinity,
+        membership: &Matrix<f32>,
+        contraction: &mut Matrix<f32>,
+        degrees: &mut Matrix<f32>,
+    ) -> Result<()> {
+        self.pool.install(|| affinity::contract(affinity, membership, contraction, degrees));
+        Ok(())
+    }
+    fn linear(
+        &self,
+        x: &Matrix<f32>,
+        weight: &Matrix<f32>,
+        bias: &Matrix<f32>,
+        relu: bool,
+        z: &mut Matrix<f32>,
+    ) -> Result<()> {
+        self.pool.install(|| linear::linear(x, weight, bias, relu, z));
+        Ok(())
+    }
+    fn softmax(&self, logits: &Matrix<f32>, membership: &mut Matrix<f32>) -> Result<()> {
+        self.pool.install(|| softmax::softmax(logits, membership));
+        Ok(())
+    }
+    fn ncut(
+        &self,
+        membership: &Matrix<f32>,
+        contraction: &Matrix<f32>,
+        degrees: &Matrix<f32>,
+        objective: Objective,
+        state: &StepState,
+        volumes: &mut Matrix<f32>,
+        d_logits: &mut Matrix<f32>,
+        losses: &mut Matrix<f32>,
+    ) -> Result<()> {
+        let loss = self
+            .pool
+            .install(|| ncut::ncut(membership, contraction, degrees, objective, volumes, d_logits));
+        losses.row_mut(state.batch as usize).copy_from_slice(&loss);
+        Ok(())
+    }
+    fn linear_backward_data(
+        &self,
+        d_z: &Matrix<f32>,
+        weight: &Matrix<f32>,
+        x: &Matrix<f32>,
+        d_x: &mut Matrix<f32>,
+    ) -> Result<()> {
+        self.pool.install(|| linear::linear_backward_data(d_z, weight, x, d_x));
+        Ok(())
+    }
+    fn linear_backward_weights(
+        &self,
+        d_z: &Matrix<f32>,
+        x: &Matrix<f32>,
+        d_weight: &mut Matrix<f32>,
+        d_bias: &mut Matrix<f32>,
+    ) -> Result<()> {
+        self.pool.install(|| linear::linear_backward_weights(d_z, x, d_weight, d_bias));
+        Ok(())
+    }
+    fn adam(
+        &self,
+        gradient: &Matrix<f32>,
+        rule: AdamRule,
+        state: &StepState,
+        parameter: &mut Matrix<f32>,
+        first_moment: &mut Matrix<f32>,
+        second_moment: &mut Matrix<f32>,
+    ) -> Result<()> {
+        self.pool.install(|| adam::adam(gradient, rule, state, parameter, first_moment, second_moment));
+        Ok(())
+    }
+    fn advance(&self, state: &mut StepState) -> Result<()> {
+        state.batch += 1;
+        state.step += 1;
+        Ok(())
+    }
+
+    fn argmax(&self, logits: &Matrix<f32>, labels: &mut Vec<u32>) -> Result<()> {
+        self.pool.install(|| argmax::argmax(logits, labels));
+        Ok(())
+    }
+    fn cut_matrix(
+        &self,
+        x: &Matrix<f32>,
+        labels: &[u32],
+        clusters: usize,
+        kernel: HeatKernel,
+    ) -> Result<CutMatrix> {
+        Ok(self.pool.install(|| affinity::cut_matrix(x, labels, clusters, kernel)))
+    }
+}

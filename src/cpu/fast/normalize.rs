@@ -1,0 +1,51 @@
+//! Scaling, centring and normalisation of rows.
+
+use super::product::row_blocks;
+use super::simd::{sum, vectorised};
+use crate::cpu::Matrix;
+use crate::ops::Shape;
+
+/// `X <- factor X`.
+pub fn scale(factor: f64, x: &mut Matrix<f32>) {
+    let (factor, cols) = (factor as f32, x.cols());
+    row_blocks(x, cols, |_, block| {
+        vectorised(|| {
+            for value in block {
+                *value *= factor;
+            }
+        });
+    });
+}
+
+/// `x_i <- x_i - mean`.
+pub fn center_rows(mean: &Matrix<f32>, x: &mut Matrix<f32>) {
+    let cols = x.cols();
+    row_blocks(x, cols, |_, block| {
+        vectorised(|| {
+            for row in block.chunks_exact_mut(cols) {
+                for (value, &mean) in row.iter_mut().zip(mean.iter()) {
+                    *value -= mean;
+                }
+            }
+        });
+    });
+}
+
+/// `x_i <- length x_i / (|x_i| + 1e-6)`.
+pub fn normalize_rows(length: f64, x: &mut Matrix<f32>) {
+    let (length, cols) = (length as f32, x.cols());
+    row_blocks(x, cols, |_, block| {
+        vectorised(|| {
+            let mut squares = vec![0.0; cols];
+            for row in block.chunks_exact_mut(cols) {
+                for (square, &value) in squares.iter_mut().zip(&*row) {
+                    *square = value * value;
+                }
+                let factor = length / (sum(&squares).sqrt() + 1e-6);
+                for value in row {
+                    *value *= factor;
+                }
+            }
+        });
+    });
+}

@@ -1,0 +1,84 @@
+//! The relaxed cut of a mini-batch, its penalty, and the gradient with respect to the logits.
+
+use crate::cpu::Matrix;
+use crate::ops::{Cut, Objective, Penalty, Real, Shape, VOLUME_FLOOR, Volumes};
+
+/// Returns `(L_lap, L_orth, loss)`; fills `volumes` and `d_logits`. See [`Ops::ncut`](crate::ops::Ops::ncut).
+pub fn ncut<T: Real>(
+    membership: &Matrix<T>,
+    contraction: &Matrix<T>,
+    degrees: &Matrix<T>,
+    objective: Objective,
+    volumes: &mut Matrix<T>,
+    d_logits: &mut Matrix<T>,
+) -> [T; 3] {
+    let (m, k) = (membership.rows(), membership.cols());
+    let gamma = T::of(objective.gamma);
+    let two = T::of(2.0);
+    let y = |i: usize, l: usize| membership.row(i)[l];
+    // D_i y_il - S_il, row i of L Y.
+    let laplacian = |i: usize, l: usize| degrees[i] * y(i, l) - contraction.row(i)[l];
+    let weight = |i: usize| match objective.cut {
+        Cut::Ncut => degrees[i],
+        Cut::Rcut => T::ONE,
+    };
+
+    for l in 0..k {
+        volumes[l] = (0..m).map(|i| weight(i) * y(i, l)).sum::<T>() + T::of(VOLUME_FLOOR);
+    }
+    let v = &*volumes;
+    let q: Vec<T> = (0..k).map(|l| (0..m).map(|i| y(i, l) * laplacian(i, l)).sum()).collect();
+    let l_lap: T = (0..k).map(|l| q[l] / v[l]).sum();
+
+    // P = Lambda^-1 N Lambda^-1 and M = P - I, with N = Y' W Y.
+    let mut p = vec![T::ZERO; k * k];
+    for a in 0..k {
+        for b in 0..k {
+            let n: T = (0..m).map(|i| weight(i) * y(i, a) * y(i, b)).sum();
+            p[a * k + b] = n / (v[a] * v[b]).sqrt();
+        }
+    }
+    let mut deviation = p.clone();
+    for a in 0..k {
+        deviation[a * k + a] = deviation[a * k + a] - T::ONE;
+    }
+    let squares: T = deviation.iter().map(|&m| m * m).sum();
+    let norm = squares.sqrt();
+
+    // d(gamma / 2 L_orth) / dM = slope M.
+    let (l_orth, slope) = match objective.penalty {
+        Penalty::Squared => (squares, gamma),
+        Penalty::Frobenius if norm > T::ZERO => {
+            (norm / T::of(k as f64), gamma / (two * T::of(k as f64) * norm))
+        }
+        Penalty::Frobenius => (T::ZERO, T::ZERO),
+    };
+
+    let d_volume: Vec<T> = (0..k)
+        .map(|l| match objective.volumes {
+            Volumes::Fixed => T::ZERO,
+            Volumes::Through => {
+                let overlap: T = (0..k).map(|b| deviation[l * k + b] * p[l * k + b]).sum();
+                -q[l] / (v[l] * v[l]) - slope / v[l] * overlap
+            }
+        })
+        .collect();
+
+    for i in 0..m {
+        // dLoss / dY, row i.
+        let gradient: Vec<T> = (0..k)
+            .map(|l| {
+                let pull: T = (0..k).map(|a| y(i, a) / v[a].sqrt() * deviation[a * k + l]).sum();
+                two / v[l] * laplacian(i, l)
+                    + two * slope * weight(i) * pull / v[l].sqrt()
+                    + weight(i) * d_volume[l]
+            })
+            .collect();
+        // The soft-max, backward.
+        let inner: T = (0..k).map(|l| gradient[l] * y(i, l)).sum();
+        for l in 0..k {
+            d_logits.row_mut(i)[l] = y(i, l) * (gradient[l] - inner);
+        }
+    }
+    [l_lap, l_orth, l_lap + gamma / two * l_orth]
+}

@@ -1,0 +1,167 @@
+//! The penalty weight gamma from the spectrum of a mini-batch graph.
+//!
+//! Near the uniform start Y = 1/k + E, a direction E that is an eigenvector of the Laplacian with eigenvalue lambda changes the
+//! loss by `k (lambda - gamma) |E|^2` (squared penalty): it grows when lambda < gamma and dies when lambda > gamma. So gamma must
+//! lie above the k-th eigenvalue, but below the bulk, or noise grows first. The bare spectrum of a mini-batch graph will
+//! not do, since the graph falls into pieces that no smooth function can follow; what counts is the spectrum over functions
+//! that the network can express.
+
+use super::eigen::generalised_eigenvalues;
+use super::sample;
+use crate::error::Result;
+use crate::model::Model;
+use crate::network::{Network, to_host};
+use crate::ops::{Cut, HeatKernel, Objective, Ops, Penalty, Real, Shape};
+use crate::random::{Purpose, Stream};
+
+/// Leading directions of the network's last hidden layer that stand for the smooth functions.
+const DIRECTIONS: usize = 50;
+
+/// Rounds of subspace iteration that find them; a rough span is enough.
+const ROUNDS: usize = 4;
+
+/// Eigenvalues of a mini-batch graph over smooth functions.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Spectrum {
+    /// Rising, the first (of the constant function) about 0.
+    pub eigenvalues: Vec<f64>,
+}
+
+impl Spectrum {
+    /// gamma for k clusters: the geometric mean of the k-th eigenvalue, below which the clusters would die, and the median,
+    /// which stands for the bulk. With the Frobenius penalty, the equivalent `2 k sqrt(k - 1)` times that.
+    pub fn gamma(&self, clusters: usize, penalty: Penalty) -> f64 {
+        let n = self.eigenvalues.len();
+        let kth = self.eigenvalues[(clusters - 1).min(n - 1)].max(1e-3);
+        let bulk = self.eigenvalues[n / 2].max(kth);
+        let squared = (kth * bulk).sqrt();
+        match penalty {
+            Penalty::Squared => squared,
+            Penalty::Frobenius => {
+                let k = clusters as f64;
+                squared * 2.0 * k * (k - 1.0).sqrt()
+            }
+        }
+    }
+}
+
+/// The spectrum of the graph on one mini-batch of `data`, over the leading directions of the last hidden layer of `model`
+/// (of the features themselves when there is no hidden layer): generalised eigenvalues of (L, D), or of (L, I) for the
+/// ratio cut.
+pub fn smooth_spectrum<O: Ops>(
+    ops: &O,
+    data: &O::Matrix,
+    model: &Model,
+    kernel: HeatKernel,
+    objective: Objective,
+    batch: usize,
+    seed: u64,
+) -> Result<Spectrum> {
+    let chosen = sample(seed, 1, data.rows(), batch);
+    let m = chosen.len();
+    let mut x = ops.matrix("a sample of rows", m, data.cols())?;
+    let mut one = ops.matrix("a row", 1, data.cols())?;
+    for (i, &row) in chosen.iter().enumerate() {
+        ops.copy_rows(data, row, &mut one)?;
+        let mut values = vec![O::Real::ZERO; data.cols()];
+        ops.download(&one, &mut values)?;
+        ops.upload(&values, &mut x, i)?;
+    }
+
+    let network = Network::new(ops, model)?;
+    let mut activations = network.activations(ops, m)?;
+    network.forward(ops, &x, &mut activations)?;
+    let layers = model.layers.len();
+    let hidden = if layers == 1 { &x } else { activations.hidden(layers - 2) };
+    let (functions, p) = leading_directions(&to_host(ops, hidden)?, m, hidden.cols());
+
+    let mut basis = ops.matrix("smooth functions", m, p)?;
+    let reals: Vec<O::Real> = functions.iter().map(|&v| O::Real::of(v)).collect();
+    ops.upload(&reals, &mut basis, 0)?;
+    let mut affinity = ops.affinity(m, kernel)?;
+    let mut product = ops.matrix("the affinity's product", m, p)?;
+    let mut degrees = ops.matrix("the degrees", 1, m)?;
+    ops.pairwise(&x, kernel, &mut affinity)?;
+    ops.contract(&x, &affinity, &basis, &mut product, &mut degrees)?;
+    let (product, degrees) = (to_host(ops, &product)?, to_host(ops, &degrees)?);
+
+    // F' L F and F' D F, both symmetric up to rounding.
+    let (mut laplacian, mut metric) = (vec![0.0; p * p], vec![0.0; p * p]);
+    for i in 0..m {
+        let degree = f64::from(degrees[i]);
+        let weight = match objective.cut {
+            Cut::Ncut => degree,
+            Cut::Rcut => 1.0,
+        };
+        let (f, af) = (&functions[i * p..][..p], &product[i * p..][..p]);
+        for a in 0..p {
+            for b in 0..p {
+                let half = 0.5 * (f[a] * f64::from(af[b]) + f[b] * f64::from(af[a]));
+                laplacian[a * p + b] += degree * f[a] * f[b] - half;
+                metric[a * p + b] += weight * f[a] * f[b];
+            }
+        }
+    }
+    Ok(Spectrum { eigenvalues: generalised_eigenvalues(&laplacian, &metric, p) })
+}
+
+/// The constant function and the leading left singular directions of the centred columns of `values` (m x n), as the columns
+/// of a row-major m x p matrix.
+fn leading_directions(values: &[f32], m: usize, n: usize) -> (Vec<f64>, usize) {
+    let mut mean = vec![0.0; n];
+    for row in values.chunks_exact(n) {
+        for (mean, &v) in mean.iter_mut().zip(row) {
+            *mean += f64::from(v) / m as f64;
+        }
+    }
+    let centred: Vec<f64> =
+        values.chunks_exact(n).flat_map(|row| row.iter().zip(&mean).map(|(&v, mean)| f64::from(v) - mean)).collect();
+    let p = DIRECTIONS.min(n).min(m.saturating_sub(1));
+    let stream = Stream::new(0, Purpose::Estimate, 2);
+    // Rows of `q` are the iterates, orthonormal in R^n.
+    let mut q: Vec<Vec<f64>> =
+        (0..p).map(|a| (0..n).map(|c| stream.normal((a * n + c) as u64)[0]).collect()).collect();
+    for _ in 0..ROUNDS {
+        orthonormalise(&mut q);
+        q = q
+            .iter()
+            .map(|direction| {
+                let mut next = vec![0.0; n];
+                for row in centred.chunks_exact(n) {
+                    let along: f64 = row.iter().zip(direction).map(|(a, b)| a * b).sum();
+                    for (next, &v) in next.iter_mut().zip(row) {
+                        *next += along * v;
+                    }
+                }
+                next
+            })
+            .collect();
+    }
+    orthonormalise(&mut q);
+    let mut functions = Vec::with_capacity(m * (q.len() + 1));
+    for row in centred.chunks_exact(n) {
+        functions.push(1.0);
+        functions.extend(q.iter().map(|q| row.iter().zip(q).map(|(a, b)| a * b).sum::<f64>()));
+    }
+    (functions, q.len() + 1)
+}
+
+/// Modified Gram-Schmidt; vectors that depend on those before are dropped.
+fn orthonormalise(vectors: &mut Vec<Vec<f64>>) {
+    let mut done: Vec<Vec<f64>> = Vec::with_capacity(vectors.len());
+    for mut vector in vectors.drain(..) {
+        let before = vector.iter().map(|v| v * v).sum::<f64>().sqrt();
+        for other in &done {
+            let along: f64 = vector.iter().zip(other).map(|(a, b)| a * b).sum();
+            for (v, o) in vector.iter_mut().zip(other) {
+                *v -= along * o;
+            }
+        }
+        let norm = vector.iter().map(|v| v * v).sum::<f64>().sqrt();
+        if norm > 1e-9 * before {
+            vector.iter_mut().for_each(|v| *v /= norm);
+            done.push(vector);
+        }
+    }
+    *vectors = done;
+}

@@ -1,0 +1,99 @@
+//! The network in a backend's memory, and its forward pass.
+
+use crate::error::Result;
+use crate::model::{Dense, Model};
+use crate::ops::{Ops, Real, Shape};
+
+/// Weight and bias of one layer.
+pub struct Layer<M> {
+    /// outputs x inputs.
+    pub weight: M,
+    /// 1 x outputs.
+    pub bias: M,
+}
+
+/// A multi-layer perceptron in a backend's memory.
+pub struct Network<O: Ops> {
+    /// From input to output.
+    pub layers: Vec<Layer<O::Matrix>>,
+}
+
+impl<O: Ops> Network<O> {
+    /// Uploads a model.
+    pub fn new(ops: &O, model: &Model) -> Result<Self> {
+        let mut layers = Vec::new();
+        for dense in &model.layers {
+            let mut layer = Layer {
+                weight: ops.matrix("the network's weights", dense.outputs, dense.inputs)?,
+                bias: ops.matrix("the network's biases", 1, dense.outputs)?,
+            };
+            ops.upload(&to_real::<O>(&dense.weight), &mut layer.weight, 0)?;
+            ops.upload(&to_real::<O>(&dense.bias), &mut layer.bias, 0)?;
+            layers.push(layer);
+        }
+        Ok(Network { layers })
+    }
+
+    /// Downloads the parameters.
+    pub fn to_model(&self, ops: &O) -> Result<Model> {
+        let layers = self.layers.iter().map(|layer| {
+            Ok(Dense {
+                inputs: layer.weight.cols(),
+                outputs: layer.weight.rows(),
+                weight: to_host(ops, &layer.weight)?,
+                bias: to_host(ops, &layer.bias)?,
+            })
+        });
+        Ok(Model { layers: layers.collect::<Result<_>>()? })
+    }
+
+    /// Room for the outputs of all layers for up to `rows` rows.
+    pub fn activations(&self, ops: &O, rows: usize) -> Result<Activations<O>> {
+        let outputs = self
+            .layers
+            .iter()
+            .map(|layer| ops.matrix("the network's activations", rows, layer.weight.rows()))
+            .collect::<Result<_>>()?;
+        Ok(Activations { outputs })
+    }
+
+    /// `X -> ReLU(X W' + b) -> ... -> logits`.
+    pub fn forward(&self, ops: &O, x: &O::Matrix, to: &mut Activations<O>) -> Result<()> {
+        for (i, layer) in self.layers.iter().enumerate() {
+            let (before, rest) = to.outputs.split_at_mut(i);
+            rest[0].set_rows(x.rows());
+            let relu = i + 1 < self.layers.len();
+            ops.linear(before.last().unwrap_or(x), &layer.weight, &layer.bias, relu, &mut rest[0])?;
+        }
+        Ok(())
+    }
+}
+
+/// Outputs of all layers for one batch of rows.
+pub struct Activations<O: Ops> {
+    outputs: Vec<O::Matrix>,
+}
+
+impl<O: Ops> Activations<O> {
+    /// The last layer's outputs, rows x k.
+    pub fn logits(&self) -> &O::Matrix {
+        &self.outputs[self.outputs.len() - 1]
+    }
+
+    /// The output of hidden layer `i`, which is the input of layer `i + 1`.
+    pub fn hidden(&self, i: usize) -> &O::Matrix {
+        &self.outputs[i]
+    }
+}
+
+/// Host numbers in a backend's precision.
+pub fn to_real<O: Ops>(values: &[f32]) -> Vec<O::Real> {
+    values.iter().map(|&v| O::Real::of(f64::from(v))).collect()
+}
+
+/// A backend's matrix as host numbers.
+pub fn to_host<O: Ops>(ops: &O, matrix: &O::Matrix) -> Result<Vec<f32>> {
+    let mut values = vec![O::Real::ZERO; matrix.rows() * matrix.cols()];
+    ops.download(matrix, &mut values)?;
+    Ok(values.into_iter().map(|v| v.to_f64() as f32).collect())
+}

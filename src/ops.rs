@@ -1,0 +1,332 @@
+//! The contract of a backend: one method per operation of a NeuNcut training step, and the memory they work on.
+//!
+//! Symbols, as everywhere: `m` rows in the mini-batch, `d` input features, `h` hidden units, `k` clusters; `X` m x d,
+//! `Z` m x k logits, `Y` = softmax(Z) memberships, `A` m x m affinity, `D` = diag(A 1) degrees, `S` = A Y.
+//! "The paper" is He et al., "Neural Normalized Cut", Pattern Recognition 2025.
+//!
+//! Three rules let one training loop drive a CPU and a GPU alike:
+//!
+//! * **Memory is opaque and allocated before training.** The loop only names matrices; numbers cross to the host through
+//!   [`Ops::upload`] and [`Ops::download`], never inside a step.
+//! * **What changes from step to step lives in [`Ops::State`]**, on the device: batch number, step number, learning rate.
+//!   The sequence of calls of a step is always the same, so that a backend may record it once and replay it.
+//! * **Sums are ordered.** The same input gives the same bits, whatever the number of threads.
+
+use std::fmt::{Debug, Display};
+use std::iter::Sum;
+use std::ops::{Add, AddAssign, Div, Mul, Neg, Sub};
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::Result;
+use crate::random::{Permutation, Purpose};
+
+/// A floating-point number of the precision a backend computes in.
+pub trait Real:
+    bytemuck::Pod
+    + PartialOrd
+    + Debug
+    + Display
+    + Send
+    + Sync
+    + Add<Output = Self>
+    + Sub<Output = Self>
+    + Mul<Output = Self>
+    + Div<Output = Self>
+    + Neg<Output = Self>
+    + AddAssign
+    + Sum
+{
+    /// 0.
+    const ZERO: Self;
+    /// 1.
+    const ONE: Self;
+    /// The nearest number of this type.
+    fn of(value: f64) -> Self;
+    /// The same number as f64.
+    fn to_f64(self) -> f64;
+    /// e to this power.
+    fn exp(self) -> Self;
+    /// The square root.
+    fn sqrt(self) -> Self;
+}
+
+macro_rules! real {
+    ($t:ty) => {
+        impl Real for $t {
+            const ZERO: Self = 0.0;
+            const ONE: Self = 1.0;
+            fn of(value: f64) -> Self {
+                value as $t
+            }
+            fn to_f64(self) -> f64 {
+                f64::from(self)
+            }
+            fn exp(self) -> Self {
+                <$t>::exp(self)
+            }
+            fn sqrt(self) -> Self {
+                <$t>::sqrt(self)
+            }
+        }
+    };
+}
+real!(f32);
+real!(f64);
+
+/// A row-major matrix in a backend's memory. A vector is a matrix of one row.
+pub trait Shape {
+    /// Rows in use.
+    fn rows(&self) -> usize;
+    /// Columns.
+    fn cols(&self) -> usize;
+    /// Uses only the first `rows` rows from now on; at most as many as were allocated.
+    fn set_rows(&mut self, rows: usize);
+}
+
+/// Which graph cut is relaxed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Cut {
+    /// Normalised cut: clusters are measured by their volume, the sum of degrees (eq. 11 of the paper).
+    Ncut,
+    /// Ratio cut: clusters are measured by their size (NeuRcut, eq. 17 and 18).
+    Rcut,
+}
+
+/// The form of the orthogonality penalty `L_orth` of `M = H' D H - I`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Penalty {
+    /// `|M|_F^2` (eq. 10).
+    Squared,
+    /// `|M|_F / k` (the authors' code).
+    Frobenius,
+}
+
+/// Whether the gradient passes through the volumes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Volumes {
+    /// It does: the true gradient of the loss.
+    Through,
+    /// Volumes count as constants (the EM reading, Remark 3).
+    Fixed,
+}
+
+/// The loss of a mini-batch: `L_lap + gamma / 2 * L_orth` and its options.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Objective {
+    /// Weight of the orthogonality penalty.
+    pub gamma: f64,
+    /// Its form.
+    pub penalty: Penalty,
+    /// Gradient through the volumes or not.
+    pub volumes: Volumes,
+    /// Normalised or ratio cut.
+    pub cut: Cut,
+}
+
+/// Added to every volume so that an empty cluster divides by something (the authors' value).
+pub const VOLUME_FLOOR: f64 = 1e-6;
+
+/// The heat kernel `A_ij = exp(-|x_i - x_j|^2 / (2 sigma^2))`, diagonal exactly 1.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HeatKernel {
+    /// Width, in the unit of the features.
+    pub sigma: f64,
+    /// Keep only the diagonal and this many largest other entries of each row (the lower column first among equals),
+    /// then symmetrise as `(A + A') / 2`. `None` keeps all.
+    pub neighbors: Option<usize>,
+}
+
+/// Adam's constants. Weight decay is added to the gradient, as in `torch.optim.Adam`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AdamRule {
+    /// Decay of the mean of gradients.
+    pub beta1: f64,
+    /// Decay of the mean of squared gradients.
+    pub beta2: f64,
+    /// Added to the root of the second moment.
+    pub epsilon: f64,
+    /// Coupled L2: `g + weight_decay * w` is the gradient that Adam sees.
+    pub weight_decay: f64,
+}
+
+impl AdamRule {
+    /// PyTorch's defaults with the given weight decay.
+    pub fn new(weight_decay: f64) -> Self {
+        AdamRule { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay }
+    }
+
+    /// The bias corrections of step `t = state.step + 1`: `lr / (1 - beta1^t)`, by which the first moment is multiplied,
+    /// and `sqrt(1 - beta2^t)`, by which the root of the second is divided.
+    pub fn corrections(&self, state: &StepState) -> (f64, f64) {
+        let t = state.step as f64 + 1.0;
+        (state.learning_rate / (1.0 - self.beta1.powf(t)), (1.0 - self.beta2.powf(t)).sqrt())
+    }
+}
+
+/// All that changes from one step to the next.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StepState {
+    /// Seed of the run.
+    pub seed: u64,
+    /// Epoch, from 0: selects the shuffle.
+    pub epoch: u32,
+    /// Mini-batch within the epoch, from 0.
+    pub batch: u32,
+    /// Steps finished since training began; Adam's bias corrections use `step + 1`.
+    pub step: u64,
+    /// Learning rate of the epoch.
+    pub learning_rate: f64,
+}
+
+impl StepState {
+    /// The order of `rows` training rows in this state's epoch.
+    pub fn order(&self, rows: usize) -> Permutation {
+        Permutation::new(self.seed, Purpose::Shuffle, self.epoch, rows as u64)
+    }
+}
+
+/// Sums over cluster pairs of a graph with hard labels: `C_ab = sum of A_ij over i in a, j in b`, row-major k x k.
+/// Its row sums are the volumes, its diagonal what is not cut.
+pub type CutMatrix = Vec<f64>;
+
+/// A backend. See the module's head for the symbols and the rules.
+pub trait Ops {
+    /// The precision computed in; also what [`upload`](Self::upload) and [`download`](Self::download) exchange.
+    type Real: Real;
+    /// A matrix of reals.
+    type Matrix: Shape;
+    /// A vector of `u32` labels.
+    type Labels;
+    /// The affinity of one mini-batch, in whatever form the backend keeps it: dense, sparse, or only what is needed
+    /// to form its tiles again.
+    type Affinity;
+    /// The [`StepState`], where the operations can read it.
+    type State;
+
+    /// Name of the device and precision, for logs.
+    fn name(&self) -> String;
+
+    // ---- memory: all of it allocated before training -------------------------------------------------------------
+
+    /// A matrix of zeros; `what` names it in the error when there is no room.
+    fn matrix(&self, what: &str, rows: usize, cols: usize) -> Result<Self::Matrix>;
+    /// A vector of `len` labels.
+    fn labels(&self, what: &str, len: usize) -> Result<Self::Labels>;
+    /// Room for the affinity of mini-batches of `rows` rows.
+    fn affinity(&self, rows: usize, kernel: HeatKernel) -> Result<Self::Affinity>;
+    /// A state at the beginning of training.
+    fn state(&self, start: StepState) -> Result<Self::State>;
+    /// Replaces the state, at the start of an epoch.
+    fn set_state(&self, value: StepState, state: &mut Self::State) -> Result<()>;
+    /// Copies from the host into the rows of `to` from `first_row` on; `from` holds whole rows.
+    fn upload(&self, from: &[Self::Real], to: &mut Self::Matrix, first_row: usize) -> Result<()>;
+    /// Copies the rows in use to the host; `to` holds as many numbers as they do.
+    fn download(&self, from: &Self::Matrix, to: &mut [Self::Real]) -> Result<()>;
+    /// Copies the first `to.len()` labels to the host.
+    fn download_labels(&self, from: &Self::Labels, to: &mut [u32]) -> Result<()>;
+
+    // ---- features -------------------------------------------------------------------------------------------------
+
+    /// `X <- factor X`.
+    fn scale(&self, factor: f64, x: &mut Self::Matrix) -> Result<()>;
+    /// `x_i <- x_i - mean`, `mean` 1 x d.
+    fn center_rows(&self, mean: &Self::Matrix, x: &mut Self::Matrix) -> Result<()>;
+    /// `x_i <- length x_i / (|x_i| + 1e-6)` (section 4.1 of the paper, with length 1).
+    fn normalize_rows(&self, length: f64, x: &mut Self::Matrix) -> Result<()>;
+
+    // ---- one step, in order -----------------------------------------------------------------------------------------
+
+    /// The mini-batch: row `i` of `x` is row `order(batch m + i)` of `data`, in the epoch's order
+    /// ([`StepState::order`]; Algorithm 1, line 3).
+    fn gather_rows(&self, data: &Self::Matrix, state: &Self::State, x: &mut Self::Matrix) -> Result<()>;
+    /// Row `i` of `x` is row `first_row + i` of `data`.
+    fn copy_rows(&self, data: &Self::Matrix, first_row: usize, x: &mut Self::Matrix) -> Result<()>;
+    /// The heat kernel between all rows of `x`. Does not depend on the weights, so a backend may run it beside
+    /// the forward pass.
+    fn pairwise(&self, x: &Self::Matrix, kernel: HeatKernel, affinity: &mut Self::Affinity) -> Result<()>;
+    /// `[S | D] = A [Y | 1]`: `contraction` m x k and `degrees` 1 x m, all that the loss needs of A.
+    fn contract(
+        &self,
+        x: &Self::Matrix,
+        affinity: &Self::Affinity,
+        membership: &Self::Matrix,
+        contraction: &mut Self::Matrix,
+        degrees: &mut Self::Matrix,
+    ) -> Result<()>;
+    /// `Z = X W' + b`, `W` out x in, `b` 1 x out; negative entries become 0 where `relu`.
+    fn linear(
+        &self,
+        x: &Self::Matrix,
+        weight: &Self::Matrix,
+        bias: &Self::Matrix,
+        relu: bool,
+        z: &mut Self::Matrix,
+    ) -> Result<()>;
+    /// `Y = softmax(Z)`, row by row (eq. 8).
+    fn softmax(&self, logits: &Self::Matrix, membership: &mut Self::Matrix) -> Result<()>;
+    /// The loss and its gradient with respect to the logits.
+    ///
+    /// With weights `w_i = D_i` (Ncut) or 1 (Rcut): volumes `v_l = sum_i w_i y_il + 1e-6` (eq. 11),
+    /// `q_l = sum_i y_il (D_i y_il - S_il)`, `L_lap = sum_l q_l / v_l`, `M_ab = sum_i w_i y_ia y_ib / sqrt(v_a v_b) - [a = b]`,
+    /// `L_orth` as [`Penalty`] says (eq. 10), loss `L_lap + gamma / 2 L_orth`. The gradient is pulled back through the soft-max.
+    ///
+    /// Writes `volumes` 1 x k, `d_logits` m x k, and `(L_lap, L_orth, loss)` into row `state.batch` of `losses`.
+    #[allow(clippy::too_many_arguments)] // the equation has this many
+    fn ncut(
+        &self,
+        membership: &Self::Matrix,
+        contraction: &Self::Matrix,
+        degrees: &Self::Matrix,
+        objective: Objective,
+        state: &Self::State,
+        volumes: &mut Self::Matrix,
+        d_logits: &mut Self::Matrix,
+        losses: &mut Self::Matrix,
+    ) -> Result<()>;
+    /// Gradient with respect to a layer's input: `dX = (dZ W) * [X > 0]`, the mask being that of the ReLU that made `x`.
+    fn linear_backward_data(
+        &self,
+        d_z: &Self::Matrix,
+        weight: &Self::Matrix,
+        x: &Self::Matrix,
+        d_x: &mut Self::Matrix,
+    ) -> Result<()>;
+    /// Gradients of a layer's parameters: `dW = dZ' X`, `db = dZ' 1`.
+    fn linear_backward_weights(
+        &self,
+        d_z: &Self::Matrix,
+        x: &Self::Matrix,
+        d_weight: &mut Self::Matrix,
+        d_bias: &mut Self::Matrix,
+    ) -> Result<()>;
+    /// One Adam step (Kingma and Ba, Algorithm 1) with coupled weight decay, at the state's learning rate.
+    fn adam(
+        &self,
+        gradient: &Self::Matrix,
+        rule: AdamRule,
+        state: &Self::State,
+        parameter: &mut Self::Matrix,
+        first_moment: &mut Self::Matrix,
+        second_moment: &mut Self::Matrix,
+    ) -> Result<()>;
+    /// The next mini-batch: `batch` and `step` grow by one.
+    fn advance(&self, state: &mut Self::State) -> Result<()>;
+
+    // ---- labels -----------------------------------------------------------------------------------------------------
+
+    /// The column of each row's largest entry, the first among equals.
+    fn argmax(&self, logits: &Self::Matrix, labels: &mut Self::Labels) -> Result<()>;
+    /// The exact cut matrix of hard labels over all rows of `x`, by streaming the tiles of A: memory O(n (d + k)).
+    /// `labels` holds one number below `clusters` per row.
+    fn cut_matrix(
+        &self,
+        x: &Self::Matrix,
+        labels: &[u32],
+        clusters: usize,
+        kernel: HeatKernel,
+    ) -> Result<CutMatrix>;
+}

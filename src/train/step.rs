@@ -1,0 +1,155 @@
+//! One training step on a mini-batch: affinity, forward pass, loss, backward pass, update.
+
+use crate::error::Result;
+use crate::model::Model;
+use crate::network::{Activations, Layer, Network};
+use crate::ops::{AdamRule, HeatKernel, Objective, Ops, Shape, StepState};
+
+/// What does not change from step to step.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct StepRule {
+    /// The affinity between the rows of a mini-batch.
+    pub kernel: HeatKernel,
+    /// The loss.
+    pub objective: Objective,
+    /// The optimiser.
+    pub adam: AdamRule,
+}
+
+/// A network in training, with all the memory that its steps need.
+pub struct Step<O: Ops> {
+    /// The affinity, the loss and the optimiser.
+    pub rule: StepRule,
+    /// The parameters.
+    pub network: Network<O>,
+    /// Adam's first moments, layer by layer.
+    pub first_moments: Network<O>,
+    /// Adam's second moments.
+    pub second_moments: Network<O>,
+    /// Gradients of the loss with respect to the parameters.
+    pub gradients: Network<O>,
+    /// Batch number, step number, learning rate.
+    pub state: O::State,
+    /// The mini-batch, m x d.
+    pub x: O::Matrix,
+    /// Its affinity.
+    pub affinity: O::Affinity,
+    /// Outputs of the layers.
+    pub activations: Activations<O>,
+    /// Y, m x k.
+    pub membership: O::Matrix,
+    /// S = A Y, m x k.
+    pub contraction: O::Matrix,
+    /// D, 1 x m.
+    pub degrees: O::Matrix,
+    /// v, 1 x k.
+    pub volumes: O::Matrix,
+    /// (L_lap, L_orth, loss) of each mini-batch of the epoch.
+    pub losses: O::Matrix,
+    /// Gradients with respect to the outputs of the layers; the last is dL/dZ.
+    d_outputs: Vec<O::Matrix>,
+}
+
+impl<O: Ops> Step<O> {
+    /// Allocates a step for mini-batches of `rows` rows and epochs of `batches` mini-batches; moments start at 0.
+    pub fn new(
+        ops: &O,
+        model: &Model,
+        rule: StepRule,
+        rows: usize,
+        batches: usize,
+        state: StepState,
+    ) -> Result<Self> {
+        let network = Network::new(ops, model)?;
+        let k = model.clusters();
+        let d_outputs = model
+            .layers
+            .iter()
+            .map(|layer| ops.matrix("the gradients of the activations", rows, layer.outputs))
+            .collect::<Result<_>>()?;
+        Ok(Step {
+            rule,
+            first_moments: zeros_like(ops, &network)?,
+            second_moments: zeros_like(ops, &network)?,
+            gradients: zeros_like(ops, &network)?,
+            state: ops.state(state)?,
+            x: ops.matrix("a mini-batch", rows, model.inputs())?,
+            affinity: ops.affinity(rows, rule.kernel)?,
+            activations: network.activations(ops, rows)?,
+            membership: ops.matrix("the memberships", rows, k)?,
+            contraction: ops.matrix("the contraction A Y", rows, k)?,
+            degrees: ops.matrix("the degrees", 1, rows)?,
+            volumes: ops.matrix("the volumes", 1, k)?,
+            losses: ops.matrix("the losses of an epoch", batches, 3)?,
+            d_outputs,
+            network,
+        })
+    }
+
+    /// One step on the next mini-batch of `data`.
+    pub fn run(&mut self, ops: &O, data: &O::Matrix) -> Result<()> {
+        ops.gather_rows(data, &self.state, &mut self.x)?;
+        self.run_on_batch(ops)?;
+        ops.advance(&mut self.state)
+    }
+
+    /// One step on the rows that `x` holds; the state stays.
+    pub fn run_on_batch(&mut self, ops: &O) -> Result<()> {
+        ops.pairwise(&self.x, self.rule.kernel, &mut self.affinity)?;
+        self.network.forward(ops, &self.x, &mut self.activations)?;
+        ops.softmax(self.activations.logits(), &mut self.membership)?;
+        ops.contract(
+            &self.x,
+            &self.affinity,
+            &self.membership,
+            &mut self.contraction,
+            &mut self.degrees,
+        )?;
+        let last = self.d_outputs.len() - 1;
+        ops.ncut(
+            &self.membership,
+            &self.contraction,
+            &self.degrees,
+            self.rule.objective,
+            &self.state,
+            &mut self.volumes,
+            &mut self.d_outputs[last],
+            &mut self.losses,
+        )?;
+        for i in (0..=last).rev() {
+            // The gradient of the layer below first: it needs the weights as they were.
+            let (below, d_z) = self.d_outputs.split_at_mut(i);
+            let x = if i == 0 { &self.x } else { self.activations.hidden(i - 1) };
+            if let Some(d_x) = below.last_mut() {
+                ops.linear_backward_data(&d_z[0], &self.network.layers[i].weight, x, d_x)?;
+            }
+            let gradient = &mut self.gradients.layers[i];
+            ops.linear_backward_weights(&d_z[0], x, &mut gradient.weight, &mut gradient.bias)?;
+            self.update(ops, i)?;
+        }
+        Ok(())
+    }
+
+    /// dL/dZ, m x k.
+    pub fn d_logits(&self) -> &O::Matrix {
+        &self.d_outputs[self.d_outputs.len() - 1]
+    }
+
+    fn update(&mut self, ops: &O, i: usize) -> Result<()> {
+        let (g, w) = (&self.gradients.layers[i], &mut self.network.layers[i]);
+        let (m, v) = (&mut self.first_moments.layers[i], &mut self.second_moments.layers[i]);
+        let adam = self.rule.adam;
+        ops.adam(&g.weight, adam, &self.state, &mut w.weight, &mut m.weight, &mut v.weight)?;
+        ops.adam(&g.bias, adam, &self.state, &mut w.bias, &mut m.bias, &mut v.bias)
+    }
+}
+
+fn zeros_like<O: Ops>(ops: &O, network: &Network<O>) -> Result<Network<O>> {
+    let layers = network.layers.iter().map(|layer| {
+        Ok(Layer {
+            weight: ops.matrix("the optimiser's state", layer.weight.rows(), layer.weight.cols())?,
+            bias: ops.matrix("the optimiser's state", 1, layer.bias.cols())?,
+        })
+    });
+    Ok(Network { layers: layers.collect::<Result<_>>()? })
+}
