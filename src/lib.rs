@@ -8,14 +8,21 @@
 pub mod error;
 pub mod random;
 pub mod atomic;
+pub mod progress;
 pub mod data;
 pub mod scores;
 pub mod ops;
 pub mod cpu;
+pub mod cut;
 pub mod model;
 pub mod network;
-pub mod train;
+pub mod features;
 pub mod estimate;
+pub mod options;
+pub mod train;
+pub mod predict;
+pub mod run_folder;
 pub mod report;
+pub mod fit;
 
 pub use error::{Error, Result};

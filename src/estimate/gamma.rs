@@ -10,8 +10,8 @@ use super::eigen::generalised_eigenvalues;
 use super::sample;
 use crate::error::Result;
 use crate::model::Model;
-use crate::network::{Network, to_host};
-use crate::ops::{Cut, HeatKernel, Objective, Ops, Penalty, Real, Shape};
+use crate::network::{Network, to_host, to_real};
+use crate::ops::{Cut, HeatKernel, Ops, Penalty, Real, Shape};
 use crate::random::{Purpose, Stream};
 
 /// Leading directions of the network's last hidden layer that stand for the smooth functions.
@@ -53,20 +53,14 @@ pub fn smooth_spectrum<O: Ops>(
     data: &O::Matrix,
     model: &Model,
     kernel: HeatKernel,
-    objective: Objective,
+    cut: Cut,
     batch: usize,
     seed: u64,
 ) -> Result<Spectrum> {
-    let chosen = sample(seed, 1, data.rows(), batch);
-    let m = chosen.len();
+    let values = sample(ops, data, seed, 1, batch)?;
+    let m = values.len() / data.cols();
     let mut x = ops.matrix("a sample of rows", m, data.cols())?;
-    let mut one = ops.matrix("a row", 1, data.cols())?;
-    for (i, &row) in chosen.iter().enumerate() {
-        ops.copy_rows(data, row, &mut one)?;
-        let mut values = vec![O::Real::ZERO; data.cols()];
-        ops.download(&one, &mut values)?;
-        ops.upload(&values, &mut x, i)?;
-    }
+    ops.upload(&to_real::<O>(&values), &mut x, 0)?;
 
     let network = Network::new(ops, model)?;
     let mut activations = network.activations(ops, m)?;
@@ -89,7 +83,7 @@ pub fn smooth_spectrum<O: Ops>(
     let (mut laplacian, mut metric) = (vec![0.0; p * p], vec![0.0; p * p]);
     for i in 0..m {
         let degree = f64::from(degrees[i]);
-        let weight = match objective.cut {
+        let weight = match cut {
             Cut::Ncut => degree,
             Cut::Rcut => 1.0,
         };

@@ -8,7 +8,7 @@ use crate::data::safetensors;
 use crate::error::{Error, Result};
 use crate::model::{Dense, Model};
 use crate::network::{Network, to_host, to_real};
-use crate::ops::{Ops, Shape};
+use crate::ops::Ops;
 
 /// Everything a training needs to go on as if it had never stopped.
 #[derive(Clone, Debug, PartialEq)]

@@ -19,6 +19,7 @@ use crate::error::{Error, Result};
 use crate::ops::{AdamRule, CutMatrix, HeatKernel, Objective, Ops, Shape, StepState};
 
 pub use affinity::Affinity;
+pub use simd::instructions;
 pub(crate) use points::Points;
 
 /// The fast CPU backend.

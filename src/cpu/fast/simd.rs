@@ -6,6 +6,17 @@ pub fn vectorised<R>(work: impl FnOnce() -> R) -> R {
     pulp::Arch::new().dispatch(work)
 }
 
+/// Name of the widest vector instructions of this machine, which [`vectorised`] uses.
+pub fn instructions() -> &'static str {
+    match pulp::Arch::new() {
+        #[cfg(target_arch = "x86_64")]
+        pulp::Arch::V4(_) => "AVX-512",
+        #[cfg(target_arch = "x86_64")]
+        pulp::Arch::V3(_) => "AVX2",
+        _ => "the target's baseline",
+    }
+}
+
 /// e^x for x <= 88, to about 1 unit in the last place; 0 below -87.3, NaN for NaN. Branch-free, so that loops vectorise.
 ///
 /// x = n ln 2 + r with |r| <= ln 2 / 2; e^r by its Taylor polynomial of degree 7 (remainder below 6e-9), 2^n by exponent bits.

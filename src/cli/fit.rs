@@ -1,0 +1,319 @@
+//! `neuncut fit`
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use neuncut::cpu::{Fast, Reference};
+use neuncut::data::Dataset;
+use neuncut::fit::{CheckpointEvery, Metrics, fit};
+use neuncut::ops::{Cut, Penalty, Volumes};
+use neuncut::options::{Auto, Device, FitOptions, Hidden, Neighbors};
+use neuncut::progress::Progress;
+use neuncut::run_folder::{RunFolder, config_error};
+use neuncut::{Error, Result};
+use serde::Deserialize;
+use serde_json::json;
+
+use super::console::Console;
+use super::values;
+
+/// Arguments of `fit`. What is not given comes from --config, then from the defaults.
+#[derive(Args)]
+pub struct FitArgs {
+    #[command(flatten)]
+    options: Partial,
+
+    /// File with the same options as `name = value` lines (TOML); the command line comes before it. A run's own
+    /// config.toml repeats that run
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+
+    /// Folder for the run [default: runs/DATA-kK-seedN]
+    #[arg(long, value_name = "RUN")]
+    out: Option<PathBuf>,
+
+    /// Go on with the unfinished run in --out; the result has the same bits as without the interruption
+    #[arg(long, conflicts_with = "overwrite")]
+    resume: bool,
+
+    /// Replace the run that is in --out
+    #[arg(long)]
+    overwrite: bool,
+
+    /// CPU threads; 0 for one per core. The result does not depend on it [default: 0]
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+
+    /// Least seconds between two checkpoints; 0 for one after every epoch
+    #[arg(long, value_name = "SECONDS", default_value_t = 10.0)]
+    checkpoint_seconds: f64,
+}
+
+/// The options that decide the outcome, each of which may be left out.
+#[derive(Args, Deserialize, Default, Clone)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct Partial {
+    /// What to cluster: a file (IDX, IDX.gz, .npy, .npz, .safetensors, .csv), a folder in MNIST's layout, or the built-in
+    /// mnist-t10k [default: mnist-t10k]
+    data: Option<String>,
+
+    /// Number of clusters (required here or in --config)
+    #[arg(long, short = 'k', value_name = "K")]
+    clusters: Option<usize>,
+
+    /// File of labels, one per row (.npy, .npz, .safetensors, IDX, .csv, .txt); they only score
+    #[arg(long, value_name = "FILE")]
+    labels: Option<String>,
+
+    /// Rows drawn at random to train on; all rows are labelled [default: 20000]
+    #[arg(long, value_name = "N")]
+    train_rows: Option<usize>,
+
+    /// Transforms of the rows, in order: pixels (divide by 255), center (subtract the mean), unit (unit norm), rms (unit norm
+    /// times sqrt(d)); none; or auto: pixels,center,unit for images, none for up to 3 columns, else center,unit [default: auto]
+    #[arg(long, value_name = "LIST")]
+    features: Option<String>,
+
+    /// Width of the heat kernel, in the unit of the features; auto: the median distance to the 7th neighbour in a mini-batch,
+    /// over sqrt(2) [default: auto]
+    #[arg(long, value_name = "S|auto")]
+    sigma: Option<Auto>,
+
+    /// Entries kept in each row of the mini-batch's affinity, besides the diagonal; or all [default: 10]
+    #[arg(long, value_name = "S|all")]
+    neighbors: Option<Neighbors>,
+
+    /// Weight of the orthogonality penalty; auto: from the spectrum of a mini-batch graph [default: auto]
+    #[arg(long, value_name = "G|auto")]
+    gamma: Option<Auto>,
+
+    /// Form of the penalty: squared, or frobenius (the norm over K) [default: squared]
+    #[arg(long, value_name = "FORM", value_parser = values::penalty)]
+    penalty: Option<Penalty>,
+
+    /// Whether gradients pass through the volumes: through or fixed [default: through]
+    #[arg(long, value_name = "MODE", value_parser = values::volumes)]
+    volumes: Option<Volumes>,
+
+    /// Cut that is relaxed: ncut (clusters measured by degrees) or rcut (by rows) [default: ncut]
+    #[arg(long, value_name = "CUT", value_parser = values::cut)]
+    cut: Option<Cut>,
+
+    /// Widths of the hidden layers, or none [default: 512,512]
+    #[arg(long, value_name = "LIST")]
+    hidden: Option<Hidden>,
+
+    /// Rows per mini-batch [default: 1000, or all training rows if there are fewer]
+    #[arg(long, value_name = "M")]
+    batch: Option<usize>,
+
+    /// Passes over the training rows [default: 40]
+    #[arg(long, value_name = "E")]
+    epochs: Option<usize>,
+
+    /// Learning rate of Adam in the first epoch; falls along a half cosine [default: 0.001]
+    #[arg(long, value_name = "RATE")]
+    lr: Option<f64>,
+
+    /// L2 penalty on the weights, as part of the gradient [default: 0.0001]
+    #[arg(long, value_name = "L2")]
+    weight_decay: Option<f64>,
+
+    /// Seed of weights, shuffles and samples [default: 0]
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+
+    /// Where to compute: auto, cpu, or reference (plain loops in f64, for checks) [default: auto]
+    #[arg(long, value_name = "DEVICE", value_parser = values::device)]
+    device: Option<Device>,
+}
+
+impl Partial {
+    /// What is given here, else what `other` gives.
+    fn or(self, other: Partial) -> Partial {
+        Partial {
+            data: self.data.or(other.data),
+            clusters: self.clusters.or(other.clusters),
+            labels: self.labels.or(other.labels),
+            train_rows: self.train_rows.or(other.train_rows),
+            features: self.features.or(other.features),
+            sigma: self.sigma.or(other.sigma),
+            neighbors: self.neighbors.or(other.neighbors),
+            gamma: self.gamma.or(other.gamma),
+            penalty: self.penalty.or(other.penalty),
+            volumes: self.volumes.or(other.volumes),
+            cut: self.cut.or(other.cut),
+            hidden: self.hidden.or(other.hidden),
+            batch: self.batch.or(other.batch),
+            epochs: self.epochs.or(other.epochs),
+            lr: self.lr.or(other.lr),
+            weight_decay: self.weight_decay.or(other.weight_decay),
+            seed: self.seed.or(other.seed),
+            device: self.device.or(other.device),
+        }
+    }
+
+    /// With the defaults filled in, and everything checked that can be without the data.
+    fn resolve(self) -> Result<FitOptions> {
+        let data = self.data.unwrap_or_else(|| "mnist-t10k".into());
+        let clusters = self.clusters.ok_or_else(|| {
+            Error::option("--clusters", "not given", "say how many clusters to look for, as in --clusters 10")
+        })?;
+        let train_rows = self.train_rows.unwrap_or(20_000);
+        values::at_least("--clusters", 2, clusters)?;
+        values::at_least("--train-rows", 2, train_rows)?;
+        let batch = match self.batch {
+            Some(batch) => batch,
+            None => Dataset::open(&data)?.rows().min(train_rows).min(1000),
+        };
+        let options = FitOptions {
+            data,
+            labels: self.labels,
+            clusters,
+            train_rows,
+            features: self.features.unwrap_or_else(|| "auto".into()),
+            sigma: self.sigma.unwrap_or(Auto::Auto),
+            neighbors: self.neighbors.unwrap_or(Neighbors::Nearest(10)),
+            gamma: self.gamma.unwrap_or(Auto::Auto),
+            penalty: self.penalty.unwrap_or(Penalty::Squared),
+            volumes: self.volumes.unwrap_or(Volumes::Through),
+            cut: self.cut.unwrap_or(Cut::Ncut),
+            hidden: self.hidden.unwrap_or(Hidden(vec![512, 512])),
+            batch,
+            epochs: self.epochs.unwrap_or(40),
+            lr: self.lr.unwrap_or(1e-3),
+            weight_decay: self.weight_decay.unwrap_or(1e-4),
+            seed: self.seed.unwrap_or(0),
+            device: self.device.unwrap_or(Device::Auto),
+        };
+        values::at_least("--batch", 2, options.batch)?;
+        values::at_least("--epochs", 1, options.epochs)?;
+        values::positive("--lr", options.lr)?;
+        values::not_negative("--weight-decay", options.weight_decay)?;
+        if let Auto::Value(sigma) = options.sigma {
+            values::positive("--sigma", sigma)?;
+        }
+        if let Auto::Value(gamma) = options.gamma {
+            values::not_negative("--gamma", gamma)?;
+        }
+        if let Neighbors::Nearest(count) = options.neighbors {
+            values::at_least("--neighbors", 1, count)?;
+        }
+        if let Some(&width) = options.hidden.0.iter().min() {
+            values::at_least("--hidden", 1, width)?;
+        }
+        if options.features != "auto" {
+            neuncut::features::parse(&options.features)?;
+        }
+        Ok(options)
+    }
+}
+
+/// Trains, and prints the scores.
+pub fn run(args: FitArgs, console: &mut Console) -> Result<()> {
+    values::not_negative("--checkpoint-seconds", args.checkpoint_seconds)?;
+    let from_file = args.config.as_deref().map(read_config).transpose()?.unwrap_or_default();
+    let options = args.options.or(from_file);
+    let (options, folder) = if args.resume {
+        resume(options, args.out)?
+    } else {
+        let options = options.resolve()?;
+        let folder = RunFolder::at(args.out.unwrap_or_else(|| default_folder(&options)));
+        // The data is opened first: a mistyped name must not leave an empty folder, nor --overwrite a lost run.
+        Dataset::open(&options.data)?;
+        folder.create(args.overwrite)?;
+        folder.save_options(&options)?;
+        (options, folder)
+    };
+
+    let every = CheckpointEvery(args.checkpoint_seconds);
+    let metrics = match folder.load_metrics::<Metrics>()? {
+        Some(metrics) => {
+            console.line("this run is finished already");
+            metrics
+        }
+        None => match options.device {
+            Device::Auto | Device::Cpu => {
+                let ops = Fast::new(args.threads.unwrap_or(0))?;
+                fit(&ops, &options, &folder, every, console)
+            }
+            Device::Reference => fit(&Reference::<f64>::new(), &options, &folder, every, console),
+        }
+        .map_err(|error| match error {
+            Error::Interrupted(what) => {
+                Error::Interrupted(format!("{what}; go on with: neuncut fit --resume --out {}", folder.path().display()))
+            }
+            other => other,
+        })?,
+    };
+    for warning in &metrics.warnings {
+        console.line(&format!("warning: {warning}"));
+    }
+    let text = table(&metrics, &folder);
+    let mut value = json!(metrics);
+    value["run"] = json!(folder.path());
+    console.result(value, &text)
+}
+
+fn read_config(path: &Path) -> Result<Partial> {
+    let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, "read the options", e))?;
+    toml::from_str(&text).map_err(|e| config_error(path, &e))
+}
+
+/// The options of the run to go on with. Options given again must say the same.
+fn resume(given: Partial, out: Option<PathBuf>) -> Result<(FitOptions, RunFolder)> {
+    let out = match (out, &given) {
+        (Some(out), _) => out,
+        (None, given) => default_folder(&given.clone().resolve()?),
+    };
+    let folder = RunFolder::at(out);
+    if !folder.config_file().exists() {
+        return Err(Error::file(folder.path(), "there is no run to go on with", "check --out, or leave --resume away"));
+    }
+    let stored = folder.load_options()?;
+    let table = |options: &FitOptions| toml::Table::try_from(options).unwrap_or_default();
+    let repeated = given.or(read_config(&folder.config_file())?).resolve()?;
+    let (stored_table, repeated_table) = (table(&stored), table(&repeated));
+    for (name, value) in &repeated_table {
+        if stored_table.get(name) != Some(value) {
+            let stored = stored_table.get(name).map_or("not given".to_string(), toml::Value::to_string);
+            return Err(Error::option(
+                "--resume",
+                format!("the run in {} was begun with {name} = {stored}, not {value}", folder.path().display()),
+                "leave that option away, or start another run in another --out",
+            ));
+        }
+    }
+    Ok((stored, folder))
+}
+
+fn default_folder(options: &FitOptions) -> PathBuf {
+    let stem = Path::new(&options.data).file_stem().unwrap_or_default().to_string_lossy();
+    PathBuf::from("runs").join(format!("{stem}-k{}-seed{}", options.clusters, options.seed))
+}
+
+/// The outcome for people.
+fn table(metrics: &Metrics, folder: &RunFolder) -> String {
+    let mut text = String::new();
+    let mut row = |name: &str, value: String| text.push_str(&format!("{name:<12} {value}\n"));
+    if let Some(scores) = metrics.scores {
+        row("ACC", format!("{:.4}", scores.acc));
+        row("NMI", format!("{:.4}", scores.nmi));
+        row("ARI", format!("{:.4}", scores.ari));
+    }
+    row("Ncut", format!("{:.4}  (exact, on {} training rows)", metrics.cuts.ncut, metrics.cut_rows));
+    row("rows", format!("{} labelled, {} trained on", metrics.rows, metrics.train_rows));
+    row("clusters", sizes(&metrics.sizes));
+    row("sigma", format!("{:.4}", metrics.sigma));
+    row("gamma", format!("{:.4}", metrics.gamma));
+    row("seconds", format!("{:.1} on {}", metrics.seconds, metrics.device));
+    row("report", folder.report_file().display().to_string());
+    text.trim_end().to_string()
+}
+
+fn sizes(sizes: &[u64]) -> String {
+    const MOST: usize = 20;
+    let shown: Vec<String> = sizes.iter().take(MOST).map(u64::to_string).collect();
+    let more = if sizes.len() > MOST { format!(" ... of {} clusters", sizes.len()) } else { String::new() };
+    format!("{}{more}", shown.join(" "))
+}

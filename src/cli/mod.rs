@@ -1,0 +1,75 @@
+//! The command line: one file per command, each turning raw arguments into checked settings and a call into the library.
+
+mod console;
+mod evaluate;
+mod fit;
+mod generate;
+mod info;
+mod predict;
+mod step;
+mod values;
+
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use console::Console;
+
+/// Clustering by Neural Normalized Cut: trains a small network on mini-batch graphs and labels any number of rows with it.
+#[derive(Parser)]
+#[command(name = "neuncut", version, max_term_width = 110)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    output: Output,
+}
+
+/// What is printed; holds for every command.
+#[derive(Args, Clone, Copy)]
+struct Output {
+    /// Print one JSON object on standard output, and progress as plain lines on standard error
+    #[arg(long, global = true)]
+    json: bool,
+    /// Print nothing but the result (with --json) or errors
+    #[arg(long, short, global = true)]
+    quiet: bool,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Train a network on DATA and leave a run folder: model, labels, scores, report
+    Fit(fit::FitArgs),
+    /// Label the rows of DATA with the network of a run
+    Predict(predict::PredictArgs),
+    /// Compare two labellings, or measure the cut of one
+    Evaluate(evaluate::EvaluateArgs),
+    /// Write synthetic data of known structure
+    Generate(generate::GenerateArgs),
+    /// Show version, devices and built-in data
+    Info,
+    /// Make one training step on a given problem and write out everything in it
+    Step(step::StepArgs),
+}
+
+/// Runs the command of this process.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let mut console = Console::new(cli.output.json, cli.output.quiet);
+    let result = match cli.command {
+        Command::Fit(args) => fit::run(args, &mut console),
+        Command::Predict(args) => predict::run(args, &mut console),
+        Command::Evaluate(args) => evaluate::run(args, &mut console),
+        Command::Generate(args) => generate::run(args, &mut console),
+        Command::Info => info::run(&mut console),
+        Command::Step(args) => step::run(args, &mut console),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            console.clear();
+            eprintln!("neuncut: {error}");
+            ExitCode::from(error.exit_code())
+        }
+    }
+}

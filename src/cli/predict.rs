@@ -1,0 +1,116 @@
+//! `neuncut predict`
+
+use std::path::PathBuf;
+
+use clap::Args;
+use neuncut::cpu::{Fast, Reference};
+use neuncut::data::npy::{LabelWriter, MatrixWriter};
+use neuncut::data::{Dataset, Labels};
+use neuncut::fit::count;
+use neuncut::ops::Ops;
+use neuncut::options::Device;
+use neuncut::predict::Predictor;
+use neuncut::run_folder::RunFolder;
+use neuncut::scores::Scores;
+use neuncut::Result;
+use serde_json::json;
+
+use super::console::Console;
+use super::values;
+
+/// Arguments of `predict`.
+#[derive(Args)]
+pub struct PredictArgs {
+    /// Folder of a finished `neuncut fit`
+    run: PathBuf,
+
+    /// Rows to label: a file, a folder in MNIST's layout, or the built-in mnist-t10k. Files that can be mapped are streamed
+    data: String,
+
+    /// Where the labels go: .npy, one unsigned 32-bit number per row
+    #[arg(long, short, value_name = "LABELS.npy")]
+    output: PathBuf,
+
+    /// Also write the memberships: .npy, f32, rows x clusters
+    #[arg(long, value_name = "P.npy")]
+    probabilities: Option<PathBuf>,
+
+    /// File of true labels, to print scores (data that brings its own labels is scored anyhow)
+    #[arg(long, value_name = "FILE")]
+    labels: Option<PathBuf>,
+
+    /// Where to compute: auto, cpu, or reference (plain loops in f64, for checks)
+    #[arg(long, value_name = "DEVICE", value_parser = values::device, default_value = "auto")]
+    device: Device,
+
+    /// CPU threads; 0 for one per core
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    threads: usize,
+}
+
+/// Labels the rows.
+pub fn run(args: PredictArgs, console: &mut Console) -> Result<()> {
+    match args.device {
+        Device::Auto | Device::Cpu => predict(&Fast::new(args.threads)?, &args, console),
+        Device::Reference => predict(&Reference::<f64>::new(), &args, console),
+    }
+}
+
+fn predict<O: Ops>(ops: &O, args: &PredictArgs, console: &mut Console) -> Result<()> {
+    let began = std::time::Instant::now();
+    let run = RunFolder::at(&args.run);
+    let model = run.load_model()?;
+    let clusters = model.clusters();
+    let mut predictor = Predictor::new(ops, &model, &run.load_pipeline()?)?;
+    let mut data = Dataset::open(&args.data)?;
+    if let Some(path) = &args.labels {
+        data = data.with_labels(Labels::open(path)?)?;
+    }
+    let mut writer = LabelWriter::create(&args.output, data.rows())?;
+    let mut memberships = match &args.probabilities {
+        Some(path) => Some(MatrixWriter::create(path, data.rows(), clusters)?),
+        None => None,
+    };
+    // Labels are kept only to be scored: without a truth, memory does not grow with the number of rows.
+    let mut kept = Vec::new();
+    let mut sizes = vec![0; clusters];
+    let scored = data.labels().is_some();
+    predictor.label_all(&data, memberships.is_some(), console, |labels, probabilities| {
+        for (total, part) in sizes.iter_mut().zip(count(labels, clusters)) {
+            *total += part;
+        }
+        if scored {
+            kept.extend_from_slice(labels);
+        }
+        if let Some(memberships) = &mut memberships {
+            memberships.write(probabilities)?;
+        }
+        writer.write(labels)
+    })?;
+    writer.commit()?;
+    if let Some(memberships) = memberships {
+        memberships.commit()?;
+    }
+    let scores = data
+        .labels()
+        .map(|truth| Scores::of(&kept, clusters, &truth.index, truth.classes.len()))
+        .transpose()?;
+    let seconds = began.elapsed().as_secs_f64();
+    let mut value = json!({
+        "data": data.name(),
+        "rows": data.rows(),
+        "sizes": sizes,
+        "labels": args.output,
+        "probabilities": args.probabilities,
+        "device": ops.name(),
+        "seconds": seconds,
+    });
+    let mut text = format!("{} rows labelled in {seconds:.1} s: {}", data.rows(), args.output.display());
+    if let Some(scores) = scores {
+        value["acc"] = json!(scores.acc);
+        value["nmi"] = json!(scores.nmi);
+        value["ari"] = json!(scores.ari);
+        text += &format!("\nACC {:.4}  NMI {:.4}  ARI {:.4}", scores.acc, scores.nmi, scores.ari);
+    }
+    console.result(value, &text)
+}

@@ -1,0 +1,47 @@
+//! Option values that clap cannot read by itself, and checks that several commands share.
+
+use neuncut::ops::{Cut, Penalty, Volumes};
+use neuncut::options::Device;
+use neuncut::{Error, Result};
+
+/// Reads one of a list of words.
+macro_rules! words {
+    ($name:ident, $type:ty, $($word:literal => $value:expr),+) => {
+        /// Reads the value as typed.
+        pub fn $name(text: &str) -> std::result::Result<$type, String> {
+            match text {
+                $($word => Ok($value),)+
+                _ => Err(format!("choose from {}", [$($word),+].join(", "))),
+            }
+        }
+    };
+}
+
+words!(penalty, Penalty, "squared" => Penalty::Squared, "frobenius" => Penalty::Frobenius);
+words!(volumes, Volumes, "through" => Volumes::Through, "fixed" => Volumes::Fixed);
+words!(cut, Cut, "ncut" => Cut::Ncut, "rcut" => Cut::Rcut);
+words!(device, Device, "auto" => Device::Auto, "cpu" => Device::Cpu, "reference" => Device::Reference);
+
+/// A number that must be finite and above 0.
+pub fn positive(option: &'static str, value: f64) -> Result<()> {
+    if value.is_finite() && value > 0.0 {
+        return Ok(());
+    }
+    Err(Error::option(option, format!("{value} is not a number above 0"), "give a number above 0"))
+}
+
+/// A number that must be finite and not below 0.
+pub fn not_negative(option: &'static str, value: f64) -> Result<()> {
+    if value.is_finite() && value >= 0.0 {
+        return Ok(());
+    }
+    Err(Error::option(option, format!("{value} is not a number from 0 up"), "give 0 or more"))
+}
+
+/// A count that must be at least `least`.
+pub fn at_least(option: &'static str, least: usize, value: usize) -> Result<()> {
+    if value >= least {
+        return Ok(());
+    }
+    Err(Error::option(option, format!("{value} is too few"), format!("give at least {least}")))
+}

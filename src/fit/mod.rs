@@ -1,0 +1,412 @@
+//! `fit`: from data to a finished run folder.
+
+mod page;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::atomic;
+use crate::cut::Cuts;
+use crate::data::npy::LabelWriter;
+use crate::data::{Dataset, Labels};
+use crate::error::{Error, Result};
+use crate::estimate;
+use crate::features::{self, Pipeline};
+use crate::model::Model;
+use crate::network::to_real;
+use crate::ops::{AdamRule, HeatKernel, Objective, Ops, Shape};
+use crate::options::{Auto, FitOptions};
+use crate::predict::{CHUNK, Predictor};
+use crate::progress::Progress;
+use crate::random::{Permutation, Purpose};
+use crate::run_folder::RunFolder;
+use crate::scores::{Contingency, Mean, Scores, nmi};
+use crate::train::{Checkpoint, EpochRecord, Plan, StepRule, Truth, Watch, collapse, train};
+
+/// Rows over which the exact cut is computed at most; its time grows with their square.
+const CUT_ROWS: usize = 20_000;
+
+/// The outcome of a run: `metrics.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Metrics {
+    /// Name of the data.
+    pub data: String,
+    /// Rows labelled.
+    pub rows: usize,
+    /// Rows trained on.
+    pub train_rows: usize,
+    /// Agreement with the labels over all rows, when there are labels.
+    #[serde(flatten)]
+    pub scores: Option<Scores>,
+    /// NMI with the arithmetic mean, when there are labels.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nmi_arithmetic: Option<f64>,
+    /// Exact cuts of the hard labels on `cut_rows` training rows, under the run's affinity.
+    #[serde(flatten)]
+    pub cuts: Cuts,
+    /// Rows the cuts were computed on.
+    pub cut_rows: usize,
+    /// Mean L_lap of the last epoch.
+    pub l_lap: f64,
+    /// Mean L_orth of the last epoch.
+    pub l_orth: f64,
+    /// Width of the heat kernel.
+    pub sigma: f64,
+    /// Weight of the penalty.
+    pub gamma: f64,
+    /// Rows in each cluster, of all rows.
+    pub sizes: Vec<u64>,
+    /// Seconds of each stage, and of all in `seconds`.
+    pub stages: BTreeMap<String, f64>,
+    /// Seconds from reading the data to the report.
+    pub seconds: f64,
+    /// Device and precision.
+    pub device: String,
+    /// What the user should know.
+    pub warnings: Vec<String>,
+}
+
+/// How often an unfinished training is saved, in seconds; 0 for every epoch.
+#[derive(Clone, Copy, Debug)]
+pub struct CheckpointEvery(pub f64);
+
+/// Trains as `options` say and leaves the run in `folder`, which must exist. When the folder holds an unfinished run of the same
+/// options, goes on with it; the result has the same bits.
+pub fn fit<O: Ops>(
+    ops: &O,
+    options: &FitOptions,
+    folder: &RunFolder,
+    every: CheckpointEvery,
+    progress: &mut dyn Progress,
+) -> Result<Metrics> {
+    let mut stages = Stages::start();
+    let mut options = options.clone();
+    let data = open(&options)?;
+    check(&options, &data)?;
+    progress.line(&format!(
+        "{}: {} rows of {} numbers{}",
+        data.name(),
+        data.rows(),
+        data.cols(),
+        data.labels().map_or(String::new(), |l| format!(", {} classes (for scores only)", l.classes.len()))
+    ));
+
+    let chosen = training_rows(&options, data.rows());
+    let mut x = load_rows(ops, &data, &chosen, progress)?;
+    let transforms = match &options.features[..] {
+        "auto" => features::default_for(&data),
+        text => features::parse(text)?,
+    };
+    options.features = features::describe(&transforms);
+    let pipeline = Pipeline::fit(ops, &transforms, &mut x)?;
+    pipeline.save(&folder.features_file())?;
+    stages.done("features");
+
+    let (sigma, gamma) = resolve(ops, &mut options, &x, progress)?;
+    folder.save_options(&options)?;
+    stages.done("estimates");
+
+    let truth = data.labels().map(|labels| Labels {
+        classes: labels.classes.clone(),
+        index: chosen.iter().map(|&row| labels.index[row as usize]).collect(),
+    });
+    let plan = plan(&options, sigma, gamma);
+    let (model, history) = train_or_load(ops, &plan, &x, truth.as_ref(), folder, every, progress)?;
+    stages.done("training");
+
+    let mut predictor = Predictor::new(ops, &model, &pipeline)?;
+    let mut labels: Vec<u32> = Vec::with_capacity(data.rows());
+    let mut writer = LabelWriter::create(folder.labels_file(), data.rows())?;
+    predictor.label_all(&data, false, progress, |chunk, _| {
+        labels.extend_from_slice(chunk);
+        writer.write(chunk)
+    })?;
+    writer.commit()?;
+    stages.done("labelling");
+
+    x.set_rows(x.rows().min(CUT_ROWS));
+    let cut_labels: Vec<u32> = chosen[..x.rows()].iter().map(|&row| labels[row as usize]).collect();
+    let matrix = ops.cut_matrix(&x, &cut_labels, options.clusters, plan.rule.kernel)?;
+    let cuts = Cuts::of(&matrix, &count(&cut_labels, options.clusters));
+    stages.done("exact cut");
+
+    let table = data
+        .labels()
+        .map(|truth| Contingency::new(&labels, options.clusters, &truth.index, truth.classes.len()))
+        .transpose()?;
+    let scores = data
+        .labels()
+        .map(|truth| Scores::of(&labels, options.clusters, &truth.index, truth.classes.len()))
+        .transpose()?;
+    let sizes = count(&labels, options.clusters);
+    let warnings: Vec<String> = collapse(&sizes).into_iter().collect();
+    let last = &history[history.len() - 1];
+    let mut metrics = Metrics {
+        data: data.name().to_string(),
+        rows: data.rows(),
+        train_rows: chosen.len(),
+        scores,
+        nmi_arithmetic: table.as_ref().map(|table| nmi(table, Mean::Arithmetic)),
+        cuts,
+        cut_rows: cut_labels.len(),
+        l_lap: last.l_lap,
+        l_orth: last.l_orth,
+        sigma,
+        gamma,
+        sizes,
+        stages: BTreeMap::new(),
+        seconds: 0.0,
+        device: ops.name(),
+        warnings,
+    };
+    let page = page::page(&options, &data, &mut predictor, &history, &metrics, table.as_ref())?;
+    atomic::write(folder.report_file(), page)?;
+    stages.done("report");
+    metrics.seconds = stages.total();
+    metrics.stages = stages.seconds;
+    folder.save_metrics(&metrics)?;
+    folder.remove_checkpoint()?;
+    Ok(metrics)
+}
+
+/// Wall seconds of each stage.
+struct Stages {
+    began: std::time::Instant,
+    last: std::time::Instant,
+    seconds: BTreeMap<String, f64>,
+}
+
+impl Stages {
+    fn start() -> Self {
+        let now = std::time::Instant::now();
+        Stages { began: now, last: now, seconds: BTreeMap::new() }
+    }
+    fn done(&mut self, stage: &str) {
+        self.seconds.insert(stage.to_string(), self.last.elapsed().as_secs_f64());
+        self.last = std::time::Instant::now();
+    }
+    fn total(&self) -> f64 {
+        self.began.elapsed().as_secs_f64()
+    }
+}
+
+fn open(options: &FitOptions) -> Result<Dataset> {
+    let data = Dataset::open(&options.data)?;
+    match &options.labels {
+        Some(path) => data.with_labels(Labels::open(path)?),
+        None => Ok(data),
+    }
+}
+
+/// Checks what can only be judged beside the data.
+fn check(options: &FitOptions, data: &Dataset) -> Result<()> {
+    let train_rows = options.train_rows.min(data.rows());
+    if options.clusters > train_rows {
+        return Err(Error::option(
+            "--clusters",
+            format!("{} clusters of {train_rows} training rows", options.clusters),
+            "ask for fewer clusters or give more rows",
+        ));
+    }
+    if options.batch > train_rows {
+        return Err(Error::option(
+            "--batch",
+            format!("{} rows in a mini-batch, but there are {train_rows} training rows", options.batch),
+            "choose a smaller mini-batch or more rows",
+        ));
+    }
+    if options.clusters > options.batch {
+        return Err(Error::option(
+            "--clusters",
+            format!("{} clusters in mini-batches of {} rows", options.clusters, options.batch),
+            "a mini-batch needs at least one row for each cluster: raise --batch or lower --clusters",
+        ));
+    }
+    Ok(())
+}
+
+/// The rows trained on: drawn at random by the seed, or all in order when that many are there.
+fn training_rows(options: &FitOptions, rows: usize) -> Vec<u64> {
+    if options.train_rows >= rows {
+        return (0..rows as u64).collect();
+    }
+    let order = Permutation::new(options.seed, Purpose::TrainRows, 0, rows as u64);
+    (0..options.train_rows as u64).map(|i| order.at(i)).collect()
+}
+
+fn load_rows<O: Ops>(
+    ops: &O,
+    data: &Dataset,
+    chosen: &[u64],
+    progress: &mut dyn Progress,
+) -> Result<O::Matrix> {
+    let cols = data.cols();
+    let mut x = ops.matrix("the training rows", chosen.len(), cols)?;
+    let mut chunk = vec![0.0; CHUNK.min(chosen.len()) * cols];
+    progress.begin("reading", chosen.len() as u64, "rows");
+    for (i, rows) in chosen.chunks(CHUNK).enumerate() {
+        if progress.interrupted() {
+            return Err(Error::Interrupted("training had not begun".into()));
+        }
+        let chunk = &mut chunk[..rows.len() * cols];
+        data.gather_rows(rows, chunk)?;
+        ops.upload(&to_real::<O>(chunk), &mut x, i * CHUNK)?;
+        progress.advance((i * CHUNK + rows.len()) as u64, "");
+    }
+    progress.end();
+    Ok(x)
+}
+
+/// Reads sigma and gamma from the data where they are `auto`, and puts them into the options.
+fn resolve<O: Ops>(
+    ops: &O,
+    options: &mut FitOptions,
+    x: &O::Matrix,
+    progress: &mut dyn Progress,
+) -> Result<(f64, f64)> {
+    let sigma = match options.sigma {
+        Auto::Value(sigma) => sigma,
+        Auto::Auto => {
+            let found = estimate::sigma(ops, x, options.batch, options.seed)?.ok_or_else(|| {
+                Error::option(
+                    "--sigma",
+                    "auto fails: half of the rows have 7 exact duplicates in a mini-batch",
+                    "give a number, in the unit of the features, or remove duplicate rows",
+                )
+            })?;
+            progress.line(&format!("sigma {found:.4} (from the distances to the 7th neighbour)"));
+            found
+        }
+    };
+    options.sigma = Auto::Value(sigma);
+    let gamma = match options.gamma {
+        Auto::Value(gamma) => gamma,
+        Auto::Auto => {
+            let kernel = HeatKernel { sigma, neighbors: options.neighbors.limit() };
+            let model = Model::random(options.seed, x.cols(), &options.hidden.0, options.clusters);
+            let spectrum = estimate::smooth_spectrum(
+                ops,
+                x,
+                &model,
+                kernel,
+                options.cut,
+                options.batch,
+                options.seed,
+            )?;
+            let found = spectrum.gamma(options.clusters, options.penalty);
+            progress.line(&format!("gamma {found:.4} (from the spectrum of a mini-batch graph)"));
+            found
+        }
+    };
+    options.gamma = Auto::Value(gamma);
+    Ok((sigma, gamma))
+}
+
+fn plan(options: &FitOptions, sigma: f64, gamma: f64) -> Plan {
+    Plan {
+        clusters: options.clusters,
+        hidden: options.hidden.0.clone(),
+        batch: options.batch,
+        epochs: options.epochs,
+        learning_rate: options.lr,
+        seed: options.seed,
+        rule: StepRule {
+            kernel: HeatKernel { sigma, neighbors: options.neighbors.limit() },
+            objective: Objective { gamma, penalty: options.penalty, volumes: options.volumes, cut: options.cut },
+            adam: AdamRule::new(options.weight_decay),
+        },
+    }
+}
+
+/// Trains, from the folder's checkpoint if there is one; or takes the model of a run whose training is over.
+fn train_or_load<O: Ops>(
+    ops: &O,
+    plan: &Plan,
+    x: &O::Matrix,
+    truth: Option<&Labels>,
+    folder: &RunFolder,
+    every: CheckpointEvery,
+    progress: &mut dyn Progress,
+) -> Result<(Model, Vec<EpochRecord>)> {
+    let mut history = folder.load_history()?;
+    if folder.model_file().exists() && history.len() == plan.epochs {
+        return Ok((folder.load_model()?, history));
+    }
+    let resume = folder.load_checkpoint()?;
+    history.truncate(resume.as_ref().map_or(0, |checkpoint| checkpoint.epoch));
+    if let Some(checkpoint) = &resume {
+        if history.len() != checkpoint.epoch {
+            return Err(Error::file(
+                folder.history_file(),
+                format!("{} epochs, but the checkpoint is of epoch {}", history.len(), checkpoint.epoch),
+                "the run is damaged: start it again with --overwrite",
+            ));
+        }
+        progress.line(&format!("going on in epoch {} of {}", checkpoint.epoch + 1, plan.epochs));
+    }
+    folder.save_history(&history)?;
+    let mut watch = Watcher {
+        folder,
+        every,
+        saved: std::time::Instant::now(),
+        batches: x.rows() / plan.batch,
+        history,
+        progress,
+    };
+    let truth = truth.map(|labels| Truth { index: &labels.index, classes: labels.classes.len() });
+    watch.progress.begin("training", (plan.epochs * watch.batches) as u64, "steps");
+    let model = train(ops, plan, x, truth, resume, &mut watch)?;
+    watch.progress.end();
+    folder.save_model(&model)?;
+    Ok((model, watch.history))
+}
+
+/// Writes the history and checkpoints of a training into its folder.
+struct Watcher<'a> {
+    folder: &'a RunFolder,
+    every: CheckpointEvery,
+    saved: std::time::Instant,
+    batches: usize,
+    history: Vec<EpochRecord>,
+    progress: &'a mut dyn Progress,
+}
+
+impl Watch for Watcher<'_> {
+    fn step(&mut self, epoch: usize, _epochs: usize, batch: usize, batches: usize) {
+        let note = self.history.last().map_or(String::new(), summary);
+        self.progress.advance(((epoch - 1) * batches + batch) as u64, &note);
+    }
+    fn epoch(&mut self, record: &EpochRecord) -> Result<()> {
+        self.folder.append_history(record)?;
+        self.history.push(record.clone());
+        self.progress.advance((record.epoch * self.batches) as u64, &summary(record));
+        Ok(())
+    }
+    fn wants_checkpoint(&mut self) -> bool {
+        self.saved.elapsed().as_secs_f64() >= self.every.0
+    }
+    fn checkpoint(&mut self, checkpoint: &Checkpoint) -> Result<()> {
+        checkpoint.save(&self.folder.checkpoint_file())?;
+        self.saved = std::time::Instant::now();
+        Ok(())
+    }
+    fn stop(&mut self) -> bool {
+        self.progress.interrupted()
+    }
+}
+
+/// One epoch in a few words.
+fn summary(record: &EpochRecord) -> String {
+    let scores = record.scores.map_or(String::new(), |s| format!(" ACC {:.3} NMI {:.3}", s.acc, s.nmi));
+    format!("epoch {} L_lap {:.4} L_orth {:.4}{scores}", record.epoch, record.l_lap, record.l_orth)
+}
+
+/// Rows with each label.
+pub fn count(labels: &[u32], clusters: usize) -> Vec<u64> {
+    let mut sizes = vec![0; clusters];
+    for &label in labels {
+        sizes[label as usize] += 1;
+    }
+    sizes
+}

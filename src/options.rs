@@ -1,0 +1,259 @@
+//! The options of a training, as typed, as written in a `config.toml`, and as resolved.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::ops::{Cut, Penalty, Volumes};
+
+/// A number, or `auto`: to be read from the data.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "NumberOrWord", into = "NumberOrWord")]
+pub enum Auto {
+    /// Chosen from the data.
+    Auto,
+    /// As given.
+    Value(f64),
+}
+
+/// How many neighbours each row of the affinity keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "NumberOrWord", into = "NumberOrWord")]
+pub enum Neighbors {
+    /// Every row of the mini-batch.
+    All,
+    /// The nearest ones.
+    Nearest(usize),
+}
+
+/// Widths of the hidden layers, possibly none.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Hidden(pub Vec<usize>);
+
+/// Where the computation runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Device {
+    /// The fastest there is; today the CPU.
+    Auto,
+    /// The CPU, f32, all threads.
+    Cpu,
+    /// The specification in plain loops, f64: slow, for checks.
+    Reference,
+}
+
+impl FromStr for Auto {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(Auto::Auto),
+            number => number.parse().map(Auto::Value).map_err(|_| "neither a number nor \"auto\"".to_string()),
+        }
+    }
+}
+
+impl fmt::Display for Auto {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Auto::Auto => f.write_str("auto"),
+            Auto::Value(value) => value.fmt(f),
+        }
+    }
+}
+
+impl FromStr for Neighbors {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "all" => Ok(Neighbors::All),
+            number => number
+                .parse()
+                .map(Neighbors::Nearest)
+                .map_err(|_| "neither a whole number nor \"all\"".to_string()),
+        }
+    }
+}
+
+impl fmt::Display for Neighbors {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Neighbors::All => f.write_str("all"),
+            Neighbors::Nearest(count) => count.fmt(f),
+        }
+    }
+}
+
+impl Neighbors {
+    /// As the kernel takes it.
+    pub fn limit(self) -> Option<usize> {
+        match self {
+            Neighbors::All => None,
+            Neighbors::Nearest(count) => Some(count),
+        }
+    }
+}
+
+impl FromStr for Hidden {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "none" {
+            return Ok(Hidden(Vec::new()));
+        }
+        let widths = text.split(',').map(|width| width.trim().parse::<usize>());
+        widths
+            .collect::<Result<Vec<_>, _>>()
+            .map(Hidden)
+            .map_err(|_| "not a list of whole numbers like 512,512, nor \"none\"".to_string())
+    }
+}
+
+impl fmt::Display for Hidden {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        if self.0.is_empty() {
+            return f.write_str("none");
+        }
+        let widths: Vec<String> = self.0.iter().map(usize::to_string).collect();
+        f.write_str(&widths.join(","))
+    }
+}
+
+/// How TOML holds what is a number or a word.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum NumberOrWord {
+    Whole(u64),
+    Number(f64),
+    Word(String),
+}
+
+impl TryFrom<NumberOrWord> for Auto {
+    type Error = String;
+    fn try_from(from: NumberOrWord) -> Result<Self, String> {
+        match from {
+            NumberOrWord::Whole(value) => Ok(Auto::Value(value as f64)),
+            NumberOrWord::Number(value) => Ok(Auto::Value(value)),
+            NumberOrWord::Word(word) => word.parse(),
+        }
+    }
+}
+
+impl From<Auto> for NumberOrWord {
+    fn from(from: Auto) -> Self {
+        match from {
+            Auto::Auto => NumberOrWord::Word("auto".into()),
+            Auto::Value(value) => NumberOrWord::Number(value),
+        }
+    }
+}
+
+impl TryFrom<NumberOrWord> for Neighbors {
+    type Error = String;
+    fn try_from(from: NumberOrWord) -> Result<Self, String> {
+        match from {
+            NumberOrWord::Whole(count) => Ok(Neighbors::Nearest(count as usize)),
+            NumberOrWord::Number(_) => Err("neighbors: neither a whole number nor \"all\"".into()),
+            NumberOrWord::Word(word) => word.parse(),
+        }
+    }
+}
+
+impl From<Neighbors> for NumberOrWord {
+    fn from(from: Neighbors) -> Self {
+        match from {
+            Neighbors::All => NumberOrWord::Word("all".into()),
+            Neighbors::Nearest(count) => NumberOrWord::Whole(count as u64),
+        }
+    }
+}
+
+/// Everything that decides the outcome of `fit`; stored as the run's `config.toml`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct FitOptions {
+    /// A file, a folder, or the name of built-in data.
+    pub data: String,
+    /// A file of labels, for scores only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub labels: Option<String>,
+    /// Number of clusters.
+    pub clusters: usize,
+    /// Rows drawn at random to train on; all when there are no more.
+    pub train_rows: usize,
+    /// Transforms of the rows, or `auto`; resolved once the data is known.
+    pub features: String,
+    /// Width of the heat kernel.
+    pub sigma: Auto,
+    /// Entries kept in each row of the affinity.
+    pub neighbors: Neighbors,
+    /// Weight of the orthogonality penalty.
+    pub gamma: Auto,
+    /// Its form.
+    pub penalty: Penalty,
+    /// Gradient through the volumes or not.
+    pub volumes: Volumes,
+    /// Normalised or ratio cut.
+    pub cut: Cut,
+    /// Widths of the hidden layers.
+    pub hidden: Hidden,
+    /// Rows per mini-batch.
+    pub batch: usize,
+    /// Passes over the training rows.
+    pub epochs: usize,
+    /// First learning rate.
+    pub lr: f64,
+    /// Coupled L2.
+    pub weight_decay: f64,
+    /// Seed of everything random.
+    pub seed: u64,
+    /// Where to compute.
+    pub device: Device,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_round_trip_through_toml() {
+        let options = FitOptions {
+            data: "mnist-t10k".into(),
+            labels: None,
+            clusters: 10,
+            train_rows: 20_000,
+            features: "auto".into(),
+            sigma: Auto::Value(0.1 + 0.2),
+            neighbors: Neighbors::All,
+            gamma: Auto::Auto,
+            penalty: Penalty::Squared,
+            volumes: Volumes::Through,
+            cut: Cut::Rcut,
+            hidden: Hidden(vec![512, 17]),
+            batch: 1000,
+            epochs: 30,
+            lr: 1e-3,
+            weight_decay: 1e-4,
+            seed: 7,
+            device: Device::Auto,
+        };
+        for neighbors in [Neighbors::All, Neighbors::Nearest(10)] {
+            let options = FitOptions { neighbors, ..options.clone() };
+            let text = toml::to_string(&options).expect("options are plain values");
+            assert_eq!(toml::from_str::<FitOptions>(&text).expect("what was written"), options);
+        }
+    }
+
+    #[test]
+    fn words_parse_as_typed() {
+        assert_eq!("auto".parse(), Ok(Auto::Auto));
+        assert_eq!("0.5".parse(), Ok(Auto::Value(0.5)));
+        assert!("half".parse::<Auto>().is_err());
+        assert_eq!("12".parse(), Ok(Neighbors::Nearest(12)));
+        assert_eq!("all".parse(), Ok(Neighbors::All));
+        assert!("-3".parse::<Neighbors>().is_err());
+        assert_eq!("none".parse(), Ok(Hidden(Vec::new())));
+        assert_eq!("64, 32".parse(), Ok(Hidden(vec![64, 32])));
+        assert!("64,,32".parse::<Hidden>().is_err());
+    }
+}

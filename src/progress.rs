@@ -1,0 +1,28 @@
+//! How long work tells about itself, and learns that it should stop.
+
+/// The audience of a long computation.
+pub trait Progress {
+    /// One statement of interest.
+    fn line(&mut self, text: &str);
+    /// A stage of `total` units begins.
+    fn begin(&mut self, stage: &str, total: u64, unit: &'static str);
+    /// `done` of the stage's units are done; `note` says more, or nothing.
+    fn advance(&mut self, done: u64, note: &str);
+    /// The stage is over.
+    fn end(&mut self);
+    /// Whether the user asked to stop.
+    fn interrupted(&self) -> bool;
+}
+
+/// An audience that neither listens nor interrupts.
+pub struct Silent;
+
+impl Progress for Silent {
+    fn line(&mut self, _text: &str) {}
+    fn begin(&mut self, _stage: &str, _total: u64, _unit: &'static str) {}
+    fn advance(&mut self, _done: u64, _note: &str) {}
+    fn end(&mut self) {}
+    fn interrupted(&self) -> bool {
+        false
+    }
+}

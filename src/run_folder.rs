@@ -1,0 +1,215 @@
+//! The folder that a training leaves behind, and goes on from.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::atomic;
+use crate::error::{Error, Result};
+use crate::features::Pipeline;
+use crate::model::Model;
+use crate::options::FitOptions;
+use crate::data::safetensors;
+use crate::train::{Checkpoint, EpochRecord};
+
+/// A run: `config.toml`, `features.safetensors`, `model.safetensors`, `history.jsonl`, `metrics.json`, `labels.npy`, `report.html`,
+/// and, while it is not finished, `checkpoint.safetensors`.
+#[derive(Clone, Debug)]
+pub struct RunFolder {
+    path: PathBuf,
+}
+
+impl RunFolder {
+    /// The folder at `path`, which need not exist.
+    pub fn at(path: impl Into<PathBuf>) -> Self {
+        RunFolder { path: path.into() }
+    }
+
+    /// Makes the folder for a new run.
+    ///
+    /// # Errors
+    /// When it cannot be made, or already holds a run and `overwrite` is not given; with it, the old run is removed.
+    pub fn create(&self, overwrite: bool) -> Result<()> {
+        fs::create_dir_all(&self.path).map_err(|e| Error::io(&self.path, "make the run's folder", e))?;
+        if self.config_file().exists() && !overwrite {
+            return Err(Error::file(
+                &self.path,
+                "there is a run in this folder already",
+                "choose another --out, go on with it by --resume, or replace it by --overwrite",
+            ));
+        }
+        for file in self.files() {
+            remove(&file)?;
+        }
+        Ok(())
+    }
+
+    /// The folder itself.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+    /// Resolved options.
+    pub fn config_file(&self) -> PathBuf {
+        self.path.join("config.toml")
+    }
+    /// Fitted features.
+    pub fn features_file(&self) -> PathBuf {
+        self.path.join("features.safetensors")
+    }
+    /// The network.
+    pub fn model_file(&self) -> PathBuf {
+        self.path.join("model.safetensors")
+    }
+    /// One JSON object per epoch.
+    pub fn history_file(&self) -> PathBuf {
+        self.path.join("history.jsonl")
+    }
+    /// Scores.
+    pub fn metrics_file(&self) -> PathBuf {
+        self.path.join("metrics.json")
+    }
+    /// Labels of all rows of the data.
+    pub fn labels_file(&self) -> PathBuf {
+        self.path.join("labels.npy")
+    }
+    /// The run as a page.
+    pub fn report_file(&self) -> PathBuf {
+        self.path.join("report.html")
+    }
+    /// State of an unfinished training.
+    pub fn checkpoint_file(&self) -> PathBuf {
+        self.path.join("checkpoint.safetensors")
+    }
+
+    fn files(&self) -> [PathBuf; 8] {
+        [
+            self.config_file(),
+            self.features_file(),
+            self.model_file(),
+            self.history_file(),
+            self.metrics_file(),
+            self.labels_file(),
+            self.report_file(),
+            self.checkpoint_file(),
+        ]
+    }
+
+    /// Reads the options of the run.
+    pub fn load_options(&self) -> Result<FitOptions> {
+        let path = self.config_file();
+        let text = read_text(&path, "read the run's options")?;
+        toml::from_str(&text).map_err(|e| config_error(&path, &e))
+    }
+
+    /// Writes the options of the run.
+    pub fn save_options(&self, options: &FitOptions) -> Result<()> {
+        let text = toml::to_string(options)
+            .map_err(|e| Error::file(self.config_file(), e.to_string(), "report this as a bug"))?;
+        atomic::write(self.config_file(), text)
+    }
+
+    /// Reads the fitted features.
+    pub fn load_pipeline(&self) -> Result<Pipeline> {
+        Pipeline::load(&self.features_file())
+    }
+
+    /// Reads the network.
+    pub fn load_model(&self) -> Result<Model> {
+        let path = self.model_file();
+        let (tensors, _) = safetensors::read(&path)?;
+        Model::from_tensors(&path, "", &tensors)
+    }
+
+    /// Writes the network under PyTorch's names.
+    pub fn save_model(&self, model: &Model) -> Result<()> {
+        let tensors = model.tensors("");
+        let tensors: Vec<(&str, &[usize], &[f32])> =
+            tensors.iter().map(|(name, shape, values)| (&name[..], &shape[..], *values)).collect();
+        safetensors::write(self.model_file(), &tensors, &Default::default())
+    }
+
+    /// Reads the checkpoint, if there is one.
+    pub fn load_checkpoint(&self) -> Result<Option<Checkpoint>> {
+        let path = self.checkpoint_file();
+        if path.exists() { Checkpoint::load(&path).map(Some) } else { Ok(None) }
+    }
+
+    /// Removes the checkpoint of a finished run.
+    pub fn remove_checkpoint(&self) -> Result<()> {
+        remove(&self.checkpoint_file())
+    }
+
+    /// Reads the history, leaving out a last line that a kill cut short.
+    pub fn load_history(&self) -> Result<Vec<EpochRecord>> {
+        let path = self.history_file();
+        if !path.exists() {
+            return Ok(Vec::new());
+        }
+        let text = read_text(&path, "read the history")?;
+        Ok(text.lines().map_while(|line| serde_json::from_str(line).ok()).collect())
+    }
+
+    /// Writes the whole history.
+    pub fn save_history(&self, history: &[EpochRecord]) -> Result<()> {
+        let lines = history.iter().map(|record| json(&self.history_file(), record).map(|line| line + "\n"));
+        atomic::write(self.history_file(), lines.collect::<Result<String>>()?)
+    }
+
+    /// Appends one epoch to the history.
+    pub fn append_history(&self, record: &EpochRecord) -> Result<()> {
+        use io::Write;
+        let path = self.history_file();
+        let line = json(&path, record)? + "\n";
+        let file = fs::OpenOptions::new().create(true).append(true).open(&path);
+        file.and_then(|mut file| file.write_all(line.as_bytes()))
+            .map_err(|e| Error::io(&path, "append to the history", e))
+    }
+
+    /// Writes the metrics, readably.
+    pub fn save_metrics(&self, metrics: &impl Serialize) -> Result<()> {
+        let path = self.metrics_file();
+        let text = serde_json::to_string_pretty(metrics)
+            .map_err(|e| Error::file(&path, e.to_string(), "report this as a bug"))?;
+        atomic::write(path, text + "\n")
+    }
+
+    /// Reads the metrics, if the run is finished.
+    pub fn load_metrics<T: DeserializeOwned>(&self) -> Result<Option<T>> {
+        let path = self.metrics_file();
+        if !path.exists() {
+            return Ok(None);
+        }
+        let text = read_text(&path, "read the metrics")?;
+        serde_json::from_str(&text)
+            .map(Some)
+            .map_err(|e| Error::file(&path, format!("damaged: {e}"), "remove it, then --resume"))
+    }
+}
+
+/// What is wrong in a TOML file, on one line with its place.
+pub fn config_error(path: &Path, error: &toml::de::Error) -> Error {
+    let mut problem = error.message().lines().collect::<Vec<_>>().join("; ");
+    if let (Some(span), Ok(text)) = (error.span(), fs::read_to_string(path)) {
+        let line = text.get(..span.start).map_or(1, |before| before.matches('\n').count() + 1);
+        problem = format!("line {line}: {problem}");
+    }
+    Error::file(path, problem, "the names are those of the options of `neuncut fit --help`, without the dashes in front")
+}
+
+fn json(path: &Path, record: &EpochRecord) -> Result<String> {
+    serde_json::to_string(record).map_err(|e| Error::file(path, e.to_string(), "report this as a bug"))
+}
+
+fn read_text(path: &Path, action: &'static str) -> Result<String> {
+    fs::read_to_string(path).map_err(|e| Error::io(path, action, e))
+}
+
+fn remove(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::io(path, "remove an old file", e)),
+        _ => Ok(()),
+    }
+}
