@@ -22,7 +22,12 @@ impl Cuts {
             let row = &matrix[l * k..][..k];
             let volume: f64 = row.iter().sum();
             // Summed without the diagonal, which dwarfs the rest: a difference would lose the small cuts.
-            let cut: f64 = row.iter().enumerate().filter(|&(other, _)| other != l).map(|(_, v)| v).sum();
+            let cut: f64 = row
+                .iter()
+                .enumerate()
+                .filter(|&(other, _)| other != l)
+                .map(|(_, v)| v)
+                .sum();
             if volume > 0.0 {
                 ncut += cut / volume;
             }

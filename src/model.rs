@@ -47,7 +47,12 @@ impl Model {
                         (bound * (2.0 * f64::from(uniform) - 1.0)) as f32
                     })
                     .collect();
-                Dense { inputs, outputs, weight, bias: vec![0.0; outputs] }
+                Dense {
+                    inputs,
+                    outputs,
+                    weight,
+                    bias: vec![0.0; outputs],
+                }
             })
             .collect();
         Model { layers }
@@ -65,21 +70,31 @@ impl Model {
 
     /// Widths of the hidden layers.
     pub fn hidden(&self) -> Vec<usize> {
-        self.layers[..self.layers.len() - 1].iter().map(|layer| layer.outputs).collect()
+        self.layers[..self.layers.len() - 1]
+            .iter()
+            .map(|layer| layer.outputs)
+            .collect()
     }
 
     /// The parameters under the names that `nn.Sequential(Linear, ReLU, Linear, ...)` gives them, `prefix` in front:
     /// `0.weight`, `0.bias`, `2.weight`, ...
     pub fn tensors(&self, prefix: &str) -> Vec<(String, Vec<usize>, &[f32])> {
         let named = |i: usize, layer: &'_ Dense| {
-            (format!("{prefix}{}.weight", 2 * i), vec![layer.outputs, layer.inputs])
+            (
+                format!("{prefix}{}.weight", 2 * i),
+                vec![layer.outputs, layer.inputs],
+            )
         };
         self.layers
             .iter()
             .enumerate()
             .flat_map(|(i, layer)| {
                 let (name, shape) = named(i, layer);
-                let bias = (format!("{prefix}{}.bias", 2 * i), vec![layer.outputs], &layer.bias[..]);
+                let bias = (
+                    format!("{prefix}{}.bias", 2 * i),
+                    vec![layer.outputs],
+                    &layer.bias[..],
+                );
                 [(name, shape, &layer.weight[..]), bias]
             })
             .collect()
@@ -92,27 +107,54 @@ impl Model {
         tensors: &BTreeMap<String, safetensors::Tensor>,
     ) -> Result<Self> {
         let bad = |problem: String| {
-            Error::file(path, problem, "use the file that `neuncut fit` wrote, or train again")
+            Error::file(
+                path,
+                problem,
+                "use the file that `neuncut fit` wrote, or train again",
+            )
         };
         let mut layers: Vec<Dense> = Vec::new();
         while let Some(weight) = tensors.get(&format!("{prefix}{}.weight", 2 * layers.len())) {
             let i = layers.len();
             let &[outputs, inputs] = &weight.shape[..] else {
-                return Err(bad(format!("{prefix}{}.weight has {} dimensions, not 2", 2 * i, weight.shape.len())));
+                return Err(bad(format!(
+                    "{prefix}{}.weight has {} dimensions, not 2",
+                    2 * i,
+                    weight.shape.len()
+                )));
             };
             let name = format!("{prefix}{}.bias", 2 * i);
-            let bias = tensors.get(&name).ok_or_else(|| bad(format!("{name} is missing")))?;
+            let bias = tensors
+                .get(&name)
+                .ok_or_else(|| bad(format!("{name} is missing")))?;
             if bias.shape != [outputs] || inputs == 0 || outputs == 0 {
-                return Err(bad(format!("{name} has shape {:?} beside a {outputs} x {inputs} weight", bias.shape)));
+                return Err(bad(format!(
+                    "{name} has shape {:?} beside a {outputs} x {inputs} weight",
+                    bias.shape
+                )));
             }
             if layers.last().is_some_and(|before| before.outputs != inputs) {
-                return Err(bad(format!("layer {i} takes {inputs} numbers, the one before gives another count")));
+                return Err(bad(format!(
+                    "layer {i} takes {inputs} numbers, the one before gives another count"
+                )));
             }
-            if let Some(at) = weight.values.iter().chain(&bias.values).position(|v| !v.is_finite()) {
-                return Err(bad(format!("layer {i} holds a number that is not finite (at {at})")));
+            if let Some(at) = weight
+                .values
+                .iter()
+                .chain(&bias.values)
+                .position(|v| !v.is_finite())
+            {
+                return Err(bad(format!(
+                    "layer {i} holds a number that is not finite (at {at})"
+                )));
             }
             let (weight, bias) = (weight.values.clone(), bias.values.clone());
-            layers.push(Dense { inputs, outputs, weight, bias });
+            layers.push(Dense {
+                inputs,
+                outputs,
+                weight,
+                bias,
+            });
         }
         if layers.is_empty() {
             return Err(bad(format!("there is no tensor named {prefix}0.weight")));

@@ -44,7 +44,9 @@ impl<O: Ops> Network<O> {
                 bias: to_host(ops, &layer.bias)?,
             })
         });
-        Ok(Model { layers: layers.collect::<Result<_>>()? })
+        Ok(Model {
+            layers: layers.collect::<Result<_>>()?,
+        })
     }
 
     /// Room for the outputs of all layers for up to `rows` rows.
@@ -63,7 +65,13 @@ impl<O: Ops> Network<O> {
             let (before, rest) = to.outputs.split_at_mut(i);
             rest[0].set_rows(x.rows());
             let relu = i + 1 < self.layers.len();
-            ops.linear(before.last().unwrap_or(x), &layer.weight, &layer.bias, relu, &mut rest[0])?;
+            ops.linear(
+                before.last().unwrap_or(x),
+                &layer.weight,
+                &layer.bias,
+                relu,
+                &mut rest[0],
+            )?;
         }
         Ok(())
     }

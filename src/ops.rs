@@ -156,14 +156,22 @@ pub struct AdamRule {
 impl AdamRule {
     /// PyTorch's defaults with the given weight decay.
     pub fn new(weight_decay: f64) -> Self {
-        AdamRule { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay }
+        AdamRule {
+            beta1: 0.9,
+            beta2: 0.999,
+            epsilon: 1e-8,
+            weight_decay,
+        }
     }
 
     /// The bias corrections of step `t = state.step + 1`: `lr / (1 - beta1^t)`, by which the first moment is multiplied,
     /// and `sqrt(1 - beta2^t)`, by which the root of the second is divided.
     pub fn corrections(&self, state: &StepState) -> (f64, f64) {
         let t = state.step as f64 + 1.0;
-        (state.learning_rate / (1.0 - self.beta1.powf(t)), (1.0 - self.beta2.powf(t)).sqrt())
+        (
+            state.learning_rate / (1.0 - self.beta1.powf(t)),
+            (1.0 - self.beta2.powf(t)).sqrt(),
+        )
     }
 }
 

@@ -49,7 +49,10 @@ impl FromStr for Auto {
     fn from_str(text: &str) -> Result<Self, String> {
         match text {
             "auto" => Ok(Auto::Auto),
-            number => number.parse().map(Auto::Value).map_err(|_| "neither a number nor \"auto\"".to_string()),
+            number => number
+                .parse()
+                .map(Auto::Value)
+                .map_err(|_| "neither a number nor \"auto\"".to_string()),
         }
     }
 }
@@ -238,9 +241,15 @@ mod tests {
             device: Device::Auto,
         };
         for neighbors in [Neighbors::All, Neighbors::Nearest(10)] {
-            let options = FitOptions { neighbors, ..options.clone() };
+            let options = FitOptions {
+                neighbors,
+                ..options.clone()
+            };
             let text = toml::to_string(&options).expect("options are plain values");
-            assert_eq!(toml::from_str::<FitOptions>(&text).expect("what was written"), options);
+            assert_eq!(
+                toml::from_str::<FitOptions>(&text).expect("what was written"),
+                options
+            );
         }
     }
 

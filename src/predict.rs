@@ -45,7 +45,12 @@ impl<'a, O: Ops> Predictor<'a, O> {
     }
 
     /// Labels of at most [`CHUNK`] raw rows, and their memberships (rows x k) when `probabilities` has room for them.
-    pub fn label(&mut self, rows: &[f32], labels: &mut [u32], probabilities: Option<&mut Vec<f32>>) -> Result<()> {
+    pub fn label(
+        &mut self,
+        rows: &[f32],
+        labels: &mut [u32],
+        probabilities: Option<&mut Vec<f32>>,
+    ) -> Result<()> {
         let ops = self.ops;
         self.x.set_rows(labels.len());
         ops.upload(&to_real::<O>(rows), &mut self.x, 0)?;
@@ -84,7 +89,9 @@ impl<'a, O: Ops> Predictor<'a, O> {
         progress.begin("labelling", rows as u64, "rows");
         for first in (0..rows).step_by(CHUNK) {
             if progress.interrupted() {
-                return Err(Error::Interrupted(format!("{first} of {rows} rows were labelled, nothing was written")));
+                return Err(Error::Interrupted(format!(
+                    "{first} of {rows} rows were labelled, nothing was written"
+                )));
             }
             let count = CHUNK.min(rows - first);
             let (raw, labels) = (&mut raw[..count * cols], &mut labels[..count]);

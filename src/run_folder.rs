@@ -8,11 +8,11 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::atomic;
+use crate::data::safetensors;
 use crate::error::{Error, Result};
 use crate::features::Pipeline;
 use crate::model::Model;
 use crate::options::FitOptions;
-use crate::data::safetensors;
 use crate::train::{Checkpoint, EpochRecord};
 
 /// A run: `config.toml`, `features.safetensors`, `model.safetensors`, `history.jsonl`, `metrics.json`, `labels.npy`, `report.html`,
@@ -126,15 +126,21 @@ impl RunFolder {
     /// Writes the network under PyTorch's names.
     pub fn save_model(&self, model: &Model) -> Result<()> {
         let tensors = model.tensors("");
-        let tensors: Vec<(&str, &[usize], &[f32])> =
-            tensors.iter().map(|(name, shape, values)| (&name[..], &shape[..], *values)).collect();
+        let tensors: Vec<(&str, &[usize], &[f32])> = tensors
+            .iter()
+            .map(|(name, shape, values)| (&name[..], &shape[..], *values))
+            .collect();
         safetensors::write(self.model_file(), &tensors, &Default::default())
     }
 
     /// Reads the checkpoint, if there is one.
     pub fn load_checkpoint(&self) -> Result<Option<Checkpoint>> {
         let path = self.checkpoint_file();
-        if path.exists() { Checkpoint::load(&path).map(Some) } else { Ok(None) }
+        if path.exists() {
+            Checkpoint::load(&path).map(Some)
+        } else {
+            Ok(None)
+        }
     }
 
     /// Removes the checkpoint of a finished run.
@@ -149,12 +155,17 @@ impl RunFolder {
             return Ok(Vec::new());
         }
         let text = read_text(&path, "read the history")?;
-        Ok(text.lines().map_while(|line| serde_json::from_str(line).ok()).collect())
+        Ok(text
+            .lines()
+            .map_while(|line| serde_json::from_str(line).ok())
+            .collect())
     }
 
     /// Writes the whole history.
     pub fn save_history(&self, history: &[EpochRecord]) -> Result<()> {
-        let lines = history.iter().map(|record| json(&self.history_file(), record).map(|line| line + "\n"));
+        let lines = history
+            .iter()
+            .map(|record| json(&self.history_file(), record).map(|line| line + "\n"));
         atomic::write(self.history_file(), lines.collect::<Result<String>>()?)
     }
 
@@ -193,10 +204,16 @@ impl RunFolder {
 pub fn config_error(path: &Path, error: &toml::de::Error) -> Error {
     let mut problem = error.message().lines().collect::<Vec<_>>().join("; ");
     if let (Some(span), Ok(text)) = (error.span(), fs::read_to_string(path)) {
-        let line = text.get(..span.start).map_or(1, |before| before.matches('\n').count() + 1);
+        let line = text
+            .get(..span.start)
+            .map_or(1, |before| before.matches('\n').count() + 1);
         problem = format!("line {line}: {problem}");
     }
-    Error::file(path, problem, "the names are those of the options of `neuncut fit --help`, without the dashes in front")
+    Error::file(
+        path,
+        problem,
+        "the names are those of the options of `neuncut fit --help`, without the dashes in front",
+    )
 }
 
 fn json(path: &Path, record: &EpochRecord) -> Result<String> {

@@ -46,8 +46,19 @@ impl Console {
     pub fn new(json: bool, quiet: bool) -> Self {
         catch_interrupts();
         let now = Instant::now();
-        let stage = Stage { name: String::new(), total: 0, unit: "", began: now, told: now };
-        Console { json, quiet, bar: None, stage }
+        let stage = Stage {
+            name: String::new(),
+            total: 0,
+            unit: "",
+            began: now,
+            told: now,
+        };
+        Console {
+            json,
+            quiet,
+            bar: None,
+            stage,
+        }
     }
 
     /// The result: `value` as JSON, or else `text` for people.
@@ -59,7 +70,9 @@ impl Console {
             (false, true) => Ok(()),
             (false, false) => writeln!(out, "{text}"),
         };
-        written.and_then(|()| out.flush()).map_err(|e| Error::io("standard output", "write the result", e))
+        written
+            .and_then(|()| out.flush())
+            .map_err(|e| Error::io("standard output", "write the result", e))
     }
 
     /// Takes the progress bar off the screen.
@@ -84,20 +97,34 @@ impl Progress for Console {
     fn begin(&mut self, stage: &str, total: u64, unit: &'static str) {
         self.clear();
         let now = Instant::now();
-        self.stage = Stage { name: stage.to_string(), total, unit, began: now, told: now };
+        self.stage = Stage {
+            name: stage.to_string(),
+            total,
+            unit,
+            began: now,
+            told: now,
+        };
         if self.quiet || self.json || !std::io::stderr().is_terminal() {
             return;
         }
         let template = "{prefix:>10} [{bar:24}] {human_pos}/{human_len} {msg}  {per_sec}, {eta} left";
         let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-        let bar = ProgressBar::new(total).with_style(style.progress_chars("=> ")).with_prefix(stage.to_string());
+        let bar = ProgressBar::new(total)
+            .with_style(style.progress_chars("=> "))
+            .with_prefix(stage.to_string());
         bar.set_message(unit);
         bar.enable_steady_tick(Duration::from_millis(200));
         self.bar = Some(bar);
     }
 
     fn advance(&mut self, done: u64, note: &str) {
-        let Stage { name, total, unit, began, told } = &mut self.stage;
+        let Stage {
+            name,
+            total,
+            unit,
+            began,
+            told,
+        } = &mut self.stage;
         if let Some(bar) = &self.bar {
             bar.set_position(done);
             if !note.is_empty() {
@@ -107,7 +134,11 @@ impl Progress for Console {
             *told = Instant::now();
             let rate = done as f64 / began.elapsed().as_secs_f64();
             let left = (*total - done.min(*total)) as f64 / rate;
-            let note = if note.is_empty() { String::new() } else { format!("  {note}") };
+            let note = if note.is_empty() {
+                String::new()
+            } else {
+                format!("  {note}")
+            };
             eprintln!("{name} {done}/{total} {unit}, {rate:.0}/s, {left:.0} s left{note}");
         }
     }

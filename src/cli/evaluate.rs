@@ -73,7 +73,11 @@ pub fn run(args: EvaluateArgs, console: &mut Console) -> Result<()> {
         for (name, label, score) in [
             ("acc", "ACC", acc(&table)),
             ("nmi", "NMI", nmi(&table, Mean::Geometric)),
-            ("nmi_arithmetic", "NMI (arithmetic mean)", nmi(&table, Mean::Arithmetic)),
+            (
+                "nmi_arithmetic",
+                "NMI (arithmetic mean)",
+                nmi(&table, Mean::Arithmetic),
+            ),
             ("ari", "ARI", ari(&table)),
         ] {
             value[name] = json!(score);
@@ -96,7 +100,12 @@ fn exact_cuts(args: &EvaluateArgs, source: &str, predictions: &Labels) -> Result
     if data.rows() != predictions.len() {
         return Err(Error::file(
             &args.predictions,
-            format!("{} predictions for the {} rows of {}", predictions.len(), data.rows(), data.name()),
+            format!(
+                "{} predictions for the {} rows of {}",
+                predictions.len(),
+                data.rows(),
+                data.name()
+            ),
             "both must speak of the same rows",
         ));
     }
@@ -120,13 +129,24 @@ fn exact_cuts(args: &EvaluateArgs, source: &str, predictions: &Labels) -> Result
             }
             pipeline.prepare(&ops)?.apply(&ops, &mut x)?;
             let Auto::Value(sigma) = options.sigma else {
-                return Err(Error::file(run.path(), "this run is not finished", "finish it with fit --resume"));
+                return Err(Error::file(
+                    run.path(),
+                    "this run is not finished",
+                    "finish it with fit --resume",
+                ));
             };
-            HeatKernel { sigma, neighbors: options.neighbors.limit() }
+            HeatKernel {
+                sigma,
+                neighbors: options.neighbors.limit(),
+            }
         }
         None => {
             let sigma = args.sigma.ok_or_else(|| {
-                Error::option("--sigma", "not given", "give the width of the heat kernel, or --run")
+                Error::option(
+                    "--sigma",
+                    "not given",
+                    "give the width of the heat kernel, or --run",
+                )
             })?;
             values::positive("--sigma", sigma)?;
             let transforms = match args.features.as_deref() {
@@ -134,10 +154,16 @@ fn exact_cuts(args: &EvaluateArgs, source: &str, predictions: &Labels) -> Result
                 Some(text) => features::parse(text)?,
             };
             Pipeline::fit(&ops, &transforms, &mut x)?;
-            HeatKernel { sigma, neighbors: args.neighbors.unwrap_or(Neighbors::All).limit() }
+            HeatKernel {
+                sigma,
+                neighbors: args.neighbors.unwrap_or(Neighbors::All).limit(),
+            }
         }
     };
     let clusters = predictions.classes.len();
     let matrix = ops.cut_matrix(&x, &predictions.index, clusters, kernel)?;
-    Ok(Cuts::of(&matrix, &neuncut::fit::count(&predictions.index, clusters)))
+    Ok(Cuts::of(
+        &matrix,
+        &neuncut::fit::count(&predictions.index, clusters),
+    ))
 }

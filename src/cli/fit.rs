@@ -157,7 +157,11 @@ impl Partial {
     fn resolve(self) -> Result<FitOptions> {
         let data = self.data.unwrap_or_else(|| "mnist-t10k".into());
         let clusters = self.clusters.ok_or_else(|| {
-            Error::option("--clusters", "not given", "say how many clusters to look for, as in --clusters 10")
+            Error::option(
+                "--clusters",
+                "not given",
+                "say how many clusters to look for, as in --clusters 10",
+            )
         })?;
         let train_rows = self.train_rows.unwrap_or(20_000);
         values::at_least("--clusters", 2, clusters)?;
@@ -212,7 +216,12 @@ impl Partial {
 /// Trains, and prints the scores.
 pub fn run(args: FitArgs, console: &mut Console) -> Result<()> {
     values::not_negative("--checkpoint-seconds", args.checkpoint_seconds)?;
-    let from_file = args.config.as_deref().map(read_config).transpose()?.unwrap_or_default();
+    let from_file = args
+        .config
+        .as_deref()
+        .map(read_config)
+        .transpose()?
+        .unwrap_or_default();
     let options = args.options.or(from_file);
     let (options, folder) = if args.resume {
         resume(options, args.out)?
@@ -240,9 +249,10 @@ pub fn run(args: FitArgs, console: &mut Console) -> Result<()> {
             Device::Reference => fit(&Reference::<f64>::new(), &options, &folder, every, console),
         }
         .map_err(|error| match error {
-            Error::Interrupted(what) => {
-                Error::Interrupted(format!("{what}; go on with: neuncut fit --resume --out {}", folder.path().display()))
-            }
+            Error::Interrupted(what) => Error::Interrupted(format!(
+                "{what}; go on with: neuncut fit --resume --out {}",
+                folder.path().display()
+            )),
             other => other,
         })?,
     };
@@ -268,7 +278,11 @@ fn resume(given: Partial, out: Option<PathBuf>) -> Result<(FitOptions, RunFolder
     };
     let folder = RunFolder::at(out);
     if !folder.config_file().exists() {
-        return Err(Error::file(folder.path(), "there is no run to go on with", "check --out, or leave --resume away"));
+        return Err(Error::file(
+            folder.path(),
+            "there is no run to go on with",
+            "check --out, or leave --resume away",
+        ));
     }
     let stored = folder.load_options()?;
     let table = |options: &FitOptions| toml::Table::try_from(options).unwrap_or_default();
@@ -276,10 +290,15 @@ fn resume(given: Partial, out: Option<PathBuf>) -> Result<(FitOptions, RunFolder
     let (stored_table, repeated_table) = (table(&stored), table(&repeated));
     for (name, value) in &repeated_table {
         if stored_table.get(name) != Some(value) {
-            let stored = stored_table.get(name).map_or("not given".to_string(), toml::Value::to_string);
+            let stored = stored_table
+                .get(name)
+                .map_or("not given".to_string(), toml::Value::to_string);
             return Err(Error::option(
                 "--resume",
-                format!("the run in {} was begun with {name} = {stored}, not {value}", folder.path().display()),
+                format!(
+                    "the run in {} was begun with {name} = {stored}, not {value}",
+                    folder.path().display()
+                ),
                 "leave that option away, or start another run in another --out",
             ));
         }
@@ -288,7 +307,10 @@ fn resume(given: Partial, out: Option<PathBuf>) -> Result<(FitOptions, RunFolder
 }
 
 fn default_folder(options: &FitOptions) -> PathBuf {
-    let stem = Path::new(&options.data).file_stem().unwrap_or_default().to_string_lossy();
+    let stem = Path::new(&options.data)
+        .file_stem()
+        .unwrap_or_default()
+        .to_string_lossy();
     PathBuf::from("runs").join(format!("{stem}-k{}-seed{}", options.clusters, options.seed))
 }
 
@@ -301,8 +323,17 @@ fn table(metrics: &Metrics, folder: &RunFolder) -> String {
         row("NMI", format!("{:.4}", scores.nmi));
         row("ARI", format!("{:.4}", scores.ari));
     }
-    row("Ncut", format!("{:.4}  (exact, on {} training rows)", metrics.cuts.ncut, metrics.cut_rows));
-    row("rows", format!("{} labelled, {} trained on", metrics.rows, metrics.train_rows));
+    row(
+        "Ncut",
+        format!(
+            "{:.4}  (exact, on {} training rows)",
+            metrics.cuts.ncut, metrics.cut_rows
+        ),
+    );
+    row(
+        "rows",
+        format!("{} labelled, {} trained on", metrics.rows, metrics.train_rows),
+    );
     row("clusters", sizes(&metrics.sizes));
     row("sigma", format!("{:.4}", metrics.sigma));
     row("gamma", format!("{:.4}", metrics.gamma));
@@ -314,6 +345,10 @@ fn table(metrics: &Metrics, folder: &RunFolder) -> String {
 fn sizes(sizes: &[u64]) -> String {
     const MOST: usize = 20;
     let shown: Vec<String> = sizes.iter().take(MOST).map(u64::to_string).collect();
-    let more = if sizes.len() > MOST { format!(" ... of {} clusters", sizes.len()) } else { String::new() };
+    let more = if sizes.len() > MOST {
+        format!(" ... of {} clusters", sizes.len())
+    } else {
+        String::new()
+    };
     format!("{}{more}", shown.join(" "))
 }

@@ -35,11 +35,17 @@ pub fn run(args: GenerateArgs, console: &mut Console) -> Result<()> {
     let began = std::time::Instant::now();
     let generator = Generator::parse(&args.name)?;
     console.begin("generating", args.rows, "rows");
-    let paths =
-        synthetic::write(generator, args.rows, args.seed, &args.output, &mut |done| console.advance(done, ""))?;
+    let paths = synthetic::write(generator, args.rows, args.seed, &args.output, &mut |done| {
+        console.advance(done, "")
+    })?;
     console.end();
     let names: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
-    let text = format!("{} rows of {} written to {}", args.rows, generator.name(), names.join(" and "));
+    let text = format!(
+        "{} rows of {} written to {}",
+        args.rows,
+        generator.name(),
+        names.join(" and ")
+    );
     let value = json!({
         "data": generator.name(),
         "rows": args.rows,

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use neuncut::Result;
 use neuncut::cpu::{Fast, Reference};
 use neuncut::data::npy::{LabelWriter, MatrixWriter};
 use neuncut::data::{Dataset, Labels};
@@ -12,7 +13,6 @@ use neuncut::options::Device;
 use neuncut::predict::Predictor;
 use neuncut::run_folder::RunFolder;
 use neuncut::scores::Scores;
-use neuncut::Result;
 use serde_json::json;
 
 use super::console::Console;
@@ -105,12 +105,19 @@ fn predict<O: Ops>(ops: &O, args: &PredictArgs, console: &mut Console) -> Result
         "device": ops.name(),
         "seconds": seconds,
     });
-    let mut text = format!("{} rows labelled in {seconds:.1} s: {}", data.rows(), args.output.display());
+    let mut text = format!(
+        "{} rows labelled in {seconds:.1} s: {}",
+        data.rows(),
+        args.output.display()
+    );
     if let Some(scores) = scores {
         value["acc"] = json!(scores.acc);
         value["nmi"] = json!(scores.nmi);
         value["ari"] = json!(scores.ari);
-        text += &format!("\nACC {:.4}  NMI {:.4}  ARI {:.4}", scores.acc, scores.nmi, scores.ari);
+        text += &format!(
+            "\nACC {:.4}  NMI {:.4}  ARI {:.4}",
+            scores.acc, scores.nmi, scores.ari
+        );
     }
     console.result(value, &text)
 }

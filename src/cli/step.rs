@@ -100,15 +100,27 @@ pub fn run(args: StepArgs, console: &mut Console) -> Result<()> {
     values::at_least("--step", 1, args.step as usize)?;
     let problem = Problem::read(&args.problem)?;
     match (args.device, args.precision) {
-        (Device::Auto | Device::Cpu, None | Some(Precision::Fp32)) => {
-            step(&Fast::new(args.threads)?, neuncut::cpu::fast::Affinity::to_dense, &args, problem, console)
-        }
-        (Device::Auto | Device::Reference, Some(Precision::F64)) | (Device::Reference, None) => {
-            step(&Reference::<f64>::new(), |affinity| affinity.to_vec(), &args, problem, console)
-        }
-        (Device::Reference, Some(Precision::Fp32)) => {
-            step(&Reference::<f32>::new(), |affinity| affinity.to_vec(), &args, problem, console)
-        }
+        (Device::Auto | Device::Cpu, None | Some(Precision::Fp32)) => step(
+            &Fast::new(args.threads)?,
+            neuncut::cpu::fast::Affinity::to_dense,
+            &args,
+            problem,
+            console,
+        ),
+        (Device::Auto | Device::Reference, Some(Precision::F64)) | (Device::Reference, None) => step(
+            &Reference::<f64>::new(),
+            |affinity| affinity.to_vec(),
+            &args,
+            problem,
+            console,
+        ),
+        (Device::Reference, Some(Precision::Fp32)) => step(
+            &Reference::<f32>::new(),
+            |affinity| affinity.to_vec(),
+            &args,
+            problem,
+            console,
+        ),
         (Device::Cpu, Some(Precision::F64)) => Err(Error::option(
             "--precision",
             "the CPU backend computes in fp32",
@@ -128,14 +140,21 @@ impl Problem {
     fn read(path: &Path) -> Result<Self> {
         let mut arrays = npz::read_arrays(path)?;
         let bad = |problem: String| {
-            Error::file(path, problem, "a problem holds x [m, d], w0 [h, d], b0 [h], w1 [k, h], b1 [k], ...")
+            Error::file(
+                path,
+                problem,
+                "a problem holds x [m, d], w0 [h, d], b0 [h], w1 [k, h], b1 [k], ...",
+            )
         };
-        if let Some((name, _)) =
-            arrays.iter().find(|(_, array)| array.values.iter().any(|value| !value.is_finite()))
+        if let Some((name, _)) = arrays
+            .iter()
+            .find(|(_, array)| array.values.iter().any(|value| !value.is_finite()))
         {
             return Err(bad(format!("{name} holds a value that is not finite")));
         }
-        let x = arrays.remove("x").ok_or_else(|| bad("there is no array x".into()))?;
+        let x = arrays
+            .remove("x")
+            .ok_or_else(|| bad("there is no array x".into()))?;
         let &[rows, mut width] = &x.shape[..] else {
             return Err(bad(format!("x has {} axes, not 2", x.shape.len())));
         };
@@ -146,20 +165,27 @@ impl Problem {
         let mut moments = BTreeMap::new();
         while let Some(weight) = arrays.remove(&format!("w{}", layers.len())) {
             let i = layers.len();
-            let bias = arrays.remove(&format!("b{i}")).ok_or_else(|| bad(format!("there is w{i} but no b{i}")))?;
+            let bias = arrays
+                .remove(&format!("b{i}"))
+                .ok_or_else(|| bad(format!("there is w{i} but no b{i}")))?;
             match (&weight.shape[..], &bias.shape[..]) {
                 (&[outputs, inputs], &[biases]) if inputs == width && biases == outputs && outputs > 0 => {
                     width = outputs;
                 }
                 (w, b) => {
-                    return Err(bad(format!("w{i} is {w:?} and b{i} is {b:?}, after {width} columns")));
+                    return Err(bad(format!(
+                        "w{i} is {w:?} and b{i} is {b:?}, after {width} columns"
+                    )));
                 }
             }
             for (name, like) in [(format!("w{i}"), &weight), (format!("b{i}"), &bias)] {
                 for moment in [format!("m_{name}"), format!("v_{name}")] {
                     if let Some(array) = arrays.remove(&moment) {
                         if array.shape != like.shape {
-                            return Err(bad(format!("{moment} is {:?}, {name} {:?}", array.shape, like.shape)));
+                            return Err(bad(format!(
+                                "{moment} is {:?}, {name} {:?}",
+                                array.shape, like.shape
+                            )));
                         }
                         if moment.starts_with('v') && array.values.iter().any(|&v| v < 0.0) {
                             return Err(bad(format!("{moment}, a mean of squares, is negative somewhere")));
@@ -174,7 +200,9 @@ impl Problem {
             return Err(bad("there is no array w0".into()));
         }
         if width < 2 {
-            return Err(bad(format!("the last layer gives {width} cluster, not 2 or more")));
+            return Err(bad(format!(
+                "the last layer gives {width} cluster, not 2 or more"
+            )));
         }
         Ok(Problem { x, layers, moments })
     }
@@ -187,7 +215,9 @@ impl Problem {
             weight: vec![0.0; weight.values.len()],
             bias: vec![0.0; bias.values.len()],
         });
-        Model { layers: layers.collect() }
+        Model {
+            layers: layers.collect(),
+        }
     }
 }
 
@@ -201,7 +231,10 @@ fn step<O: Ops>(
     let began = std::time::Instant::now();
     let m = problem.x.shape[0];
     let rule = StepRule {
-        kernel: HeatKernel { sigma: args.sigma, neighbors: args.neighbors.limit() },
+        kernel: HeatKernel {
+            sigma: args.sigma,
+            neighbors: args.neighbors.limit(),
+        },
         objective: Objective {
             gamma: args.gamma,
             penalty: args.penalty,
@@ -210,7 +243,13 @@ fn step<O: Ops>(
         },
         adam: AdamRule::new(args.weight_decay),
     };
-    let state = StepState { seed: 0, epoch: 0, batch: 0, step: args.step - 1, learning_rate: args.lr };
+    let state = StepState {
+        seed: 0,
+        epoch: 0,
+        batch: 0,
+        step: args.step - 1,
+        learning_rate: args.lr,
+    };
     let mut step = Step::new(ops, &problem.blank(), rule, m, 1, state)?;
     upload(ops, &problem.x, &mut step.x)?;
     for (i, [weight, bias]) in problem.layers.iter().enumerate() {
@@ -295,7 +334,11 @@ impl Output {
         for (i, layer) in network.layers.iter().enumerate() {
             let shape = vec![layer.weight.rows(), layer.weight.cols()];
             self.push(&format!("{prefix}w{i}"), shape, values_of(ops, &layer.weight)?);
-            self.push(&format!("{prefix}b{i}"), vec![layer.bias.cols()], values_of(ops, &layer.bias)?);
+            self.push(
+                &format!("{prefix}b{i}"),
+                vec![layer.bias.cols()],
+                values_of(ops, &layer.bias)?,
+            );
         }
         Ok(())
     }
@@ -303,7 +346,11 @@ impl Output {
     /// Writes f32 or f64, as computed.
     fn write(&self, path: &Path, bytes: usize) -> Result<()> {
         let narrow: Vec<Vec<f32>> = match bytes {
-            4 => self.0.iter().map(|(_, _, values)| values.iter().map(|&v| v as f32).collect()).collect(),
+            4 => self
+                .0
+                .iter()
+                .map(|(_, _, values)| values.iter().map(|&v| v as f32).collect())
+                .collect(),
             _ => Vec::new(),
         };
         let arrays: Vec<(&str, &[usize], Values)> = self
@@ -311,7 +358,9 @@ impl Output {
             .iter()
             .enumerate()
             .map(|(i, (name, shape, values))| {
-                let values = narrow.get(i).map_or(Values::F64(values), |values| Values::F32(values));
+                let values = narrow
+                    .get(i)
+                    .map_or(Values::F64(values), |values| Values::F32(values));
                 (&name[..], &shape[..], values)
             })
             .collect();

@@ -27,7 +27,11 @@ pub fn positive(option: &'static str, value: f64) -> Result<()> {
     if value.is_finite() && value > 0.0 {
         return Ok(());
     }
-    Err(Error::option(option, format!("{value} is not a number above 0"), "give a number above 0"))
+    Err(Error::option(
+        option,
+        format!("{value} is not a number above 0"),
+        "give a number above 0",
+    ))
 }
 
 /// A number that must be finite and not below 0.
@@ -35,7 +39,11 @@ pub fn not_negative(option: &'static str, value: f64) -> Result<()> {
     if value.is_finite() && value >= 0.0 {
         return Ok(());
     }
-    Err(Error::option(option, format!("{value} is not a number from 0 up"), "give 0 or more"))
+    Err(Error::option(
+        option,
+        format!("{value} is not a number from 0 up"),
+        "give 0 or more",
+    ))
 }
 
 /// A count that must be at least `least`.
@@ -43,5 +51,9 @@ pub fn at_least(option: &'static str, least: usize, value: usize) -> Result<()> 
     if value >= least {
         return Ok(());
     }
-    Err(Error::option(option, format!("{value} is too few"), format!("give at least {least}")))
+    Err(Error::option(
+        option,
+        format!("{value} is too few"),
+        format!("give at least {least}"),
+    ))
 }

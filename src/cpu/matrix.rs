@@ -53,7 +53,10 @@ impl<T: Real> Matrix<T> {
 
     /// Copies `from`, whole rows, to the rows from `first_row` on.
     pub fn copy_in(&mut self, from: &[T], first_row: usize) -> Result<()> {
-        let to = self.values.get_mut(first_row * self.cols..).and_then(|tail| tail.get_mut(..from.len()));
+        let to = self
+            .values
+            .get_mut(first_row * self.cols..)
+            .and_then(|tail| tail.get_mut(..from.len()));
         match to {
             Some(to) if from.len().is_multiple_of(self.cols.max(1)) => to.copy_from_slice(from),
             _ => {
@@ -89,7 +92,11 @@ impl<T> Shape for Matrix<T> {
         self.cols
     }
     fn set_rows(&mut self, rows: usize) {
-        assert!(rows * self.cols <= self.values.len(), "{rows} rows of {} numbers", self.values.len());
+        assert!(
+            rows * self.cols <= self.values.len(),
+            "{rows} rows of {} numbers",
+            self.values.len()
+        );
         self.rows = rows;
     }
 }

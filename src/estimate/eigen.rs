@@ -11,8 +11,9 @@ pub fn generalised_eigenvalues(a: &[f64], b: &[f64], n: usize) -> Vec<f64> {
     let p = kept.len();
     let mut reduced = vec![0.0; p * p];
     for (s, &i) in kept.iter().enumerate() {
-        let product: Vec<f64> =
-            (0..n).map(|r| (0..n).map(|c| a[r * n + c] * w(c, i)).sum()).collect();
+        let product: Vec<f64> = (0..n)
+            .map(|r| (0..n).map(|c| a[r * n + c] * w(c, i)).sum())
+            .collect();
         for (t, &j) in kept.iter().enumerate() {
             reduced[s * p + t] = (0..n).map(|r| w(r, j) * product[r]).sum();
         }
@@ -32,7 +33,10 @@ pub fn eigen(matrix: &[f64], n: usize) -> (Vec<f64>, Vec<f64>) {
     }
     let scale: f64 = a.iter().map(|v| v * v).sum();
     for _sweep in 0..60 {
-        let off: f64 = (0..n).flat_map(|i| (0..i).map(move |j| (i, j))).map(|(i, j)| a[i * n + j].powi(2)).sum();
+        let off: f64 = (0..n)
+            .flat_map(|i| (0..i).map(move |j| (i, j)))
+            .map(|(i, j)| a[i * n + j].powi(2))
+            .sum();
         // Also ends for NaN, which then shows in the result.
         if off.partial_cmp(&(1e-28 * scale)) != Some(std::cmp::Ordering::Greater) {
             break;

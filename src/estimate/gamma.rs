@@ -66,7 +66,11 @@ pub fn smooth_spectrum<O: Ops>(
     let mut activations = network.activations(ops, m)?;
     network.forward(ops, &x, &mut activations)?;
     let layers = model.layers.len();
-    let hidden = if layers == 1 { &x } else { activations.hidden(layers - 2) };
+    let hidden = if layers == 1 {
+        &x
+    } else {
+        activations.hidden(layers - 2)
+    };
     let (functions, p) = leading_directions(&to_host(ops, hidden)?, m, hidden.cols());
 
     let mut basis = ops.matrix("smooth functions", m, p)?;
@@ -96,7 +100,9 @@ pub fn smooth_spectrum<O: Ops>(
             }
         }
     }
-    Ok(Spectrum { eigenvalues: generalised_eigenvalues(&laplacian, &metric, p) })
+    Ok(Spectrum {
+        eigenvalues: generalised_eigenvalues(&laplacian, &metric, p),
+    })
 }
 
 /// The constant function and the leading left singular directions of the centred columns of `values` (m x n), as the columns
@@ -108,13 +114,16 @@ fn leading_directions(values: &[f32], m: usize, n: usize) -> (Vec<f64>, usize) {
             *mean += f64::from(v) / m as f64;
         }
     }
-    let centred: Vec<f64> =
-        values.chunks_exact(n).flat_map(|row| row.iter().zip(&mean).map(|(&v, mean)| f64::from(v) - mean)).collect();
+    let centred: Vec<f64> = values
+        .chunks_exact(n)
+        .flat_map(|row| row.iter().zip(&mean).map(|(&v, mean)| f64::from(v) - mean))
+        .collect();
     let p = DIRECTIONS.min(n).min(m.saturating_sub(1));
     let stream = Stream::new(0, Purpose::Estimate, 2);
     // Rows of `q` are the iterates, orthonormal in R^n.
-    let mut q: Vec<Vec<f64>> =
-        (0..p).map(|a| (0..n).map(|c| stream.normal((a * n + c) as u64)[0]).collect()).collect();
+    let mut q: Vec<Vec<f64>> = (0..p)
+        .map(|a| (0..n).map(|c| stream.normal((a * n + c) as u64)[0]).collect())
+        .collect();
     for _ in 0..ROUNDS {
         orthonormalise(&mut q);
         q = q
@@ -135,7 +144,10 @@ fn leading_directions(values: &[f32], m: usize, n: usize) -> (Vec<f64>, usize) {
     let mut functions = Vec::with_capacity(m * (q.len() + 1));
     for row in centred.chunks_exact(n) {
         functions.push(1.0);
-        functions.extend(q.iter().map(|q| row.iter().zip(q).map(|(a, b)| a * b).sum::<f64>()));
+        functions.extend(
+            q.iter()
+                .map(|q| row.iter().zip(q).map(|(a, b)| a * b).sum::<f64>()),
+        );
     }
     (functions, q.len() + 1)
 }

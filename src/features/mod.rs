@@ -32,7 +32,10 @@ impl Transform {
 
     /// The name in `--features`.
     pub fn name(self) -> &'static str {
-        Transform::ALL.iter().find(|(_, t)| *t == self).map_or("", |(name, _)| name)
+        Transform::ALL
+            .iter()
+            .find(|(_, t)| *t == self)
+            .map_or("", |(name, _)| name)
     }
 }
 
@@ -49,7 +52,10 @@ pub fn parse(text: &str) -> Result<Vec<Transform>> {
                 Error::option(
                     "--features",
                     format!("{:?} is no transform", name.trim()),
-                    format!("choose from {} (separated by commas), none, or auto", names.join(", ")),
+                    format!(
+                        "choose from {} (separated by commas), none, or auto",
+                        names.join(", ")
+                    ),
                 )
             })
         })
@@ -96,7 +102,10 @@ impl Pipeline {
             Prepared::of(ops, x.cols(), std::slice::from_ref(&step))?.apply(ops, x)?;
             steps.push(step);
         }
-        Ok(Pipeline { columns: x.cols(), steps })
+        Ok(Pipeline {
+            columns: x.cols(),
+            steps,
+        })
     }
 
     /// Length of a raw row.
@@ -118,17 +127,30 @@ impl Pipeline {
         ]);
         let shape = [self.columns];
         let names: Vec<String> = (0..self.steps.len()).map(|i| format!("{i}.mean")).collect();
-        let fitted = self.steps.iter().zip(&names).filter(|((_, values), _)| !values.is_empty());
-        let tensors: Vec<(&str, &[usize], &[f32])> =
-            fitted.map(|((_, values), name)| (&name[..], &shape[..], &values[..])).collect();
+        let fitted = self
+            .steps
+            .iter()
+            .zip(&names)
+            .filter(|((_, values), _)| !values.is_empty());
+        let tensors: Vec<(&str, &[usize], &[f32])> = fitted
+            .map(|((_, values), name)| (&name[..], &shape[..], &values[..]))
+            .collect();
         safetensors::write(path, &tensors, &metadata)
     }
 
     /// Reads what [`save`](Self::save) wrote.
     pub fn load(path: &Path) -> Result<Self> {
         let (mut tensors, metadata) = safetensors::read(path)?;
-        let bad = |problem: String| Error::file(path, problem, "use the file that `neuncut fit` wrote, or train again");
-        let text = metadata.get("features").ok_or_else(|| bad("its metadata lacks \"features\"".into()))?;
+        let bad = |problem: String| {
+            Error::file(
+                path,
+                problem,
+                "use the file that `neuncut fit` wrote, or train again",
+            )
+        };
+        let text = metadata
+            .get("features")
+            .ok_or_else(|| bad("its metadata lacks \"features\"".into()))?;
         let columns = metadata
             .get("columns")
             .and_then(|columns| columns.parse().ok())
@@ -136,16 +158,21 @@ impl Pipeline {
         let transforms = parse(text).map_err(|_| bad(format!("unknown features {text:?}")))?;
         let steps = transforms.into_iter().enumerate().map(|(i, transform)| {
             let fitted = match transform {
-                Transform::Center => tensors
-                    .remove(&format!("{i}.mean"))
-                    .filter(|tensor| tensor.shape == [columns])
-                    .ok_or_else(|| bad(format!("no tensor {i}.mean of {columns} numbers")))?
-                    .values,
+                Transform::Center => {
+                    tensors
+                        .remove(&format!("{i}.mean"))
+                        .filter(|tensor| tensor.shape == [columns])
+                        .ok_or_else(|| bad(format!("no tensor {i}.mean of {columns} numbers")))?
+                        .values
+                }
                 _ => Vec::new(),
             };
             Ok((transform, fitted))
         });
-        Ok(Pipeline { columns, steps: steps.collect::<Result<_>>()? })
+        Ok(Pipeline {
+            columns,
+            steps: steps.collect::<Result<_>>()?,
+        })
     }
 }
 
@@ -164,7 +191,9 @@ impl<O: Ops> Prepared<O> {
             ops.upload(&to_real::<O>(values), &mut vector, 0)?;
             Ok((*transform, Some(vector)))
         });
-        Ok(Prepared { steps: uploaded.collect::<Result<_>>()? })
+        Ok(Prepared {
+            steps: uploaded.collect::<Result<_>>()?,
+        })
     }
 
     /// Transforms the rows in use of `x`.

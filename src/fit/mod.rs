@@ -89,7 +89,10 @@ pub fn fit<O: Ops>(
         data.name(),
         data.rows(),
         data.cols(),
-        data.labels().map_or(String::new(), |l| format!(", {} classes (for scores only)", l.classes.len()))
+        data.labels().map_or(String::new(), |l| format!(
+            ", {} classes (for scores only)",
+            l.classes.len()
+        ))
     ));
 
     let chosen = training_rows(&options, data.rows());
@@ -126,7 +129,10 @@ pub fn fit<O: Ops>(
     stages.done("labelling");
 
     x.set_rows(x.rows().min(CUT_ROWS));
-    let cut_labels: Vec<u32> = chosen[..x.rows()].iter().map(|&row| labels[row as usize]).collect();
+    let cut_labels: Vec<u32> = chosen[..x.rows()]
+        .iter()
+        .map(|&row| labels[row as usize])
+        .collect();
     let matrix = ops.cut_matrix(&x, &cut_labels, options.clusters, plan.rule.kernel)?;
     let cuts = Cuts::of(&matrix, &count(&cut_labels, options.clusters));
     stages.done("exact cut");
@@ -160,7 +166,14 @@ pub fn fit<O: Ops>(
         device: ops.name(),
         warnings,
     };
-    let page = page::page(&options, &data, &mut predictor, &history, &metrics, table.as_ref())?;
+    let page = page::page(
+        &options,
+        &data,
+        &mut predictor,
+        &history,
+        &metrics,
+        table.as_ref(),
+    )?;
     atomic::write(folder.report_file(), page)?;
     stages.done("report");
     metrics.seconds = stages.total();
@@ -180,10 +193,15 @@ struct Stages {
 impl Stages {
     fn start() -> Self {
         let now = std::time::Instant::now();
-        Stages { began: now, last: now, seconds: BTreeMap::new() }
+        Stages {
+            began: now,
+            last: now,
+            seconds: BTreeMap::new(),
+        }
     }
     fn done(&mut self, stage: &str) {
-        self.seconds.insert(stage.to_string(), self.last.elapsed().as_secs_f64());
+        self.seconds
+            .insert(stage.to_string(), self.last.elapsed().as_secs_f64());
         self.last = std::time::Instant::now();
     }
     fn total(&self) -> f64 {
@@ -212,14 +230,20 @@ fn check(options: &FitOptions, data: &Dataset) -> Result<()> {
     if options.batch > train_rows {
         return Err(Error::option(
             "--batch",
-            format!("{} rows in a mini-batch, but there are {train_rows} training rows", options.batch),
+            format!(
+                "{} rows in a mini-batch, but there are {train_rows} training rows",
+                options.batch
+            ),
             "choose a smaller mini-batch or more rows",
         ));
     }
     if options.clusters > options.batch {
         return Err(Error::option(
             "--clusters",
-            format!("{} clusters in mini-batches of {} rows", options.clusters, options.batch),
+            format!(
+                "{} clusters in mini-batches of {} rows",
+                options.clusters, options.batch
+            ),
             "a mini-batch needs at least one row for each cluster: raise --batch or lower --clusters",
         ));
     }
@@ -275,7 +299,9 @@ fn resolve<O: Ops>(
                     "give a number, in the unit of the features, or remove duplicate rows",
                 )
             })?;
-            progress.line(&format!("sigma {found:.4} (from the distances to the 7th neighbour)"));
+            progress.line(&format!(
+                "sigma {found:.4} (from the distances to the 7th neighbour)"
+            ));
             found
         }
     };
@@ -283,19 +309,17 @@ fn resolve<O: Ops>(
     let gamma = match options.gamma {
         Auto::Value(gamma) => gamma,
         Auto::Auto => {
-            let kernel = HeatKernel { sigma, neighbors: options.neighbors.limit() };
+            let kernel = HeatKernel {
+                sigma,
+                neighbors: options.neighbors.limit(),
+            };
             let model = Model::random(options.seed, x.cols(), &options.hidden.0, options.clusters);
-            let spectrum = estimate::smooth_spectrum(
-                ops,
-                x,
-                &model,
-                kernel,
-                options.cut,
-                options.batch,
-                options.seed,
-            )?;
+            let spectrum =
+                estimate::smooth_spectrum(ops, x, &model, kernel, options.cut, options.batch, options.seed)?;
             let found = spectrum.gamma(options.clusters, options.penalty);
-            progress.line(&format!("gamma {found:.4} (from the spectrum of a mini-batch graph)"));
+            progress.line(&format!(
+                "gamma {found:.4} (from the spectrum of a mini-batch graph)"
+            ));
             found
         }
     };
@@ -312,8 +336,16 @@ fn plan(options: &FitOptions, sigma: f64, gamma: f64) -> Plan {
         learning_rate: options.lr,
         seed: options.seed,
         rule: StepRule {
-            kernel: HeatKernel { sigma, neighbors: options.neighbors.limit() },
-            objective: Objective { gamma, penalty: options.penalty, volumes: options.volumes, cut: options.cut },
+            kernel: HeatKernel {
+                sigma,
+                neighbors: options.neighbors.limit(),
+            },
+            objective: Objective {
+                gamma,
+                penalty: options.penalty,
+                volumes: options.volumes,
+                cut: options.cut,
+            },
             adam: AdamRule::new(options.weight_decay),
         },
     }
@@ -339,11 +371,19 @@ fn train_or_load<O: Ops>(
         if history.len() != checkpoint.epoch {
             return Err(Error::file(
                 folder.history_file(),
-                format!("{} epochs, but the checkpoint is of epoch {}", history.len(), checkpoint.epoch),
+                format!(
+                    "{} epochs, but the checkpoint is of epoch {}",
+                    history.len(),
+                    checkpoint.epoch
+                ),
                 "the run is damaged: start it again with --overwrite",
             ));
         }
-        progress.line(&format!("going on in epoch {} of {}", checkpoint.epoch + 1, plan.epochs));
+        progress.line(&format!(
+            "going on in epoch {} of {}",
+            checkpoint.epoch + 1,
+            plan.epochs
+        ));
     }
     folder.save_history(&history)?;
     let mut watch = Watcher {
@@ -354,8 +394,13 @@ fn train_or_load<O: Ops>(
         history,
         progress,
     };
-    let truth = truth.map(|labels| Truth { index: &labels.index, classes: labels.classes.len() });
-    watch.progress.begin("training", (plan.epochs * watch.batches) as u64, "steps");
+    let truth = truth.map(|labels| Truth {
+        index: &labels.index,
+        classes: labels.classes.len(),
+    });
+    watch
+        .progress
+        .begin("training", (plan.epochs * watch.batches) as u64, "steps");
     let model = train(ops, plan, x, truth, resume, &mut watch)?;
     watch.progress.end();
     folder.save_model(&model)?;
@@ -375,12 +420,14 @@ struct Watcher<'a> {
 impl Watch for Watcher<'_> {
     fn step(&mut self, epoch: usize, _epochs: usize, batch: usize, batches: usize) {
         let note = self.history.last().map_or(String::new(), summary);
-        self.progress.advance(((epoch - 1) * batches + batch) as u64, &note);
+        self.progress
+            .advance(((epoch - 1) * batches + batch) as u64, &note);
     }
     fn epoch(&mut self, record: &EpochRecord) -> Result<()> {
         self.folder.append_history(record)?;
         self.history.push(record.clone());
-        self.progress.advance((record.epoch * self.batches) as u64, &summary(record));
+        self.progress
+            .advance((record.epoch * self.batches) as u64, &summary(record));
         Ok(())
     }
     fn wants_checkpoint(&mut self) -> bool {
@@ -398,8 +445,13 @@ impl Watch for Watcher<'_> {
 
 /// One epoch in a few words.
 fn summary(record: &EpochRecord) -> String {
-    let scores = record.scores.map_or(String::new(), |s| format!(" ACC {:.3} NMI {:.3}", s.acc, s.nmi));
-    format!("epoch {} L_lap {:.4} L_orth {:.4}{scores}", record.epoch, record.l_lap, record.l_orth)
+    let scores = record
+        .scores
+        .map_or(String::new(), |s| format!(" ACC {:.3} NMI {:.3}", s.acc, s.nmi));
+    format!(
+        "epoch {} L_lap {:.4} L_orth {:.4}{scores}",
+        record.epoch, record.l_lap, record.l_orth
+    )
 }
 
 /// Rows with each label.

@@ -30,23 +30,35 @@ pub fn page<O: Ops>(
         Some(shape) if data.is_pixels() && matches!(shape.channels, 1 | 3) => {
             images = sample.images(options.clusters);
             let (height, width, channels) = (shape.height, shape.width, shape.channels);
-            Some(Samples::Images { height, width, channels, per_cluster: &images })
+            Some(Samples::Images {
+                height,
+                width,
+                channels,
+                per_cluster: &images,
+            })
         }
         _ if data.cols() == 2 => {
             points = sample.rows.chunks_exact(2).map(|row| [row[0], row[1]]).collect();
-            Some(Samples::Points { xy: &points, cluster: &sample.labels })
+            Some(Samples::Points {
+                xy: &points,
+                cluster: &sample.labels,
+            })
         }
         _ => None,
     };
-    let classes: Vec<String> =
-        data.labels().map_or(Vec::new(), |labels| labels.classes.iter().map(i64::to_string).collect());
+    let classes: Vec<String> = data.labels().map_or(Vec::new(), |labels| {
+        labels.classes.iter().map(i64::to_string).collect()
+    });
     Report {
         title: &format!("{} in {} clusters", data.name(), options.clusters),
         summary: &summary(metrics),
         config: &settings(options),
         history,
         sizes: &metrics.sizes,
-        confusion: table.map(|table| Confusion { classes: &classes, table }),
+        confusion: table.map(|table| Confusion {
+            classes: &classes,
+            table,
+        }),
         samples,
         warnings: &metrics.warnings,
     }
@@ -102,15 +114,26 @@ impl Sample {
             .chunks_exact(options.clusters)
             .map(|row| row.iter().copied().fold(0.0, f32::max))
             .collect();
-        Ok(Sample { rows, cols: data.cols(), labels, confidence })
+        Ok(Sample {
+            rows,
+            cols: data.cols(),
+            labels,
+            confidence,
+        })
     }
 
     fn images(&self, clusters: usize) -> Vec<ClusterImages> {
-        let pixels = |i: usize| self.rows[i * self.cols..][..self.cols].iter().map(|&v| v as u8).collect();
+        let pixels = |i: usize| {
+            self.rows[i * self.cols..][..self.cols]
+                .iter()
+                .map(|&v| v as u8)
+                .collect()
+        };
         (0..clusters as u32)
             .map(|cluster| {
-                let mut members: Vec<usize> =
-                    (0..self.labels.len()).filter(|&i| self.labels[i] == cluster).collect();
+                let mut members: Vec<usize> = (0..self.labels.len())
+                    .filter(|&i| self.labels[i] == cluster)
+                    .collect();
                 members.sort_by(|&a, &b| self.confidence[b].total_cmp(&self.confidence[a]));
                 let doubtful = members.split_off((members.len() - members.len() / 2).min(members.len()));
                 ClusterImages {

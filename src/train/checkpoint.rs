@@ -39,7 +39,9 @@ impl Checkpoint {
             bias: vec![0.0; layer.bias.len()],
             ..*layer
         };
-        let zeros = Model { layers: model.layers.iter().map(blank).collect() };
+        let zeros = Model {
+            layers: model.layers.iter().map(blank).collect(),
+        };
         Checkpoint {
             model,
             first_moments: zeros.clone(),
@@ -86,7 +88,9 @@ impl Checkpoint {
     pub(super) fn check(&self, plan: &Plan, inputs: usize, batches: usize) -> Result<()> {
         let shape = |model: &Model| (model.inputs(), model.hidden(), model.clusters());
         let expected = (inputs, plan.hidden.clone(), plan.clusters);
-        let fits = [&self.model, &self.first_moments, &self.second_moments].iter().all(|m| shape(m) == expected);
+        let fits = [&self.model, &self.first_moments, &self.second_moments]
+            .iter()
+            .all(|m| shape(m) == expected);
         let steps = self.epoch as u64 * batches as u64 + self.batch as u64;
         if fits && self.batch < batches.max(1) && self.step == steps && self.losses.len() == 3 * self.batch {
             return Ok(());
@@ -115,8 +119,10 @@ impl Checkpoint {
             ("step".to_string(), self.step.to_string()),
             ("seconds".to_string(), self.seconds.to_string()),
         ]);
-        let tensors: Vec<(&str, &[usize], &[f32])> =
-            tensors.iter().map(|(name, shape, values)| (&name[..], &shape[..], *values)).collect();
+        let tensors: Vec<(&str, &[usize], &[f32])> = tensors
+            .iter()
+            .map(|(name, shape, values)| (&name[..], &shape[..], *values))
+            .collect();
         safetensors::write(path, &tensors, &metadata)
     }
 
@@ -137,7 +143,10 @@ impl Checkpoint {
             epoch: number("epoch")? as usize,
             batch: number("batch")? as usize,
             step: number("step")? as u64,
-            losses: tensors.get("losses").map(|t| t.values.clone()).unwrap_or_default(),
+            losses: tensors
+                .get("losses")
+                .map(|t| t.values.clone())
+                .unwrap_or_default(),
             seconds: number("seconds")?,
         })
     }

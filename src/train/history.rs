@@ -33,8 +33,9 @@ const COLLAPSED_SHARE: f64 = 1e-3;
 /// one cluster.
 pub fn collapse(sizes: &[u64]) -> Option<String> {
     let rows: u64 = sizes.iter().sum();
-    let small: Vec<usize> =
-        (0..sizes.len()).filter(|&l| (sizes[l] as f64) < COLLAPSED_SHARE * rows as f64).collect();
+    let small: Vec<usize> = (0..sizes.len())
+        .filter(|&l| (sizes[l] as f64) < COLLAPSED_SHARE * rows as f64)
+        .collect();
     if sizes.len() > 1 && sizes.contains(&rows) {
         return Some(format!(
             "collapsed: all {rows} rows are in one of {} clusters; raise --gamma (it must lie above the graph's \
@@ -43,8 +44,14 @@ pub fn collapse(sizes: &[u64]) -> Option<String> {
             sizes.len()
         ));
     }
-    let [first, rest @ ..] = &small[..] else { return None };
-    let others = if rest.is_empty() { String::new() } else { format!(" and {} more", rest.len()) };
+    let [first, rest @ ..] = &small[..] else {
+        return None;
+    };
+    let others = if rest.is_empty() {
+        String::new()
+    } else {
+        format!(" and {} more", rest.len())
+    };
     Some(format!(
         "collapsed: cluster {first}{others} of {} holds less than 0.1 % of {rows} rows; raise --gamma, ask for fewer \
          --clusters, or try another --seed",

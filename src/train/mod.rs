@@ -102,7 +102,10 @@ pub fn train<O: Ops>(
     let start = resume.unwrap_or_else(fresh);
     start.check(plan, data.cols(), batches)?;
 
-    let state = StepState { batch: start.batch as u32, ..plan.state_at(start.epoch, start.step) };
+    let state = StepState {
+        batch: start.batch as u32,
+        ..plan.state_at(start.epoch, start.step)
+    };
     let mut step = Step::new(ops, &start.model, plan.rule, plan.batch, batches, state)?;
     start.restore(ops, &mut step)?;
     let mut labeller = Labeller::new(ops, &step, rows, plan.batch)?;
@@ -117,7 +120,14 @@ pub fn train<O: Ops>(
         }
         for batch in first_batch..batches {
             if watch.stop() {
-                watch.checkpoint(&Checkpoint::take(ops, &step, epoch, batch, steps_done, seconds(&clock))?)?;
+                watch.checkpoint(&Checkpoint::take(
+                    ops,
+                    &step,
+                    epoch,
+                    batch,
+                    steps_done,
+                    seconds(&clock),
+                )?)?;
                 let done = format!("stopped in epoch {} of {}", epoch + 1, plan.epochs);
                 return Err(Error::Interrupted(done));
             }
@@ -130,10 +140,15 @@ pub fn train<O: Ops>(
         let losses = to_host(ops, &step.losses)?;
         if let Some(at) = losses.chunks_exact(3).position(|loss| !loss[2].is_finite()) {
             let loss = f64::from(losses[3 * at + 2]);
-            return Err(Error::Diverged { loss, epoch: epoch + 1, batch: at + 1 });
+            return Err(Error::Diverged {
+                loss,
+                epoch: epoch + 1,
+                batch: at + 1,
+            });
         }
-        let mean =
-            |column: usize| losses.chunks_exact(3).map(|l| f64::from(l[column])).sum::<f64>() / batches as f64;
+        let mean = |column: usize| {
+            losses.chunks_exact(3).map(|l| f64::from(l[column])).sum::<f64>() / batches as f64
+        };
         let labels = labeller.labels(ops, &step, data)?;
         let mut sizes = vec![0; plan.clusters];
         for &label in labels {
@@ -151,7 +166,14 @@ pub fn train<O: Ops>(
             scores: scores.transpose()?,
         })?;
         if epoch + 1 < plan.epochs && watch.wants_checkpoint() {
-            watch.checkpoint(&Checkpoint::take(ops, &step, epoch + 1, 0, steps_done, seconds(&clock))?)?;
+            watch.checkpoint(&Checkpoint::take(
+                ops,
+                &step,
+                epoch + 1,
+                0,
+                steps_done,
+                seconds(&clock),
+            )?)?;
         }
     }
     step.network.to_model(ops)

@@ -119,7 +119,11 @@ impl<O: Ops> Step<O> {
         for i in (0..=last).rev() {
             // The gradient of the layer below first: it needs the weights as they were.
             let (below, d_z) = self.d_outputs.split_at_mut(i);
-            let x = if i == 0 { &self.x } else { self.activations.hidden(i - 1) };
+            let x = if i == 0 {
+                &self.x
+            } else {
+                self.activations.hidden(i - 1)
+            };
             if let Some(d_x) = below.last_mut() {
                 ops.linear_backward_data(&d_z[0], &self.network.layers[i].weight, x, d_x)?;
             }
@@ -137,9 +141,19 @@ impl<O: Ops> Step<O> {
 
     fn update(&mut self, ops: &O, i: usize) -> Result<()> {
         let (g, w) = (&self.gradients.layers[i], &mut self.network.layers[i]);
-        let (m, v) = (&mut self.first_moments.layers[i], &mut self.second_moments.layers[i]);
+        let (m, v) = (
+            &mut self.first_moments.layers[i],
+            &mut self.second_moments.layers[i],
+        );
         let adam = self.rule.adam;
-        ops.adam(&g.weight, adam, &self.state, &mut w.weight, &mut m.weight, &mut v.weight)?;
+        ops.adam(
+            &g.weight,
+            adam,
+            &self.state,
+            &mut w.weight,
+            &mut m.weight,
+            &mut v.weight,
+        )?;
         ops.adam(&g.bias, adam, &self.state, &mut w.bias, &mut m.bias, &mut v.bias)
     }
 }
@@ -151,5 +165,7 @@ fn zeros_like<O: Ops>(ops: &O, network: &Network<O>) -> Result<Network<O>> {
             bias: ops.matrix("the optimiser's state", 1, layer.bias.cols())?,
         })
     });
-    Ok(Network { layers: layers.collect::<Result<_>>()? })
+    Ok(Network {
+        layers: layers.collect::<Result<_>>()?,
+    })
 }

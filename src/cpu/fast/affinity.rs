@@ -52,7 +52,12 @@ impl Affinity {
             }
             None => Form::Streamed,
         };
-        Ok(Affinity { points: Points::new(rows), sigma: kernel.sigma, form, degrees: vec![0.0; rows] })
+        Ok(Affinity {
+            points: Points::new(rows),
+            sigma: kernel.sigma,
+            form,
+            degrees: vec![0.0; rows],
+        })
     }
 
     /// The affinity as a full m x m matrix.
@@ -77,7 +82,14 @@ impl Affinity {
             }
             Form::Streamed => {
                 row_blocks(&mut full, m, |first, block| {
-                    kernel_tile(&self.points, self.sigma, first..first + block.len() / m, 0..m, block, m);
+                    kernel_tile(
+                        &self.points,
+                        self.sigma,
+                        first..first + block.len() / m,
+                        0..m,
+                        block,
+                        m,
+                    );
                 });
             }
         }
@@ -117,17 +129,26 @@ pub fn pairwise(x: &Matrix<f32>, kernel: HeatKernel, affinity: &mut Affinity) {
     affinity.sigma = kernel.sigma;
     affinity.points.set(x, x.cols());
     affinity.degrees.resize(m, 0.0);
-    let Affinity { points, form, degrees, sigma } = affinity;
+    let Affinity {
+        points,
+        form,
+        degrees,
+        sigma,
+    } = affinity;
     match form {
         Form::Dense(lower) => {
             lower.set_rows(0);
             lower.set_cols(m);
             lower.set_rows(m);
             // The last blocks are the longest: they go first, so that no thread is left with one at the end.
-            lower.par_chunks_mut(BLOCK * m).enumerate().rev().for_each(|(block, rows)| {
-                let range = block * BLOCK..block * BLOCK + rows.len() / m;
-                kernel_tile(points, *sigma, range.clone(), 0..range.end, rows, m);
-            });
+            lower
+                .par_chunks_mut(BLOCK * m)
+                .enumerate()
+                .rev()
+                .for_each(|(block, rows)| {
+                    let range = block * BLOCK..block * BLOCK + rows.len() / m;
+                    kernel_tile(points, *sigma, range.clone(), 0..range.end, rows, m);
+                });
             let lower = &**lower;
             row_blocks(degrees, 1, |first, degrees| {
                 let end = first + degrees.len();
@@ -182,24 +203,27 @@ fn nearest(points: &Points, sigma: f64, neighbors: usize) -> Vec<Vec<(u32, f32)>
     let neighbors = neighbors.min(n.saturating_sub(1));
     let factor = (-0.5 / (sigma * sigma)) as f32;
     let mut lists: Vec<Vec<(u32, f32)>> = vec![Vec::new(); n];
-    lists.par_chunks_mut(BLOCK).enumerate().for_each(|(block, lists)| {
-        let rows = block * BLOCK..block * BLOCK + lists.len();
-        let mut tile = vec![0.0; rows.len() * TILE.min(n)];
-        for first in (0..n).step_by(TILE) {
-            let width = TILE.min(n - first);
-            let tile = &mut tile[..rows.len() * width];
-            points.squared_distances(rows.clone(), first..first + width, tile, width);
-            for ((i, list), row) in rows.clone().zip(lists.iter_mut()).zip(tile.chunks_exact(width)) {
-                keep_nearest(list, neighbors, i, first, row);
+    lists
+        .par_chunks_mut(BLOCK)
+        .enumerate()
+        .for_each(|(block, lists)| {
+            let rows = block * BLOCK..block * BLOCK + lists.len();
+            let mut tile = vec![0.0; rows.len() * TILE.min(n)];
+            for first in (0..n).step_by(TILE) {
+                let width = TILE.min(n - first);
+                let tile = &mut tile[..rows.len() * width];
+                points.squared_distances(rows.clone(), first..first + width, tile, width);
+                for ((i, list), row) in rows.clone().zip(lists.iter_mut()).zip(tile.chunks_exact(width)) {
+                    keep_nearest(list, neighbors, i, first, row);
+                }
             }
-        }
-        for list in lists {
-            for (_, value) in list.iter_mut() {
-                *value = exp(factor * *value);
+            for list in lists {
+                for (_, value) in list.iter_mut() {
+                    *value = exp(factor * *value);
+                }
+                list.sort_unstable_by_key(|&(column, _)| column);
             }
-            list.sort_unstable_by_key(|&(column, _)| column);
-        }
-    });
+        });
     lists
 }
 
@@ -209,7 +233,11 @@ fn keep_nearest(list: &mut Vec<(u32, f32)>, limit: usize, own: usize, first: usi
     if limit == 0 {
         return;
     }
-    let mut worst = if list.len() == limit { list[limit - 1].1 } else { f32::INFINITY };
+    let mut worst = if list.len() == limit {
+        list[limit - 1].1
+    } else {
+        f32::INFINITY
+    };
     for (offset, &distance) in distances.iter().enumerate() {
         let column = first + offset;
         if (distance < worst || list.len() < limit) && column != own {
@@ -237,7 +265,11 @@ fn symmetrise(lists: Vec<Vec<(u32, f32)>>, m: usize, csr: &mut Csr) {
     csr.values.clear();
     csr.starts.push(0);
     for (i, (outgoing, incoming)) in lists.iter().zip(&incoming).enumerate() {
-        let mut edges: Vec<(u32, f32)> = outgoing.iter().chain(incoming).map(|&(j, v)| (j, 0.5 * v)).collect();
+        let mut edges: Vec<(u32, f32)> = outgoing
+            .iter()
+            .chain(incoming)
+            .map(|&(j, v)| (j, 0.5 * v))
+            .collect();
         edges.push((i as u32, 1.0));
         edges.sort_by_key(|&(j, _)| j);
         for (j, value) in edges {
@@ -269,7 +301,14 @@ pub fn contract(
         let end = first + rows;
         match &affinity.form {
             Form::Dense(lower) => {
-                product((rows, k, end), plain(&lower[first * m..], m), plain(y, k), 0.0, block, k);
+                product(
+                    (rows, k, end),
+                    plain(&lower[first * m..], m),
+                    plain(y, k),
+                    0.0,
+                    block,
+                    k,
+                );
                 if end < m {
                     let above = transposed(&lower[end * m + first..], m);
                     product((rows, k, m - end), above, plain(&y[end * k..], k), 1.0, block, k);
@@ -288,9 +327,21 @@ pub fn contract(
             }
             Form::Streamed => {
                 block.fill(0.0);
-                for_tiles(&affinity.points, affinity.sigma, first..end, |column, tile, width| {
-                    product((rows, k, width), plain(tile, width), plain(&y[column * k..], k), 1.0, block, k);
-                });
+                for_tiles(
+                    &affinity.points,
+                    affinity.sigma,
+                    first..end,
+                    |column, tile, width| {
+                        product(
+                            (rows, k, width),
+                            plain(tile, width),
+                            plain(&y[column * k..], k),
+                            1.0,
+                            block,
+                            k,
+                        );
+                    },
+                );
             }
         }
     });
@@ -339,8 +390,10 @@ fn dense_block_sums(points: &Points, sigma: f64, labels: &[usize], clusters: usi
     const WAVE: usize = 64;
     let n = points.len();
     let mut total = vec![0.0; clusters * clusters];
-    let blocks: Vec<Range<usize>> =
-        (0..n).step_by(BLOCK).map(|first| first..n.min(first + BLOCK)).collect();
+    let blocks: Vec<Range<usize>> = (0..n)
+        .step_by(BLOCK)
+        .map(|first| first..n.min(first + BLOCK))
+        .collect();
     for wave in blocks.chunks(WAVE) {
         // (row label, sums by column label) of each stretch of equal row labels, most blocks having one or two.
         let parts: Vec<Vec<(usize, Vec<f64>)>> = wave

@@ -9,15 +9,18 @@ use crate::ops::Shape;
 /// The first column that holds the row's largest entry.
 pub fn argmax(logits: &Matrix<f32>, labels: &mut [u32]) {
     let k = logits.cols();
-    labels.par_chunks_mut(BLOCK).zip(logits.par_chunks(BLOCK * k)).for_each(|(labels, rows)| {
-        for (label, row) in labels.iter_mut().zip(rows.chunks_exact(k)) {
-            let mut best = 0;
-            for (l, &z) in row.iter().enumerate() {
-                if z > row[best] {
-                    best = l;
+    labels
+        .par_chunks_mut(BLOCK)
+        .zip(logits.par_chunks(BLOCK * k))
+        .for_each(|(labels, rows)| {
+            for (label, row) in labels.iter_mut().zip(rows.chunks_exact(k)) {
+                let mut best = 0;
+                for (l, &z) in row.iter().enumerate() {
+                    if z > row[best] {
+                        best = l;
+                    }
                 }
+                *label = best as u32;
             }
-            *label = best as u32;
-        }
-    });
+        });
 }

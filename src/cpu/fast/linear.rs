@@ -24,12 +24,7 @@ pub fn linear(x: &Matrix<f32>, weight: &Matrix<f32>, bias: &Matrix<f32>, relu: b
 }
 
 /// `dX = (dZ W) * [X > 0]`.
-pub fn linear_backward_data(
-    d_z: &Matrix<f32>,
-    weight: &Matrix<f32>,
-    x: &Matrix<f32>,
-    d_x: &mut Matrix<f32>,
-) {
+pub fn linear_backward_data(d_z: &Matrix<f32>, weight: &Matrix<f32>, x: &Matrix<f32>, d_x: &mut Matrix<f32>) {
     let (inputs, outputs) = (weight.cols(), weight.rows());
     let (d_z, weight) = (plain(d_z, outputs), plain(weight, inputs));
     parallel_product((inputs, outputs), d_z, weight, d_x, |first, block| {
@@ -49,7 +44,13 @@ pub fn linear_backward_weights(
     d_bias: &mut Matrix<f32>,
 ) {
     let (m, inputs, outputs) = (x.rows(), x.cols(), d_z.cols());
-    parallel_product((inputs, m), transposed(d_z, outputs), plain(x, inputs), d_weight, |_, _| {});
+    parallel_product(
+        (inputs, m),
+        transposed(d_z, outputs),
+        plain(x, inputs),
+        d_weight,
+        |_, _| {},
+    );
     row_blocks(d_bias, 1, |first, sums| {
         sums.fill(0.0);
         vectorised(|| {

@@ -19,8 +19,8 @@ use crate::error::{Error, Result};
 use crate::ops::{AdamRule, CutMatrix, HeatKernel, Objective, Ops, Shape, StepState};
 
 pub use affinity::Affinity;
-pub use simd::instructions;
 pub(crate) use points::Points;
+pub use simd::instructions;
 
 /// The fast CPU backend.
 pub struct Fast {
@@ -122,7 +122,8 @@ impl Ops for Fast {
         contraction: &mut Matrix<f32>,
         degrees: &mut Matrix<f32>,
     ) -> Result<()> {
-        self.pool.install(|| affinity::contract(affinity, membership, contraction, degrees));
+        self.pool
+            .install(|| affinity::contract(affinity, membership, contraction, degrees));
         Ok(())
     }
     fn linear(
@@ -164,7 +165,8 @@ impl Ops for Fast {
         x: &Matrix<f32>,
         d_x: &mut Matrix<f32>,
     ) -> Result<()> {
-        self.pool.install(|| linear::linear_backward_data(d_z, weight, x, d_x));
+        self.pool
+            .install(|| linear::linear_backward_data(d_z, weight, x, d_x));
         Ok(())
     }
     fn linear_backward_weights(
@@ -174,7 +176,8 @@ impl Ops for Fast {
         d_weight: &mut Matrix<f32>,
         d_bias: &mut Matrix<f32>,
     ) -> Result<()> {
-        self.pool.install(|| linear::linear_backward_weights(d_z, x, d_weight, d_bias));
+        self.pool
+            .install(|| linear::linear_backward_weights(d_z, x, d_weight, d_bias));
         Ok(())
     }
     fn adam(
@@ -186,7 +189,8 @@ impl Ops for Fast {
         first_moment: &mut Matrix<f32>,
         second_moment: &mut Matrix<f32>,
     ) -> Result<()> {
-        self.pool.install(|| adam::adam(gradient, rule, state, parameter, first_moment, second_moment));
+        self.pool
+            .install(|| adam::adam(gradient, rule, state, parameter, first_moment, second_moment));
         Ok(())
     }
     fn advance(&self, state: &mut StepState) -> Result<()> {
@@ -206,6 +210,8 @@ impl Ops for Fast {
         clusters: usize,
         kernel: HeatKernel,
     ) -> Result<CutMatrix> {
-        Ok(self.pool.install(|| affinity::cut_matrix(x, labels, clusters, kernel)))
+        Ok(self
+            .pool
+            .install(|| affinity::cut_matrix(x, labels, clusters, kernel)))
     }
 }

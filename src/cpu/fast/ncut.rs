@@ -68,8 +68,10 @@ pub fn ncut(
         let p = f64::from(n[a * k + b]) / (root[a] * root[b]);
         if a == b { p - 1.0 } else { p }
     };
-    let row_squares: Vec<f64> =
-        (0..k).into_par_iter().map(|a| (0..k).map(|b| entry(a, b).powi(2)).sum()).collect();
+    let row_squares: Vec<f64> = (0..k)
+        .into_par_iter()
+        .map(|a| (0..k).map(|b| entry(a, b).powi(2)).sum())
+        .collect();
     let squares: f64 = row_squares.iter().sum();
     let norm = squares.sqrt();
     let (l_orth, slope) = match objective.penalty {
@@ -115,5 +117,9 @@ pub fn ncut(
             }
         });
     });
-    [l_lap as f32, l_orth as f32, (l_lap + 0.5 * objective.gamma * l_orth) as f32]
+    [
+        l_lap as f32,
+        l_orth as f32,
+        (l_lap + 0.5 * objective.gamma * l_orth) as f32,
+    ]
 }

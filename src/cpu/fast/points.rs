@@ -22,7 +22,12 @@ pub struct Points {
 impl Points {
     /// Room for `rows` rows.
     pub fn new(rows: usize) -> Self {
-        Points { dims: 0, centred: Vec::new(), columns: Vec::new(), norms: Vec::with_capacity(rows) }
+        Points {
+            dims: 0,
+            centred: Vec::new(),
+            columns: Vec::new(),
+            norms: Vec::with_capacity(rows),
+        }
     }
 
     /// How many rows there are.
@@ -44,7 +49,10 @@ impl Points {
         }
         let mean: Vec<f32> = mean.iter().map(|sum| (sum / rows as f64) as f32).collect();
         row_blocks(&mut self.centred, dims, |first, block| {
-            for (to, from) in block.chunks_exact_mut(dims).zip(x[first * dims..].chunks_exact(dims)) {
+            for (to, from) in block
+                .chunks_exact_mut(dims)
+                .zip(x[first * dims..].chunks_exact(dims))
+            {
                 for ((to, &from), &mean) in to.iter_mut().zip(from).zip(&mean) {
                     *to = from - mean;
                 }
@@ -53,15 +61,15 @@ impl Points {
         let centred = &self.centred;
         row_blocks(&mut self.norms, 1, |first, norms| {
             vectorised(|| {
-                    let mut squares = vec![0.0; dims];
-                    for (i, norm) in norms.iter_mut().enumerate() {
-                        let row = &centred[(first + i) * dims..][..dims];
-                        for (square, &value) in squares.iter_mut().zip(row) {
-                            *square = value * value;
-                        }
-                        *norm = sum(&squares);
+                let mut squares = vec![0.0; dims];
+                for (i, norm) in norms.iter_mut().enumerate() {
+                    let row = &centred[(first + i) * dims..][..dims];
+                    for (square, &value) in squares.iter_mut().zip(row) {
+                        *square = value * value;
                     }
-                });
+                    *norm = sum(&squares);
+                }
+            });
         });
         if dims <= DIRECT {
             self.columns.resize(rows * dims, 0.0);
@@ -85,18 +93,18 @@ impl Points {
     fn by_differences(&self, rows: Range<usize>, cols: Range<usize>, out: &mut [f32], stride: usize) {
         let (n, width) = (self.len(), cols.len());
         vectorised(|| {
-                for (i, out) in rows.zip(out.chunks_mut(stride)) {
-                    let out = &mut out[..width];
-                    out.fill(0.0);
-                    for c in 0..self.dims {
-                        let own = self.columns[c * n + i];
-                        let others = &self.columns[c * n + cols.start..][..width];
-                        for (out, &other) in out.iter_mut().zip(others) {
-                            *out += (own - other) * (own - other);
-                        }
+            for (i, out) in rows.zip(out.chunks_mut(stride)) {
+                let out = &mut out[..width];
+                out.fill(0.0);
+                for c in 0..self.dims {
+                    let own = self.columns[c * n + i];
+                    let others = &self.columns[c * n + cols.start..][..width];
+                    for (out, &other) in out.iter_mut().zip(others) {
+                        *out += (own - other) * (own - other);
                     }
                 }
-            });
+            }
+        });
     }
 
     /// `|a|^2 + |b|^2 - 2 a.b`, clamped at 0 and nowhere above: small distances are real neighbours.
@@ -111,14 +119,14 @@ impl Points {
             stride,
         );
         vectorised(|| {
-                let others = &self.norms[cols];
-                for (&own, out) in self.norms[rows].iter().zip(out.chunks_mut(stride)) {
-                    for (out, &other) in out[..width].iter_mut().zip(others) {
-                        let squared = own + other - 2.0 * *out;
-                        // Written so that NaN stays NaN.
-                        *out = if squared < 0.0 { 0.0 } else { squared };
-                    }
+            let others = &self.norms[cols];
+            for (&own, out) in self.norms[rows].iter().zip(out.chunks_mut(stride)) {
+                for (out, &other) in out[..width].iter_mut().zip(others) {
+                    let squared = own + other - 2.0 * *out;
+                    // Written so that NaN stays NaN.
+                    *out = if squared < 0.0 { 0.0 } else { squared };
                 }
-            });
+            }
+        });
     }
 }

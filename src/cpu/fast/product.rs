@@ -19,12 +19,20 @@ pub struct Operand<'a> {
 
 /// `values` as a row-major matrix with rows `stride` apart.
 pub fn plain(values: &[f32], stride: usize) -> Operand<'_> {
-    Operand { values, row_stride: stride, col_stride: 1 }
+    Operand {
+        values,
+        row_stride: stride,
+        col_stride: 1,
+    }
 }
 
 /// The transpose of `values`, a row-major matrix with rows `stride` apart.
 pub fn transposed(values: &[f32], stride: usize) -> Operand<'_> {
-    Operand { values, row_stride: 1, col_stride: stride }
+    Operand {
+        values,
+        row_stride: 1,
+        col_stride: stride,
+    }
 }
 
 impl Operand<'_> {
@@ -44,7 +52,10 @@ pub fn product(
     out: &mut [f32],
     out_stride: usize,
 ) {
-    assert!(lhs.holds(m, depth) && rhs.holds(depth, n), "operands of a {m} x {n} x {depth} product");
+    assert!(
+        lhs.holds(m, depth) && rhs.holds(depth, n),
+        "operands of a {m} x {n} x {depth} product"
+    );
     assert!(m == 0 || n == 0 || (n <= out_stride && (m - 1) * out_stride + n <= out.len()));
     // SAFETY: every element that the three shapes and strides address lies within its slice (asserted above), and
     // `out` is borrowed mutably, so it overlaps neither operand.
@@ -90,7 +101,10 @@ pub fn parallel_product(
 ) {
     row_blocks(out, n, |first, rows| {
         let m = rows.len() / n;
-        let block = Operand { values: &lhs.values[first * lhs.row_stride..], ..lhs };
+        let block = Operand {
+            values: &lhs.values[first * lhs.row_stride..],
+            ..lhs
+        };
         product((m, n, depth), block, rhs, 0.0, rows, n);
         epilogue(first, rows);
     });

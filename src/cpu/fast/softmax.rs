@@ -11,7 +11,9 @@ pub fn softmax(logits: &Matrix<f32>, membership: &mut Matrix<f32>) {
     row_blocks(membership, k, |first, block| {
         vectorised(|| {
             for (y, z) in block.chunks_exact_mut(k).zip(logits[first * k..].chunks_exact(k)) {
-                let largest = z.iter().fold(z[0], |largest, &z| if z > largest { z } else { largest });
+                let largest = z
+                    .iter()
+                    .fold(z[0], |largest, &z| if z > largest { z } else { largest });
                 for (y, &z) in y.iter_mut().zip(z) {
                     *y = exp(z - largest);
                 }

@@ -8,6 +8,7 @@ pub fn gather_rows<T: Real>(data: &Matrix<T>, state: &StepState, x: &mut Matrix<
     let order = state.order(data.rows());
     let first = u64::from(state.batch) * x.rows() as u64;
     for i in 0..x.rows() {
-        x.row_mut(i).copy_from_slice(data.row(order.at(first + i as u64) as usize));
+        x.row_mut(i)
+            .copy_from_slice(data.row(order.at(first + i as u64) as usize));
     }
 }

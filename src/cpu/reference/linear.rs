@@ -15,7 +15,12 @@ pub fn linear<T: Real>(x: &Matrix<T>, weight: &Matrix<T>, bias: &Matrix<T>, relu
 }
 
 /// `dX = (dZ W) * [X > 0]`.
-pub fn linear_backward_data<T: Real>(d_z: &Matrix<T>, weight: &Matrix<T>, x: &Matrix<T>, d_x: &mut Matrix<T>) {
+pub fn linear_backward_data<T: Real>(
+    d_z: &Matrix<T>,
+    weight: &Matrix<T>,
+    x: &Matrix<T>,
+    d_x: &mut Matrix<T>,
+) {
     for i in 0..d_z.rows() {
         for c in 0..weight.cols() {
             let sum: T = (0..weight.rows()).map(|o| d_z.row(i)[o] * weight.row(o)[c]).sum();

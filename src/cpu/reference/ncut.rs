@@ -27,7 +27,9 @@ pub fn ncut<T: Real>(
         volumes[l] = (0..m).map(|i| weight(i) * y(i, l)).sum::<T>() + T::of(VOLUME_FLOOR);
     }
     let v = &*volumes;
-    let q: Vec<T> = (0..k).map(|l| (0..m).map(|i| y(i, l) * laplacian(i, l)).sum()).collect();
+    let q: Vec<T> = (0..k)
+        .map(|l| (0..m).map(|i| y(i, l) * laplacian(i, l)).sum())
+        .collect();
     let l_lap: T = (0..k).map(|l| q[l] / v[l]).sum();
 
     // P = Lambda^-1 N Lambda^-1 and M = P - I, with N = Y' W Y.
