@@ -4,8 +4,10 @@
 Full means: heat kernel of the batch, network forward, contraction, loss (normalised cut, squared penalty, volumes
 differentiated through), backward, Adam; all in float32. Drawing the batch is left out. The step is written as one who
 wants it fast would write it: squared distances from one matrix product, no gradient through the kernel, in-place where
-autograd allows. Adam is tried in each of PyTorch's variants, and the loss with and without torch.compile; all of them
-take turns, so that noise hits all alike, and all are reported.
+autograd allows. Adam is tried in each of PyTorch's variants; the loss as it is, with torch.compile, and with its matrix
+products sent to oneDNN by hand: PyTorch gives float32 products to MKL, which keeps to AVX2 on processors that are not
+Intel's, where the oneDNN in the same wheel uses AVX-512. All of them take turns, so that noise hits all alike, and all
+are reported, with the machine's load average from before.
 
 Prints one JSON line. To know first that both sides compute the same step:
 
@@ -16,9 +18,10 @@ Prints one JSON line. To know first that both sides compute the same step:
 """
 
 import argparse
-import copy
+import functools
 import itertools
 import json
+import os
 import statistics
 import sys
 import time
@@ -69,11 +72,35 @@ def draw(chosen):
     return {name: array.astype(np.float32) for name, array in arrays.items()}
 
 
-def network(arrays, dtype):
+def one_dnn(a, b, bias=None):
+    """`a @ b.T + bias`."""
+    dense = (a.contiguous().to_mkldnn(), b.contiguous().to_mkldnn(), None if bias is None else bias.to_mkldnn())
+    return torch.ops.aten.mkldnn_linear(*dense).to_dense()
+
+
+class OneDnnProduct(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, weight, bias):
+        ctx.save_for_backward(x, weight)
+        return one_dnn(x, weight, bias)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        x, weight = ctx.saved_tensors
+        d_x = one_dnn(gradient, weight.T) if ctx.needs_input_grad[0] else None
+        return d_x, one_dnn(gradient.T, x.T), gradient.sum(0)
+
+
+class OneDnnLinear(nn.Linear):
+    def forward(self, x):
+        return OneDnnProduct.apply(x, self.weight, self.bias)
+
+
+def network(arrays, dtype, linear=nn.Linear):
     layers = []
     for number in itertools.takewhile(lambda number: f"w{number}" in arrays, itertools.count()):
         weight = torch.tensor(arrays[f"w{number}"], dtype=dtype)
-        layer = nn.Linear(weight.shape[1], weight.shape[0], dtype=dtype)
+        layer = linear(weight.shape[1], weight.shape[0], dtype=dtype)
         with torch.no_grad():
             layer.weight.copy_(weight)
             layer.bias.copy_(torch.tensor(arrays[f"b{number}"]))
@@ -81,15 +108,19 @@ def network(arrays, dtype):
     return nn.Sequential(*layers[:-1])
 
 
-def affinity(x, sigma):
+def squared_distance(x):
     squared = x.square().sum(1)
-    distance = torch.addmm(squared[:, None] + squared[None, :], x, x.T, alpha=-2).clamp_(min=0)
-    return distance.mul_(-1 / (2 * sigma**2)).exp_().fill_diagonal_(1)
+    return torch.addmm(squared[:, None] + squared[None, :], x, x.T, alpha=-2)
 
 
-def loss_of(net, x, sigma, gamma):
+def squared_distance_one_dnn(x):
+    squared = x.square().sum(1)
+    return (squared[:, None] + squared[None, :]).sub_(one_dnn(x, x), alpha=2)
+
+
+def loss_of(net, x, sigma, gamma, distance=squared_distance):
     with torch.no_grad():
-        a = affinity(x, sigma)
+        a = distance(x).clamp_(min=0).mul_(-1 / (2 * sigma**2)).exp_().fill_diagonal_(1)
         degrees = a.sum(1, keepdim=True)
     y = torch.softmax(net(x), 1)
     weighted = degrees * y
@@ -155,6 +186,9 @@ def distances(found, exact):
 
 
 def time_all(steps, chosen):
+    first = {name: step() for name, step in steps.items()}
+    if not np.allclose(list(first.values()), next(iter(first.values())), rtol=1e-5):
+        sys.exit(f"the variants do not compute the same loss: {first}")
     for step in steps.values():
         for _ in range(chosen.warm_up):
             step()
@@ -172,11 +206,15 @@ def time_all(steps, chosen):
 
 def steps_of(arrays, chosen):
     x = torch.tensor(arrays["x"], dtype=torch.float32)
-    start = network(arrays, torch.float32)
+    losses = {
+        "eager": (nn.Linear, loss_of),
+        "oneDNN": (OneDnnLinear, functools.partial(loss_of, distance=squared_distance_one_dnn)),
+    }
+    if not chosen.no_compile:
+        losses["compiled"] = (nn.Linear, torch.compile(loss_of))
     steps = {}
-    losses = {"eager": loss_of} if chosen.no_compile else {"eager": loss_of, "compiled": torch.compile(loss_of)}
-    for (mode, loss_function), (name, variant) in itertools.product(losses.items(), ADAMS.items()):
-        net = copy.deepcopy(start)
+    for (mode, (linear, loss_function)), (name, variant) in itertools.product(losses.items(), ADAMS.items()):
+        net = network(arrays, torch.float32, linear)
         steps[f"{mode}, {name}"] = step_of(loss_function, net, adam_of(net, chosen, **variant), x, chosen)
     return steps
 
@@ -197,6 +235,7 @@ def main():
         "clusters": len(arrays[f"b{layers - 1}"]),
         "threads": chosen.threads,
         "repeats": chosen.repeats,
+        "load": os.getloadavg()[0],
     }
     agrees = True
     if chosen.check:
