@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use half::{bf16, f16};
 
 use super::bytes::Bytes;
+use super::one_line;
 use crate::error::{Error, Result};
 
 /// The type of an array's elements.
@@ -114,8 +115,8 @@ impl Origin {
     /// An [`Error::File`] about this array.
     pub fn error(&self, problem: impl fmt::Display, advice: impl Into<String>) -> Error {
         match &self.array {
-            Some(name) => Error::file(&self.path, format!("array {name}: {problem}"), advice),
-            None => Error::file(&self.path, problem.to_string(), advice),
+            Some(name) => Error::file(&self.path, one_line(format!("array {name}: {problem}")), advice),
+            None => Error::file(&self.path, one_line(problem), advice),
         }
     }
 }

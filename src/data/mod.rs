@@ -248,6 +248,14 @@ impl Dataset {
     }
 }
 
+/// Text out of a file, made fit for a message of one line.
+fn one_line(text: impl std::fmt::Display) -> String {
+    let text = text.to_string();
+    text.chars()
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .collect()
+}
+
 /// A file format, told by the file's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Format {
