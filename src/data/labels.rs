@@ -104,6 +104,7 @@ impl Builder {
             })?;
             self.push(label);
         }
+        matrix.release(0..matrix.rows());
         Ok(())
     }
 
