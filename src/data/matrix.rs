@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use half::{bf16, f16};
 
 use super::bytes::Bytes;
-use super::one_line;
 use crate::error::{Error, Result};
 
 /// The type of an array's elements.
@@ -330,4 +329,12 @@ impl fmt::Display for ShapeText<'_> {
             }
         }
     }
+}
+
+/// Text out of a file, made fit for a message of one line.
+pub(super) fn one_line(text: impl std::fmt::Display) -> String {
+    let text = text.to_string();
+    text.chars()
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .collect()
 }

@@ -9,8 +9,8 @@ use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, DateTime, ZipArchive, ZipWriter};
 
 use super::bytes::{Bytes, buffer};
-use super::matrix::{Matrix, Origin};
-use super::{npy, one_line};
+use super::matrix::{Matrix, Origin, one_line};
+use super::npy;
 use crate::atomic::AtomicFile;
 use crate::error::{Error, Result};
 

@@ -8,8 +8,7 @@ use ::safetensors::{Dtype, SafeTensorError};
 use serde_json::{Map, Value, json};
 
 use super::bytes::Bytes;
-use super::matrix::{Element, Endian, Matrix, Origin};
-use super::one_line;
+use super::matrix::{Element, Endian, Matrix, Origin, one_line};
 use crate::atomic::AtomicFile;
 use crate::error::{Error, Result};
 

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use super::Generator;
 use crate::atomic::AtomicFile;
-use crate::data::{Format, npy, npz, safetensors};
+use crate::data::format::Format;
+use crate::data::{npy, npz, safetensors};
 use crate::error::{Error, Result};
 
 /// Rows made at a time.
