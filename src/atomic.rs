@@ -217,11 +217,12 @@ mod tests {
                 file: BufWriter::new(NamedTempFile::from_parts(device, temporary)),
             }
         };
-        let mut early = full();
-        let early = early.put(&[0; 1 << 20]).unwrap_err().to_string();
-        let mut late = full();
-        late.put(b"a few bytes").unwrap();
-        let late = late.commit().unwrap_err().to_string();
+        let mut file = full();
+        let early = file.put(&[0; 1 << 20]).unwrap_err().to_string();
+        drop(file);
+        let mut file = full();
+        file.put(b"a few bytes").unwrap();
+        let late = file.commit().unwrap_err().to_string();
         for text in [early, late] {
             assert!(
                 text.contains("out.bin: cannot write the file: No space left"),

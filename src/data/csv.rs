@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use super::bytes::Bytes;
-use super::labels::{Builder, Labels, not_whole, whole};
+use super::labels::{Builder, Labels, whole};
 use super::matrix::{Element, Endian, Matrix, Number, Origin};
 use crate::error::{Error, Result};
 
@@ -61,7 +61,10 @@ pub fn read_labels(path: &Path) -> Result<Labels> {
         let text = String::from_utf8_lossy(bare(line));
         let integer = text.parse().ok();
         let label = integer.or_else(|| whole(Number::Float(text.parse().ok()?)));
-        labels.push(label.ok_or_else(|| not_whole(path, number as u64, &text))?);
+        labels.push(label.ok_or_else(|| {
+            let problem = format!("line {number}: label {text:?} is not a whole number");
+            Error::file(path, problem, "labels must be one whole number per line")
+        })?);
     }
     let labels = labels.finish();
     if labels.is_empty() {

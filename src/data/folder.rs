@@ -2,10 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
+use super::idx;
 use super::labels::{Builder, Labels};
 use super::matrix::Matrix;
-use super::{Parts, idx};
 use crate::error::{Error, Result};
+
+/// Matrices that are joined row-wise, and the labels of all their rows.
+pub type Parts = (Vec<Matrix>, Option<Labels>);
 
 /// The parts of a folder, in the order in which they are joined.
 const PARTS: [&str; 2] = ["train", "t10k"];

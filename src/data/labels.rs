@@ -1,11 +1,9 @@
 //! Class labels: one whole number per row, stored as an index into the distinct ones.
 
 use std::collections::HashMap;
-use std::path::Path;
 
-use super::matrix::{Matrix, Number};
-use super::{Format, csv, idx, npy, npz, safetensors};
-use crate::error::{Error, Result};
+use super::matrix::{Matrix, Number, ShapeText};
+use crate::error::Result;
 
 /// The labels of some rows. Any whole numbers will do as classes, negative ones included.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,23 +15,6 @@ pub struct Labels {
 }
 
 impl Labels {
-    /// Reads labels from a `.npy`, `.npz`, `.safetensors`, IDX (also `.gz`), `.csv` or `.txt` file.
-    ///
-    /// The array must have one axis, or one column; in a file of several arrays it is `y`, `labels`, or the only
-    /// one. Floating-point labels are accepted when they are whole. Text has one label per line.
-    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
-        let path = path.as_ref();
-        let matrix = match Format::of(path) {
-            Some(Format::Npy) => npy::open(path)?,
-            Some(Format::Npz) => npz::open_labels(path)?,
-            Some(Format::Safetensors) => safetensors::open_labels(path)?,
-            Some(Format::Idx) => idx::open(path)?,
-            Some(Format::Csv) => return csv::read_labels(path),
-            None => return Err(Format::unknown(path)),
-        };
-        Self::from_matrix(&matrix)
-    }
-
     /// Labels given as numbers.
     ///
     /// # Panics
@@ -86,7 +67,7 @@ impl Builder {
     /// Appends an array of one axis, or one column.
     pub fn push_matrix(&mut self, matrix: &Matrix) -> Result<()> {
         if matrix.cols() != 1 || matrix.rows() == 0 {
-            let shape = super::matrix::ShapeText(matrix.shape());
+            let shape = ShapeText(matrix.shape());
             let problem = format!("labels of shape {shape}");
             return Err(matrix
                 .origin()
@@ -104,6 +85,7 @@ impl Builder {
             })?;
             self.push(label);
         }
+        matrix.release(0..matrix.rows());
         Ok(())
     }
 
@@ -136,13 +118,4 @@ pub(super) fn whole(value: Number) -> Option<i64> {
         }
         Number::Float(_) => None,
     }
-}
-
-/// Labels of a text file are wrong in the same words everywhere.
-pub(super) fn not_whole(path: &Path, line: u64, text: &str) -> Error {
-    Error::file(
-        path,
-        format!("line {line}: label {text:?} is not a whole number"),
-        "labels must be one whole number per line",
-    )
 }

@@ -114,8 +114,8 @@ impl Origin {
     /// An [`Error::File`] about this array.
     pub fn error(&self, problem: impl fmt::Display, advice: impl Into<String>) -> Error {
         match &self.array {
-            Some(name) => Error::file(&self.path, format!("array {name}: {problem}"), advice),
-            None => Error::file(&self.path, problem.to_string(), advice),
+            Some(name) => Error::file(&self.path, one_line(format!("array {name}: {problem}")), advice),
+            None => Error::file(&self.path, one_line(problem), advice),
         }
     }
 }
@@ -329,4 +329,12 @@ impl fmt::Display for ShapeText<'_> {
             }
         }
     }
+}
+
+/// Text out of a file, made fit for a message of one line.
+pub(super) fn one_line(text: impl std::fmt::Display) -> String {
+    let text = text.to_string();
+    text.chars()
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .collect()
 }

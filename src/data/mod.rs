@@ -3,6 +3,7 @@
 pub mod bytes;
 pub mod matrix;
 pub mod labels;
+mod format;
 pub mod idx;
 pub mod npy;
 pub mod npz;
@@ -14,13 +15,12 @@ pub mod synthetic;
 use std::ops::Range;
 use std::path::Path;
 
+use folder::Parts;
+use format::Format;
 pub use labels::Labels;
 use matrix::{Element, Matrix, ShapeText};
 
 use crate::error::{Error, Result};
-
-/// Matrices that are joined row-wise, and the labels of all their rows.
-type Parts = (Vec<Matrix>, Option<Labels>);
 
 /// How the columns of a row are laid out as a picture: `row[(y * width + x) * channels + channel]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -248,34 +248,21 @@ impl Dataset {
     }
 }
 
-/// A file format, told by the file's name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Format {
-    Idx,
-    Npy,
-    Npz,
-    Safetensors,
-    Csv,
-}
-
-impl Format {
-    fn of(path: &Path) -> Option<Self> {
-        let name = path.file_name()?.to_string_lossy().to_lowercase();
-        match name.rsplit_once('.').map(|(_, extension)| extension) {
-            Some("npy") => Some(Format::Npy),
-            Some("npz") => Some(Format::Npz),
-            Some("safetensors") => Some(Format::Safetensors),
-            Some("csv" | "tsv" | "txt") => Some(Format::Csv),
-            _ => {
-                let plain = name.strip_suffix(".gz").unwrap_or(&name);
-                (plain.ends_with("ubyte") || plain.ends_with(".idx")).then_some(Format::Idx)
-            }
-        }
-    }
-
-    fn unknown(path: &Path) -> Error {
-        let problem = "unknown kind of file";
-        let advice = "give .npy, .npz, .safetensors, .csv, .tsv, .txt, or IDX (-idx3-ubyte, .idx; also .gz)";
-        Error::file(path, problem, advice)
+impl Labels {
+    /// Reads labels from a `.npy`, `.npz`, `.safetensors`, IDX (also `.gz`), `.csv` or `.txt` file.
+    ///
+    /// The array must have one axis, or one column; in a file of several arrays it is `y`, `labels`, or the only
+    /// one. Floating-point labels are accepted when they are whole. Text has one label per line.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let matrix = match Format::of(path) {
+            Some(Format::Npy) => npy::open(path)?,
+            Some(Format::Npz) => npz::open_labels(path)?,
+            Some(Format::Safetensors) => safetensors::open_labels(path)?,
+            Some(Format::Idx) => idx::open(path)?,
+            Some(Format::Csv) => return csv::read_labels(path),
+            None => return Err(Format::unknown(path)),
+        };
+        Self::from_matrix(&matrix)
     }
 }

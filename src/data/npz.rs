@@ -9,7 +9,7 @@ use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, DateTime, ZipArchive, ZipWriter};
 
 use super::bytes::{Bytes, buffer};
-use super::matrix::{Matrix, Origin};
+use super::matrix::{Matrix, Origin, one_line};
 use super::npy;
 use crate::atomic::AtomicFile;
 use crate::error::{Error, Result};
@@ -86,7 +86,7 @@ impl<'a> Archive<'a> {
             .unwrap_or(usize::MAX)
             .min(self.bytes.len());
         let room = size.min(packed.saturating_mul(1032));
-        let mut data = buffer(room, || format!("array {name} of {}", path.display()))?;
+        let mut data = buffer(room, || one_line(format!("array {name} of {}", path.display())))?;
         let limit = (size as u64).saturating_add(1);
         let unpacked = member.by_ref().take(limit).read_to_end(&mut data);
         unpacked.map_err(|e| damaged(path, ZipError::Io(e)))?;
@@ -110,7 +110,7 @@ pub fn open(path: impl AsRef<Path>) -> Result<(Matrix, Option<Matrix>)> {
         many if many.iter().any(|name| *name == "x") => "x".to_string(),
         [only] => only.to_string(),
         _ => {
-            let problem = format!("no array x among {}", archive.names.join(", "));
+            let problem = one_line(format!("no array x among {}", archive.names.join(", ")));
             return Err(Error::file(
                 path,
                 problem,
@@ -133,7 +133,7 @@ pub fn open_labels(path: &Path) -> Result<Matrix> {
         (Some(name), _) => name.to_string(),
         (None, [only]) => only.clone(),
         (None, many) => {
-            let problem = format!("no array y or labels among {}", many.join(", "));
+            let problem = one_line(format!("no array y or labels among {}", many.join(", ")));
             return Err(Error::file(
                 path,
                 problem,
@@ -235,5 +235,5 @@ fn damaged(path: &Path, error: ZipError) -> Error {
         ZipError::InvalidArchive(words) => format!("not a usable .npz (zip) file: {words}"),
         other => format!("not a usable .npz (zip) file: {other}"),
     };
-    Error::file(path, problem, "write it again with numpy.savez")
+    Error::file(path, one_line(problem), "write it again with numpy.savez")
 }

@@ -8,7 +8,7 @@ use ::safetensors::{Dtype, SafeTensorError};
 use serde_json::{Map, Value, json};
 
 use super::bytes::Bytes;
-use super::matrix::{Element, Endian, Matrix, Origin};
+use super::matrix::{Element, Endian, Matrix, Origin, one_line};
 use crate::atomic::AtomicFile;
 use crate::error::{Error, Result};
 
@@ -205,7 +205,7 @@ fn damaged(path: &Path, error: SafeTensorError) -> Error {
         SafeTensorError::MetadataIncompleteBuffer => {
             "the tensors in the header do not fill the file exactly".to_string()
         }
-        other => other.to_string(),
+        other => one_line(other),
     };
     let advice = "the file is truncated, damaged, or not safetensors: write or fetch it again";
     Error::file(path, problem, advice)

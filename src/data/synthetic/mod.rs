@@ -3,15 +3,14 @@
 //! Row i is a pure function of the seed and i, so that any slice can be made by itself, by any number of threads, and
 //! ten million rows can be written in constant memory.
 
-use std::collections::BTreeMap;
+mod write;
+
 use std::f64::consts::{FRAC_PI_4, PI, TAU};
-use std::fmt::Write;
-use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
-use super::{Format, npy, npz, safetensors};
-use crate::atomic::AtomicFile;
+pub use write::write;
+
 use crate::error::{Error, Result};
 use crate::random::{Purpose, Stream};
 
@@ -29,9 +28,6 @@ const BLOB_SPREAD: f64 = 4.0;
 const AMBIENT_DIMS: usize = 30;
 const SUBSPACE_DIMS: usize = 3;
 const SUBSPACE_NOISE: f64 = 0.02;
-
-/// Rows made at a time when a file is written.
-const CHUNK: usize = 1 << 16;
 
 /// A figure to draw points from. Row i belongs to class i modulo the number of classes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,6 +103,11 @@ impl Generator {
         }
     }
 
+    /// The class of row `row`.
+    fn label(self, row: u64) -> u32 {
+        (row % self.classes() as u64) as u32
+    }
+
     /// Makes the rows `first_row..` and their labels, as many as fit.
     ///
     /// # Panics
@@ -117,7 +118,7 @@ impl Generator {
         let pairs = rows.par_chunks_exact_mut(self.dims()).zip(labels);
         pairs.enumerate().with_min_len(256).for_each(|(i, (row, label))| {
             let i = first_row + i as u64;
-            *label = (i % self.classes() as u64) as u32;
+            *label = self.label(i);
             figure.draw(i, *label as usize, row);
         });
     }
@@ -233,119 +234,4 @@ fn orthonormal(mut vectors: Vec<f64>) -> Vec<f64> {
         vector.iter_mut().for_each(|v| *v /= norm);
     }
     vectors
-}
-
-/// Writes `rows` rows and their labels to `path`, by its extension, and returns the paths written.
-///
-/// `.npz` and `.safetensors` hold the rows as `x` (f32) and the labels as `y` (u32); beside `NAME.npy` and `NAME.csv`
-/// the labels are in `NAME-labels.npy` and `NAME-labels.csv`. `progress` is told the number of rows made so far.
-/// Memory does not grow with `rows`.
-pub fn write(
-    generator: Generator,
-    rows: u64,
-    seed: u64,
-    path: impl AsRef<Path>,
-    progress: &mut dyn FnMut(u64),
-) -> Result<Vec<PathBuf>> {
-    let path = path.as_ref();
-    let len = usize::try_from(rows).unwrap_or(usize::MAX);
-    let dims = generator.dims();
-    if rows == 0 || len.checked_mul(4 * dims + 4).is_none() {
-        return Err(Error::option(
-            "--rows",
-            format!("{rows} rows"),
-            "give at least one row, and no more than a disk can hold",
-        ));
-    }
-    let beside = || {
-        let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-        let extension = path.extension().unwrap_or_default().to_string_lossy();
-        path.with_file_name(format!("{stem}-labels.{extension}"))
-    };
-    let mut made = |points: &mut dyn FnMut(&[f32], &[u32]) -> Result<()>| -> Result<()> {
-        let mut values = vec![0.0; CHUNK.min(len) * dims];
-        let mut labels = vec![0; CHUNK.min(len)];
-        for first in (0..len).step_by(CHUNK) {
-            let count = CHUNK.min(len - first);
-            let (values, labels) = (&mut values[..count * dims], &mut labels[..count]);
-            generator.fill(seed, first as u64, values, labels);
-            points(values, labels)?;
-            progress((first + count) as u64);
-        }
-        Ok(())
-    };
-    // The labels are known without the points, so formats that store them last need no second pass.
-    let labels_alone = |labels: &mut dyn FnMut(&[u32]) -> Result<()>| -> Result<()> {
-        let classes = generator.classes();
-        for first in (0..len).step_by(CHUNK) {
-            let chunk: Vec<u32> = (first..len.min(first + CHUNK))
-                .map(|i| (i % classes) as u32)
-                .collect();
-            labels(&chunk)?;
-        }
-        Ok(())
-    };
-    match Format::of(path) {
-        Some(Format::Npy) => {
-            let mut points = npy::MatrixWriter::create(path, len, dims)?;
-            let mut classes = npy::LabelWriter::create(beside(), len)?;
-            made(&mut |values, labels| {
-                points.write(values)?;
-                classes.write(labels)
-            })?;
-            points.commit()?;
-            classes.commit()?;
-            Ok(vec![path.to_path_buf(), beside()])
-        }
-        Some(Format::Npz) => {
-            let mut file = npz::Writer::create(path)?;
-            file.start("x", "<f4", &[len, dims])?;
-            made(&mut |values, _| file.put(bytemuck::cast_slice(values)))?;
-            file.start("y", "<u4", &[len])?;
-            labels_alone(&mut |labels| file.put(bytemuck::cast_slice(labels)))?;
-            file.commit()?;
-            Ok(vec![path.to_path_buf()])
-        }
-        Some(Format::Safetensors) => {
-            let mut file = AtomicFile::create(path)?;
-            let tensors: [(_, _, &[usize]); 2] = [("x", "F32", &[len, dims]), ("y", "U32", &[len])];
-            file.put(&safetensors::header(&tensors, &BTreeMap::new()))?;
-            made(&mut |values, _| file.put(bytemuck::cast_slice(values)))?;
-            labels_alone(&mut |labels| file.put(bytemuck::cast_slice(labels)))?;
-            file.commit()?;
-            Ok(vec![path.to_path_buf()])
-        }
-        Some(Format::Csv) => {
-            let mut points = AtomicFile::create(path)?;
-            let mut classes = AtomicFile::create(beside())?;
-            made(&mut |values, labels| {
-                write_text(&mut points, values, dims)?;
-                write_text(&mut classes, labels, 1)
-            })?;
-            points.commit()?;
-            classes.commit()?;
-            Ok(vec![path.to_path_buf(), beside()])
-        }
-        Some(Format::Idx) | None => {
-            let problem = "this kind of file cannot be written";
-            Err(Error::file(
-                path,
-                problem,
-                "choose a name that ends in .npy, .npz, .safetensors or .csv",
-            ))
-        }
-    }
-}
-
-/// Appends one line for each `cols` values; `{}` writes the shortest text that reads back as the same number.
-fn write_text<T: std::fmt::Display>(file: &mut AtomicFile, values: &[T], cols: usize) -> Result<()> {
-    let mut text = String::new();
-    for row in values.chunks_exact(cols) {
-        for (column, value) in row.iter().enumerate() {
-            let separator = if column == 0 { "" } else { "," };
-            let _ = write!(text, "{separator}{value}");
-        }
-        text.push('\n');
-    }
-    file.put(text.as_bytes())
 }
