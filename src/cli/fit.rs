@@ -107,11 +107,11 @@ struct Partial {
     #[arg(long, value_name = "M")]
     batch: Option<usize>,
 
-    /// Passes over the training rows [default: 40]
+    /// Passes over the training rows [default: 100]
     #[arg(long, value_name = "E")]
     epochs: Option<usize>,
 
-    /// Learning rate of Adam in the first epoch; falls along a half cosine [default: 0.001]
+    /// Learning rate of Adam in the first epoch; falls along a half cosine [default: 0.005]
     #[arg(long, value_name = "RATE")]
     lr: Option<f64>,
 
@@ -184,8 +184,8 @@ impl Partial {
             cut: self.cut.unwrap_or(Cut::Ncut),
             hidden: self.hidden.unwrap_or(Hidden(vec![512, 512])),
             batch,
-            epochs: self.epochs.unwrap_or(40),
-            lr: self.lr.unwrap_or(1e-3),
+            epochs: self.epochs.unwrap_or(100),
+            lr: self.lr.unwrap_or(5e-3),
             weight_decay: self.weight_decay.unwrap_or(1e-4),
             seed: self.seed.unwrap_or(0),
             device: self.device.unwrap_or(Device::Auto),

@@ -166,6 +166,7 @@ pub fn fit<O: Ops>(
         device: ops.name(),
         warnings,
     };
+    metrics.seconds = stages.total();
     let page = page::page(
         &options,
         &data,

@@ -105,22 +105,14 @@ fn figures_have_the_documented_geometry() {
         .collect();
     assert!((spread(&rings) - noise).abs() < six + 0.001, "{}", spread(&rings));
 
-    let mut quarters = [[0usize; 4]; 2];
     let arcs: Vec<f64> = points(Generator::DoubleC)
         .iter()
         .map(|&([x, y], c)| {
-            let [x, y] = if c == 0 { [x, y] } else { [1.05 - x, 1.5 - y] };
-            // Quarters of the circle around the directions right, up, left and down; the right one is the opening.
-            let quarter = ((y.atan2(x) / std::f64::consts::FRAC_PI_2).round() as i32).rem_euclid(4);
-            quarters[c as usize][quarter as usize] += 1;
-            x.hypot(y) - 1.5
+            let [x, y] = if c == 0 { [x, y] } else { [-0.5 - x, 1.0 - y] };
+            assert!(x < 8.0 * noise, "only the left half");
+            x.hypot(y) - 1.0
         })
         .collect();
-    for counts in quarters {
-        assert!(counts[0] < n / 50, "the opening must be empty: {counts:?}");
-        assert!(counts[1..].iter().all(|&count| count > n / 8), "{counts:?}");
-    }
-    // At the ends the noise along the arc counts as well, so only nearly equal.
     assert!((spread(&arcs) - noise).abs() < six + 0.002, "{}", spread(&arcs));
     let both = points(Generator::DoubleC);
     let apart = both[..2000].iter().flat_map(|(p, c)| {
@@ -130,7 +122,7 @@ fn figures_have_the_documented_geometry() {
             .map(move |(q, _)| (p[0] - q[0]).hypot(p[1] - q[1]))
     });
     let apart = apart.fold(f64::INFINITY, f64::min);
-    assert!(apart > 1.06 - 8.0 * noise, "the arcs come within {apart}");
+    assert!(apart > 0.5 - 8.0 * noise, "the arcs come within {apart}");
 
     let moons: Vec<f64> = points(Generator::Moons)
         .iter()

@@ -5,7 +5,7 @@
 
 mod write;
 
-use std::f64::consts::{FRAC_PI_4, PI, TAU};
+use std::f64::consts::{FRAC_PI_2, PI, TAU};
 
 use rayon::prelude::*;
 
@@ -16,9 +16,6 @@ use crate::random::{Purpose, Stream};
 
 /// Standard deviation of the noise on each coordinate of the plane figures.
 const PLANE_NOISE: f64 = 0.05;
-
-/// Radius of both arcs of the double C.
-const ARC: f64 = 1.5;
 
 /// Blobs: axes, and how far their centres are from the origin (the standard deviation of their points is 1).
 const BLOB_DIMS: usize = 8;
@@ -35,10 +32,9 @@ const SUBSPACE_NOISE: f64 = 0.02;
 pub enum Generator {
     /// Two circles around the origin, of radius 1 and 2, with noise of standard deviation 0.05.
     Rings = 1,
-    /// Two arcs of three quarters of a circle of radius 1.5, each with one end inside the other: the first around
-    /// the origin, open to the right; the second around (1.05, 1.5), open to the left, which is the first turned by
-    /// half a turn. They pass each other at a distance of 1.06; the noise has standard deviation 0.05, so that a heat
-    /// kernel of sigma 0.2 separates them.
+    /// Two letters C, half circles of radius 1: the first around the origin, open to the right; the second, the first
+    /// turned by half a turn, around (-0.5, 1), open to the left. Each has one end in the other's opening, 0.5 from its
+    /// arc; the noise has standard deviation 0.05.
     DoubleC = 2,
     /// Two half circles of radius 1, each ending under the middle of the other; noise of standard deviation 0.05.
     Moons = 3,
@@ -206,13 +202,8 @@ impl Figure {
                 if class == 0 { [x, y] } else { [1.0 - x, 0.5 - y] }
             }
             _ => {
-                let [x, y] = on_circle(FRAC_PI_4 + 6.0 * FRAC_PI_4 * t, ARC);
-                // With centres (0.7, 1) radii apart the smallest distance, 0.71 radii, is the largest there is.
-                if class == 0 {
-                    [x, y]
-                } else {
-                    [0.7 * ARC - x, ARC - y]
-                }
+                let [x, y] = on_circle(FRAC_PI_2 + PI * t, 1.0);
+                if class == 0 { [x, y] } else { [-0.5 - x, 1.0 - y] }
             }
         }
     }
