@@ -1,1 +1,268 @@
-//! Data in and out.
+//! Data in and out: any supported file or folder becomes one [`Dataset`] of rows that are read as f32.
+
+pub mod bytes;
+pub mod matrix;
+pub mod labels;
+mod format;
+pub mod idx;
+pub mod npy;
+pub mod npz;
+pub mod safetensors;
+pub mod csv;
+pub mod folder;
+pub mod synthetic;
+
+use std::ops::Range;
+use std::path::Path;
+
+use folder::Parts;
+use format::Format;
+pub use labels::Labels;
+use matrix::{Element, Matrix, ShapeText};
+
+use crate::error::{Error, Result};
+
+/// How the columns of a row are laid out as a picture: `row[(y * width + x) * channels + channel]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ImageShape {
+    /// Rows of pixels.
+    pub height: usize,
+    /// Columns of pixels.
+    pub width: usize,
+    /// Values per pixel.
+    pub channels: usize,
+}
+
+/// Rows of numbers, left where they are (mapped, mostly) until they are read.
+#[derive(Clone, Debug)]
+pub struct Dataset {
+    name: String,
+    parts: Vec<Matrix>,
+    /// Row at which each part begins, and the number of all rows at the end.
+    starts: Vec<usize>,
+    cols: usize,
+    labels: Option<Labels>,
+}
+
+impl Dataset {
+    /// Opens a built-in data set by name, a folder in MNIST's layout, or a file by its extension: IDX (plain or `.gz`),
+    /// `.npy`, `.npz`, `.safetensors`, `.csv`.
+    ///
+    /// Files that can be mapped are not read here, however large; labels are.
+    pub fn open(source: &str) -> Result<Self> {
+        let path = Path::new(source);
+        if folder::BUILT_IN.contains(&source) {
+            return Self::join(source.to_string(), path, folder::built_in(source)?);
+        }
+        let name = path
+            .file_stem()
+            .unwrap_or(path.as_os_str())
+            .to_string_lossy()
+            .into_owned();
+        if path.is_dir() {
+            let name = path
+                .file_name()
+                .unwrap_or(path.as_os_str())
+                .to_string_lossy()
+                .into_owned();
+            return Self::join(name, path, folder::open(path)?);
+        }
+        if !path.exists() {
+            let problem = "no such file or folder, and not the name of built-in data";
+            let advice = format!("check the path; built in: {}", folder::BUILT_IN.join(", "));
+            return Err(Error::file(path, problem, advice));
+        }
+        let (matrix, labels) = match Format::of(path) {
+            Some(Format::Npy) => (npy::open(path)?, None),
+            Some(Format::Npz) => npz::open(path)?,
+            Some(Format::Safetensors) => safetensors::open(path)?,
+            Some(Format::Idx) => (idx::open(path)?, None),
+            Some(Format::Csv) => (csv::open(path)?, None),
+            None => return Err(Format::unknown(path)),
+        };
+        let labels = labels.as_ref().map(Labels::from_matrix).transpose()?;
+        Self::join(name, path, (vec![matrix], labels))
+    }
+
+    fn join(name: String, path: &Path, (parts, labels): Parts) -> Result<Self> {
+        let (mut starts, cols) = (vec![0], parts[0].cols());
+        for part in &parts {
+            let empty = if part.rows() == 0 {
+                Some("no rows")
+            } else {
+                (part.cols() == 0).then_some("no columns")
+            };
+            if let Some(what) = empty {
+                let problem = format!("{what} in it (shape {})", ShapeText(part.shape()));
+                return Err(part
+                    .origin()
+                    .error(problem, "give a matrix of at least one row and one column"));
+            }
+            if part.shape()[1..] != parts[0].shape()[1..] {
+                let (here, first) = (ShapeText(part.shape()), ShapeText(parts[0].shape()));
+                let problem = format!("shape {here}, but the first part has shape {first}");
+                return Err(part
+                    .origin()
+                    .error(problem, "all parts must have rows of the same shape"));
+            }
+            starts.push(starts[starts.len() - 1] + part.rows());
+        }
+        let dataset = Dataset {
+            name,
+            parts,
+            starts,
+            cols,
+            labels: None,
+        };
+        match labels {
+            None => Ok(dataset),
+            Some(labels) if labels.len() == dataset.rows() => Ok(Dataset {
+                labels: Some(labels),
+                ..dataset
+            }),
+            Some(labels) => {
+                let problem = format!("{} labels for {} rows", labels.len(), dataset.rows());
+                Err(Error::file(path, problem, "there must be one label per row"))
+            }
+        }
+    }
+
+    /// The same rows with other labels, one for each row.
+    pub fn with_labels(self, labels: Labels) -> Result<Self> {
+        if labels.len() != self.rows() {
+            return Err(Error::Shape {
+                what: format!("the number of labels for {}", self.name),
+                found: labels.len().to_string(),
+                expected: format!("{}, one per row", self.rows()),
+            });
+        }
+        Ok(Dataset {
+            labels: Some(labels),
+            ..self
+        })
+    }
+
+    /// A short name: of the built-in data, the folder, or the file without its extension.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Number of rows, at least 1.
+    pub fn rows(&self) -> usize {
+        self.starts[self.parts.len()]
+    }
+
+    /// Numbers in each row, at least 1.
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// The label of every row, when they are known.
+    pub fn labels(&self) -> Option<&Labels> {
+        self.labels.as_ref()
+    }
+
+    /// The shape of the picture in each row: of arrays n x height x width, and n x height x width x channels with 1, 3 or
+    /// 4 channels.
+    pub fn image(&self) -> Option<ImageShape> {
+        match *self.parts[0].shape() {
+            [_, height, width] => Some(ImageShape {
+                height,
+                width,
+                channels: 1,
+            }),
+            [_, height, width, channels @ (1 | 3 | 4)] => Some(ImageShape {
+                height,
+                width,
+                channels,
+            }),
+            _ => None,
+        }
+    }
+
+    /// Whether the rows are pictures of 8-bit pixels.
+    pub fn is_pixels(&self) -> bool {
+        self.image().is_some() && self.parts.iter().all(|part| part.element() == Element::U8)
+    }
+
+    /// Reads the rows `first..` as f32, as many as fit in `out`; pixels come as 0 to 255.
+    ///
+    /// A value that is not a finite f32 is an error that names its row and column.
+    ///
+    /// # Panics
+    /// If `out` is not a whole number of rows, or there are not so many.
+    pub fn read_rows(&self, first: usize, out: &mut [f32]) -> Result<()> {
+        assert!(
+            out.len().is_multiple_of(self.cols),
+            "{} values are not whole rows of {}",
+            out.len(),
+            self.cols
+        );
+        let mut out = out;
+        for (part, rows) in self.split(first..first + out.len() / self.cols) {
+            let (head, tail) = out.split_at_mut(rows.len() * self.cols);
+            part.read_rows(rows.start, head)?;
+            out = tail;
+        }
+        Ok(())
+    }
+
+    /// Reads the given rows as f32, in the given order.
+    ///
+    /// # Panics
+    /// If `out` does not hold exactly these rows, or one of them does not exist.
+    pub fn gather_rows(&self, rows: &[u64], out: &mut [f32]) -> Result<()> {
+        assert_eq!(
+            out.len(),
+            rows.len() * self.cols,
+            "room for {} rows of {}",
+            rows.len(),
+            self.cols
+        );
+        for (&row, out) in rows.iter().zip(out.chunks_exact_mut(self.cols)) {
+            self.read_rows(row as usize, out)?;
+        }
+        Ok(())
+    }
+
+    /// Tells the operating system that these rows need not stay in memory, so that a stream over a mapped file runs in
+    /// constant memory. They can still be read again.
+    pub fn release(&self, rows: Range<usize>) {
+        for (part, rows) in self.split(rows) {
+            part.release(rows);
+        }
+    }
+
+    /// The parts that `rows` fall in, and where in them.
+    fn split(&self, rows: Range<usize>) -> impl Iterator<Item = (&Matrix, Range<usize>)> {
+        assert!(
+            rows.start <= rows.end && rows.end <= self.rows(),
+            "rows {rows:?} of {}",
+            self.rows()
+        );
+        let parts = self.parts.iter().zip(self.starts.windows(2));
+        parts.filter_map(move |(part, bounds)| {
+            let (begin, end) = (rows.start.max(bounds[0]), rows.end.min(bounds[1]));
+            (begin < end).then(|| (part, begin - bounds[0]..end - bounds[0]))
+        })
+    }
+}
+
+impl Labels {
+    /// Reads labels from a `.npy`, `.npz`, `.safetensors`, IDX (also `.gz`), `.csv` or `.txt` file.
+    ///
+    /// The array must have one axis, or one column; in a file of several arrays it is `y`, `labels`, or the only
+    /// one. Floating-point labels are accepted when they are whole. Text has one label per line.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let matrix = match Format::of(path) {
+            Some(Format::Npy) => npy::open(path)?,
+            Some(Format::Npz) => npz::open_labels(path)?,
+            Some(Format::Safetensors) => safetensors::open_labels(path)?,
+            Some(Format::Idx) => idx::open(path)?,
+            Some(Format::Csv) => return csv::read_labels(path),
+            None => return Err(Format::unknown(path)),
+        };
+        Self::from_matrix(&matrix)
+    }
+}

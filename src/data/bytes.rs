@@ -1,0 +1,119 @@
+//! Bytes that stay where they are: a mapped file or a buffer, and cheap slices of either.
+
+use std::fs::File;
+use std::io;
+use std::ops::{Deref, Range};
+use std::path::Path;
+use std::sync::Arc;
+
+use memmap2::{Mmap, UncheckedAdvice};
+
+use crate::error::{Error, Result};
+
+/// Linux maps up to this many bytes around a page that is touched, so that many more may be resident on both
+/// sides of what was read.
+const FAULT_AROUND: usize = 1 << 16;
+
+#[derive(Debug)]
+enum Storage {
+    Mapped(Mmap),
+    Owned(Vec<u8>),
+}
+
+/// A shared, read-only run of bytes. Cloning and slicing copy nothing.
+#[derive(Clone, Debug)]
+pub struct Bytes {
+    storage: Arc<Storage>,
+    range: Range<usize>,
+}
+
+impl Bytes {
+    /// Maps a whole file; nothing is read until it is touched.
+    ///
+    /// The file must not be shortened while it is mapped: touching a page that is gone ends the process.
+    pub fn map(path: &Path) -> Result<Self> {
+        let open = |e| Error::io(path, "open the file", e);
+        let file = File::open(path).map_err(open)?;
+        let kind = file.metadata().map_err(open)?;
+        if kind.is_dir() {
+            return Err(open(io::ErrorKind::IsADirectory.into()));
+        }
+        if !kind.is_file() {
+            return Err(Error::file(
+                path,
+                "not an ordinary file",
+                "copy it into one first",
+            ));
+        }
+        // SAFETY: the mapping is read-only and never handed out mutably; the remaining hazard, another process
+        // changing the file, is documented above and shared by every program that maps files.
+        let map = unsafe { Mmap::map(&file) }.map_err(|e| Error::io(path, "map the file", e))?;
+        let range = 0..map.len();
+        Ok(Bytes {
+            storage: Arc::new(Storage::Mapped(map)),
+            range,
+        })
+    }
+
+    /// The bytes at `range`, counted from the start of these.
+    pub fn slice(&self, range: Range<usize>) -> Self {
+        assert!(range.start <= range.end && range.end <= self.len());
+        Bytes {
+            storage: Arc::clone(&self.storage),
+            range: self.range.start + range.start..self.range.start + range.end,
+        }
+    }
+
+    /// Tells the operating system that the pages of `range` need not stay resident. They are read again from the
+    /// file when touched again; a buffer in memory is left alone.
+    pub fn release(&self, range: Range<usize>) {
+        if let Storage::Mapped(map) = &*self.storage {
+            let start = (self.range.start + range.start).saturating_sub(FAULT_AROUND);
+            let end = (self.range.start + range.end + FAULT_AROUND).min(map.len());
+            // SAFETY: the pages are backed by a file and never written, so dropping them cannot change what they hold.
+            // A refusal costs memory, not correctness.
+            let _ = unsafe { map.unchecked_advise_range(UncheckedAdvice::DontNeed, start, end - start) };
+        }
+    }
+}
+
+impl From<Vec<u8>> for Bytes {
+    fn from(bytes: Vec<u8>) -> Self {
+        let range = 0..bytes.len();
+        Bytes {
+            storage: Arc::new(Storage::Owned(bytes)),
+            range,
+        }
+    }
+}
+
+impl Deref for Bytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        let all = match &*self.storage {
+            Storage::Mapped(map) => &map[..],
+            Storage::Owned(bytes) => bytes,
+        };
+        &all[self.range.clone()]
+    }
+}
+
+impl AsRef<[u8]> for Bytes {
+    fn as_ref(&self) -> &[u8] {
+        self
+    }
+}
+
+/// An empty buffer with room for `len` bytes, or an error that says what it was for.
+pub fn buffer(len: usize, what: impl FnOnce() -> String) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    match bytes.try_reserve_exact(len) {
+        Ok(()) => Ok(bytes),
+        Err(_) => Err(Error::Memory {
+            what: what(),
+            mib: len.div_ceil(1 << 20) as u64,
+            advice: "store the data uncompressed and in C order (.npy or .safetensors), which is mapped, not loaded",
+        }),
+    }
+}

@@ -1,0 +1,212 @@
+//! The safetensors format: a JSON header, then little-endian tensors. Read by mapping.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use ::safetensors::tensor::{Metadata, SafeTensors};
+use ::safetensors::{Dtype, SafeTensorError};
+use serde_json::{Map, Value, json};
+
+use super::bytes::Bytes;
+use super::matrix::{Element, Endian, Matrix, Origin, one_line};
+use crate::atomic::AtomicFile;
+use crate::error::{Error, Result};
+
+/// A tensor in memory.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tensor {
+    /// Length of every axis; empty for a single number.
+    pub shape: Vec<usize>,
+    /// The elements in C order.
+    pub values: Vec<f32>,
+}
+
+/// What a file holds: its tensors by name, and its free text by key.
+pub type Contents = (BTreeMap<String, Tensor>, BTreeMap<String, String>);
+
+/// A mapped file whose header has been read and checked.
+struct Archive<'a> {
+    path: &'a Path,
+    bytes: Bytes,
+    metadata: Metadata,
+    /// Where the tensors begin.
+    start: usize,
+}
+
+impl<'a> Archive<'a> {
+    fn open(path: &'a Path) -> Result<Self> {
+        let bytes = Bytes::map(path)?;
+        let (len, metadata) = SafeTensors::read_metadata(&bytes).map_err(|e| damaged(path, e))?;
+        // Offsets near 2^64 can wrap around in the crate's own check.
+        if bytes.len() - 8 - len != metadata.data_len() {
+            return Err(damaged(path, SafeTensorError::MetadataIncompleteBuffer));
+        }
+        Ok(Archive {
+            path,
+            bytes,
+            metadata,
+            start: len + 8,
+        })
+    }
+
+    fn names(&self) -> Vec<String> {
+        let mut names = self.metadata.offset_keys();
+        names.sort();
+        names
+    }
+
+    fn axes(&self, name: &str) -> usize {
+        self.metadata.info(name).map_or(0, |info| info.shape.len())
+    }
+
+    fn tensor(&self, name: &str) -> Result<Matrix> {
+        let origin = Origin::array(self.path, name);
+        let Some(info) = self.metadata.info(name) else {
+            return Err(origin.error("not in the file", "check the name"));
+        };
+        let element = match info.dtype {
+            Dtype::U8 => Element::U8,
+            Dtype::I8 => Element::I8,
+            Dtype::U16 => Element::U16,
+            Dtype::I16 => Element::I16,
+            Dtype::U32 => Element::U32,
+            Dtype::I32 => Element::I32,
+            Dtype::U64 => Element::U64,
+            Dtype::I64 => Element::I64,
+            Dtype::F16 => Element::F16,
+            Dtype::BF16 => Element::BF16,
+            Dtype::F32 => Element::F32,
+            Dtype::F64 => Element::F64,
+            other => {
+                let problem = format!("elements of type {other}");
+                return Err(origin.error(problem, "save it as F32, F16, BF16, F64 or whole numbers"));
+            }
+        };
+        let (begin, end) = info.data_offsets;
+        let data = self.bytes.slice(self.start + begin..self.start + end);
+        Matrix::new(origin, info.shape.clone(), element, Endian::Little, data)
+    }
+}
+
+/// The rows of a file (tensor `x`, or the only one of two axes or more), and its labels (`y` or `labels`) if any.
+pub fn open(path: impl AsRef<Path>) -> Result<(Matrix, Option<Matrix>)> {
+    let path = path.as_ref();
+    let archive = Archive::open(path)?;
+    let names = archive.names();
+    let labels = ["y", "labels"]
+        .into_iter()
+        .find(|label| names.iter().any(|name| name == label));
+    let wide = |name: &&String| archive.axes(name) >= 2 && Some(name.as_str()) != labels;
+    let name = match &names.iter().filter(wide).collect::<Vec<_>>()[..] {
+        _ if names.iter().any(|name| name == "x") => "x",
+        [only] => only.as_str(),
+        _ => {
+            let problem = format!("no tensor x among {}", list(&names));
+            return Err(Error::file(
+                path,
+                problem,
+                "name the n x d tensor x, and the labels y",
+            ));
+        }
+    };
+    let labels = labels.map(|label| archive.tensor(label)).transpose()?;
+    Ok((archive.tensor(name)?, labels))
+}
+
+/// The labels of a file: tensor `y`, `labels`, or the only one.
+pub fn open_labels(path: &Path) -> Result<Matrix> {
+    let archive = Archive::open(path)?;
+    let names = archive.names();
+    let known = ["y", "labels"]
+        .into_iter()
+        .find(|label| names.iter().any(|name| name == label));
+    match (known, &names[..]) {
+        (Some(name), _) => archive.tensor(name),
+        (None, [only]) => archive.tensor(only),
+        (None, many) => {
+            let problem = format!("no tensor y or labels among {}", list(many));
+            Err(Error::file(path, problem, "name the tensor of labels y"))
+        }
+    }
+}
+
+/// All tensors of a file as f32, and its metadata.
+pub fn read(path: impl AsRef<Path>) -> Result<Contents> {
+    let archive = Archive::open(path.as_ref())?;
+    let mut tensors = BTreeMap::new();
+    for name in archive.names() {
+        let matrix = archive.tensor(&name)?;
+        tensors.insert(
+            name,
+            Tensor {
+                shape: matrix.shape().to_vec(),
+                values: matrix.to_f32(),
+            },
+        );
+    }
+    let metadata = archive.metadata.metadata().iter().flatten();
+    Ok((
+        tensors,
+        metadata.map(|(key, text)| (key.clone(), text.clone())).collect(),
+    ))
+}
+
+/// Writes f32 tensors of the given name, shape and values, with `metadata`; equal contents give equal bytes.
+pub fn write(
+    path: impl AsRef<Path>,
+    tensors: &[(&str, &[usize], &[f32])],
+    metadata: &BTreeMap<String, String>,
+) -> Result<()> {
+    let mut file = AtomicFile::create(path)?;
+    let described: Vec<_> = tensors
+        .iter()
+        .map(|&(name, shape, _)| (name, "F32", shape))
+        .collect();
+    file.put(&header(&described, metadata))?;
+    for (_, _, values) in tensors {
+        file.put(bytemuck::cast_slice(values))?;
+    }
+    file.commit()
+}
+
+/// The bytes before the data of tensors (name, type of four bytes, shape) that follow one another in this order.
+///
+/// The crate's own serialiser keeps metadata in a hash map, whose order changes from run to run.
+pub(super) fn header(tensors: &[(&str, &str, &[usize])], metadata: &BTreeMap<String, String>) -> Vec<u8> {
+    let mut map = Map::new();
+    if !metadata.is_empty() {
+        map.insert("__metadata__".to_string(), json!(metadata));
+    }
+    let mut end = 0;
+    for &(name, dtype, shape) in tensors {
+        let begin = end;
+        end += shape.iter().product::<usize>() * 4;
+        let tensor = json!({ "dtype": dtype, "shape": shape, "data_offsets": [begin, end] });
+        map.insert(name.to_string(), tensor);
+    }
+    let mut text = Value::Object(map).to_string().into_bytes();
+    text.resize(text.len().next_multiple_of(8), b' ');
+    [&(text.len() as u64).to_le_bytes()[..], &text].concat()
+}
+
+fn list(names: &[String]) -> String {
+    if names.is_empty() {
+        "no tensors at all".to_string()
+    } else {
+        names.join(", ")
+    }
+}
+
+fn damaged(path: &Path, error: SafeTensorError) -> Error {
+    let problem = match error {
+        SafeTensorError::HeaderTooSmall | SafeTensorError::InvalidHeaderLength => {
+            "the header is truncated".to_string()
+        }
+        SafeTensorError::MetadataIncompleteBuffer => {
+            "the tensors in the header do not fill the file exactly".to_string()
+        }
+        other => one_line(other),
+    };
+    let advice = "the file is truncated, damaged, or not safetensors: write or fetch it again";
+    Error::file(path, problem, advice)
+}

@@ -1,0 +1,8 @@
+//! Every file format, from hand-made bytes: what must be read, and what must be refused with a clear message.
+
+mod make;
+mod valid;
+mod refused;
+mod properties;
+mod written;
+mod real;

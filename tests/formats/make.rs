@@ -1,0 +1,101 @@
+//! Files made by hand, independently of the code under test.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use flate2::{Compression, write::GzEncoder};
+use neuncut::Result;
+use neuncut::data::Dataset;
+use tempfile::TempDir;
+use zip::{CompressionMethod, ZipWriter, write::SimpleFileOptions};
+
+/// A folder that is removed with its files.
+pub struct Folder(TempDir);
+
+impl Folder {
+    pub fn new() -> Self {
+        Folder(tempfile::tempdir().unwrap())
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// Puts a file into the folder and returns its path as text.
+    pub fn put(&self, name: &str, bytes: &[u8]) -> String {
+        let path = self.path(name);
+        std::fs::write(&path, bytes).unwrap();
+        path.into_os_string().into_string().unwrap()
+    }
+
+    pub fn source(&self) -> String {
+        self.0.path().to_str().unwrap().to_string()
+    }
+}
+
+/// A `.npy` file of version 1 with this header text.
+pub fn npy_with(header: &str, data: &[u8]) -> Vec<u8> {
+    let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+    let padded = format!("{header:<117}\n");
+    bytes.extend((padded.len() as u16).to_le_bytes());
+    bytes.extend(padded.as_bytes());
+    bytes.extend(data);
+    bytes
+}
+
+pub fn npy(descr: &str, shape: &str, data: &[u8]) -> Vec<u8> {
+    npy_with(
+        &format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}"),
+        data,
+    )
+}
+
+pub fn npy_f32(shape: &str, values: &[f32]) -> Vec<u8> {
+    npy("<f4", shape, &le(values))
+}
+
+pub fn le(values: &[f32]) -> Vec<u8> {
+    values.iter().flat_map(|v| v.to_le_bytes()).collect()
+}
+
+pub fn be(values: &[f32]) -> Vec<u8> {
+    values.iter().flat_map(|v| v.to_be_bytes()).collect()
+}
+
+pub fn idx(kind: u8, axes: &[u32], data: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![0, 0, kind, axes.len() as u8];
+    axes.iter().for_each(|n| bytes.extend(n.to_be_bytes()));
+    bytes.extend(data);
+    bytes
+}
+
+pub fn gz(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+pub fn npz(method: CompressionMethod, members: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut zip = ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    for (name, bytes) in members {
+        let options = SimpleFileOptions::default().compression_method(method);
+        zip.start_file(*name, options).unwrap();
+        zip.write_all(bytes).unwrap();
+    }
+    zip.finish().unwrap().into_inner()
+}
+
+pub fn safetensors(header: &str, data: &[u8]) -> Vec<u8> {
+    let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+    bytes.extend(header.as_bytes());
+    bytes.extend(data);
+    bytes
+}
+
+/// Opens a source and reads all of its rows.
+pub fn read_all(source: &str) -> Result<(Dataset, Vec<f32>)> {
+    let dataset = Dataset::open(source)?;
+    let mut out = vec![f32::NAN; dataset.rows() * dataset.cols()];
+    dataset.read_rows(0, &mut out)?;
+    Ok((dataset, out))
+}
