@@ -2,16 +2,12 @@
 //! comes out of it compared with what autograd and `torch.optim.Adam` gave in float64.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use npyz::NpyFile;
+use neuncut::data::npz::{Array, read_arrays};
 use serde_json::Value;
-use zip::ZipArchive;
-
-/// The name of each array of an .npz, with its shape and its values, float32 widened to float64.
-type Arrays = BTreeMap<String, (Vec<u64>, Vec<f64>)>;
 
 /// Bound on the error of a float64 step, relative to an array's largest entry.
 ///
@@ -166,18 +162,19 @@ fn errors(problem: &Problem, device: &str, precision: &str) -> Vec<(String, f64)
         String::from_utf8_lossy(&run.stderr)
     );
 
-    let found = read(&output);
-    let expected = read(&input);
+    let found = read_arrays(&output).unwrap();
+    let expected = read_arrays(&input).unwrap();
+    let compare = |(name, expected): (&str, &Array)| {
+        let found = found
+            .get(name)
+            .unwrap_or_else(|| panic!("{}: {name} did not come out", problem.file));
+        assert_eq!(found.shape, expected.shape, "{}: shape of {name}", problem.file);
+        (name.to_owned(), relative_error(&found.values, &expected.values))
+    };
     expected
         .iter()
         .filter_map(|(name, array)| Some((name.strip_prefix("expect_")?, array)))
-        .map(|(name, (shape, values))| {
-            let (found_shape, found_values) = found
-                .get(name)
-                .unwrap_or_else(|| panic!("{}: {name} did not come out", problem.file));
-            assert_eq!(found_shape, shape, "{}: shape of {name}", problem.file);
-            (name.to_owned(), relative_error(found_values, values))
-        })
+        .map(compare)
         .collect()
 }
 
@@ -200,26 +197,4 @@ fn relative_error(found: &[f64], expected: &[f64]) -> f64 {
             }
         });
     if largest == 0.0 { 0.0 } else { largest / scale }
-}
-
-fn read(path: &Path) -> Arrays {
-    let mut archive = ZipArchive::new(File::open(path).unwrap()).unwrap();
-    let mut arrays = Arrays::new();
-    for index in 0..archive.len() {
-        let entry = archive.by_index(index).unwrap();
-        let name = entry.name().unwrap().strip_suffix(".npy").unwrap().to_owned();
-        let array = NpyFile::new(entry).unwrap();
-        let shape = array.shape().to_vec();
-        let values = match array.dtype().descr().trim_matches('\'') {
-            "<f4" => array
-                .into_vec::<f32>()
-                .unwrap()
-                .into_iter()
-                .map(f64::from)
-                .collect(),
-            _ => array.into_vec::<f64>().unwrap(),
-        };
-        arrays.insert(name, (shape, values));
-    }
-    arrays
 }
