@@ -98,6 +98,7 @@ pub fn run(args: StepArgs, console: &mut Console) -> Result<()> {
     values::positive("--lr", args.lr)?;
     values::not_negative("--weight-decay", args.weight_decay)?;
     values::at_least("--step", 1, args.step as usize)?;
+    values::output(&args.output, "npz", &[&args.problem])?;
     let problem = Problem::read(&args.problem)?;
     match (args.device, args.precision) {
         (Device::Auto | Device::Cpu, None | Some(Precision::Fp32)) => step(
