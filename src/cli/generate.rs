@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use neuncut::Result;
 use neuncut::data::synthetic::{self, Generator};
 use neuncut::progress::Progress;
+use neuncut::{Error, Result};
 use serde_json::json;
 
 use super::console::Console;
@@ -36,7 +36,11 @@ pub fn run(args: GenerateArgs, console: &mut Console) -> Result<()> {
     let generator = Generator::parse(&args.name)?;
     console.begin("generating", args.rows, "rows");
     let paths = synthetic::write(generator, args.rows, args.seed, &args.output, &mut |done| {
-        console.advance(done, "")
+        if console.interrupted() {
+            return Err(Error::Interrupted("nothing was written".into()));
+        }
+        console.advance(done, "");
+        Ok(())
     })?;
     console.end();
     let names: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
