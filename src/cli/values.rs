@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use neuncut::ops::{Cut, Penalty, Volumes};
-use neuncut::options::Device;
+use neuncut::options::{Device, Neighbors};
 use neuncut::{Error, Result};
 
 /// Reads one of a list of words.
@@ -58,6 +58,13 @@ pub fn at_least(option: &'static str, least: usize, value: usize) -> Result<()> 
         format!("{value} is too few"),
         format!("give at least {least}"),
     ))
+}
+
+/// A number of neighbours must be at least 1.
+pub fn neighbors(value: Neighbors) -> Result<()> {
+    value
+        .limit()
+        .map_or(Ok(()), |count| at_least("--neighbors", 1, count))
 }
 
 /// An output's name must tell its format, and must not be that of a file which is read or written besides.
