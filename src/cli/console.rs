@@ -14,8 +14,9 @@ const LINE_EVERY: f64 = 5.0;
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
-/// Lets Ctrl-C (or SIGTERM) end work with stages cleanly; a second one ends the process at once.
-fn catch_interrupts() {
+/// Lets Ctrl-C (or SIGTERM) end the work cleanly; a second one ends the process at once. For commands that ask
+/// [`Progress::interrupted`], before they make the first file.
+pub fn catch_interrupts() {
     // Fails only when a handler is there already, which is then this one.
     let _ = ctrlc::set_handler(|| {
         if INTERRUPTED.swap(true, Ordering::SeqCst) {
@@ -99,7 +100,6 @@ impl Progress for Console {
     }
 
     fn begin(&mut self, stage: &str, total: u64, unit: &'static str) {
-        catch_interrupts();
         self.clear();
         let now = Instant::now();
         self.stage = Stage {

@@ -14,7 +14,7 @@ use neuncut::{Error, Result};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::console::Console;
+use super::console::{Console, catch_interrupts};
 use super::values;
 
 /// Arguments of `fit`. What is not given comes from --config, then from the defaults.
@@ -200,9 +200,7 @@ impl Partial {
         if let Auto::Value(gamma) = options.gamma {
             values::not_negative("--gamma", gamma)?;
         }
-        if let Neighbors::Nearest(count) = options.neighbors {
-            values::at_least("--neighbors", 1, count)?;
-        }
+        values::neighbors(options.neighbors)?;
         if let Some(&width) = options.hidden.0.iter().min() {
             values::at_least("--hidden", 1, width)?;
         }
@@ -215,6 +213,7 @@ impl Partial {
 
 /// Trains, and prints the scores.
 pub fn run(args: FitArgs, console: &mut Console) -> Result<()> {
+    catch_interrupts();
     values::not_negative("--checkpoint-seconds", args.checkpoint_seconds)?;
     let from_file = args
         .config

@@ -8,7 +8,7 @@ use neuncut::progress::Progress;
 use neuncut::{Error, Result};
 use serde_json::json;
 
-use super::console::Console;
+use super::console::{Console, catch_interrupts};
 
 /// Arguments of `generate`.
 #[derive(Args)]
@@ -32,6 +32,7 @@ pub struct GenerateArgs {
 
 /// Writes the data.
 pub fn run(args: GenerateArgs, console: &mut Console) -> Result<()> {
+    catch_interrupts();
     let began = std::time::Instant::now();
     let generator = Generator::parse(&args.name)?;
     console.begin("generating", args.rows, "rows");

@@ -15,7 +15,7 @@ use neuncut::run_folder::RunFolder;
 use neuncut::scores::Scores;
 use serde_json::json;
 
-use super::console::Console;
+use super::console::{Console, catch_interrupts};
 use super::values;
 
 /// Arguments of `predict`.
@@ -50,6 +50,7 @@ pub struct PredictArgs {
 
 /// Labels the rows.
 pub fn run(args: PredictArgs, console: &mut Console) -> Result<()> {
+    catch_interrupts();
     let mut inputs = vec![Path::new(&args.data)];
     inputs.extend(args.labels.as_deref());
     values::output(&args.output, "npy", &inputs)?;
