@@ -40,6 +40,13 @@ impl RunFolder {
                 "choose another --out, go on with it by --resume, or replace it by --overwrite",
             ));
         }
+        if self.path.exists() && !self.path.is_dir() {
+            return Err(Error::file(
+                &self.path,
+                "there is a file of this name",
+                "choose another --out",
+            ));
+        }
         let missing = self.path.ancestors().take_while(|folder| !folder.exists());
         let reserved = Reserved {
             made: missing.map(Path::to_path_buf).collect(),

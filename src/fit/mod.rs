@@ -120,6 +120,8 @@ pub fn fit<O: Ops>(
     let (sigma, gamma) = resolve(ops, &mut options, &x, progress)?;
     stages.done("estimates");
 
+    not_interrupted(progress)?;
+    atomic::sweep(folder.path())?;
     if start == Start::Anew {
         folder.clear()?;
     }
@@ -200,8 +202,9 @@ pub fn fit<O: Ops>(
     stages.done("report");
     metrics.seconds = stages.total();
     metrics.stages = stages.seconds;
-    folder.save_metrics(&metrics)?;
     folder.remove_checkpoint()?;
+    // Last, since they say that the run is finished.
+    folder.save_metrics(&metrics)?;
     Ok(metrics)
 }
 
@@ -324,9 +327,7 @@ fn load_rows<O: Ops>(
     let mut chunk = vec![0.0; CHUNK.min(chosen.len()) * cols];
     progress.begin("reading", chosen.len() as u64, "rows");
     for (i, rows) in chosen.chunks(CHUNK).enumerate() {
-        if progress.interrupted() {
-            return Err(Error::Interrupted("training had not begun".into()));
-        }
+        not_interrupted(progress)?;
         let chunk = &mut chunk[..rows.len() * cols];
         data.gather_rows(rows, chunk)?;
         ops.upload(&to_real::<O>(chunk), &mut x, i * CHUNK)?;
@@ -334,6 +335,14 @@ fn load_rows<O: Ops>(
     }
     progress.end();
     Ok(x)
+}
+
+/// Asked up to the moment at which a run, and so something to go on with, comes into being.
+fn not_interrupted(progress: &dyn Progress) -> Result<()> {
+    if progress.interrupted() {
+        return Err(Error::Interrupted("training had not begun".into()));
+    }
+    Ok(())
 }
 
 /// Reads sigma and gamma from the data where they are `auto`, and puts them into the options.
