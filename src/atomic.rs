@@ -16,6 +16,24 @@ use crate::error::{Error, Result};
 /// Bytes gathered before they go to the operating system.
 const BUFFER: usize = 1 << 18;
 
+/// Names of files that are not finished begin and end so.
+const PREFIX: &str = ".neuncut-";
+const SUFFIX: &str = ".tmp";
+
+/// Removes from `folder` what processes that were killed left unfinished. No other process may be writing there.
+pub fn sweep(folder: &Path) -> Result<()> {
+    let failed = |e| Error::io(folder, "remove unfinished files", e);
+    for entry in fs::read_dir(folder).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with(PREFIX) && name.ends_with(SUFFIX) {
+            fs::remove_file(entry.path()).map_err(failed)?;
+        }
+    }
+    Ok(())
+}
+
 /// A file being written. [`commit`](Self::commit) makes it appear; dropping it leaves no trace.
 #[derive(Debug)]
 pub struct AtomicFile {
@@ -56,8 +74,8 @@ impl AtomicFile {
         }
         // 0o666 is what any program asks for; the umask takes away what the user does not want.
         let file = tempfile::Builder::new()
-            .prefix(".neuncut-")
-            .suffix(".tmp")
+            .prefix(PREFIX)
+            .suffix(SUFFIX)
             .permissions(Permissions::from_mode(0o666))
             .tempfile_in(folder)
             .map_err(|e| Error::io(path, "create the file", plain(e)))?;
@@ -105,17 +123,17 @@ impl AtomicFile {
 
 impl Write for AtomicFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.file.write(bytes)
+        self.file.write(bytes).map_err(plain)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
+        self.file.flush().map_err(plain)
     }
 }
 
 impl Seek for AtomicFile {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        self.file.seek(to)
+        self.file.seek(to).map_err(plain)
     }
 }
 

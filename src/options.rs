@@ -124,7 +124,7 @@ impl fmt::Display for Hidden {
 
 /// How TOML holds what is a number or a word.
 #[derive(Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "neither a number nor a word in quotes")]
 enum NumberOrWord {
     Whole(u64),
     Number(f64),

@@ -28,12 +28,11 @@ impl RunFolder {
         RunFolder { path: path.into() }
     }
 
-    /// Makes the folder for a new run.
+    /// Makes the folder for a new run, before the long work begins. What is in it stays.
     ///
     /// # Errors
-    /// When it cannot be made, or already holds a run and `overwrite` is not given; with it, the old run is removed.
-    pub fn create(&self, overwrite: bool) -> Result<()> {
-        fs::create_dir_all(&self.path).map_err(|e| Error::io(&self.path, "make the run's folder", e))?;
+    /// When it cannot be made, or already holds a run and `overwrite` is not given.
+    pub fn reserve(&self, overwrite: bool) -> Result<Reserved> {
         if self.config_file().exists() && !overwrite {
             return Err(Error::file(
                 &self.path,
@@ -41,10 +40,30 @@ impl RunFolder {
                 "choose another --out, go on with it by --resume, or replace it by --overwrite",
             ));
         }
-        for file in self.files() {
-            remove(&file)?;
+        if self.path.exists() && !self.path.is_dir() {
+            return Err(Error::file(
+                &self.path,
+                "there is a file of this name",
+                "choose another --out",
+            ));
         }
-        Ok(())
+        let missing = self.path.ancestors().take_while(|folder| !folder.exists());
+        let reserved = Reserved {
+            made: missing.map(Path::to_path_buf).collect(),
+        };
+        fs::create_dir_all(&self.path).map_err(|e| Error::io(&self.path, "make the run's folder", e))?;
+        Ok(reserved)
+    }
+
+    /// Removes the run, but not the folder.
+    pub fn clear(&self) -> Result<()> {
+        // The options first: without them the rest is no run, should this be cut short.
+        self.files().iter().try_for_each(|file| remove(file))
+    }
+
+    /// Whether a training that stopped can go on, rather than begin anew.
+    pub fn has_progress(&self) -> bool {
+        self.checkpoint_file().exists() || self.model_file().exists()
     }
 
     /// The folder itself.
@@ -119,6 +138,13 @@ impl RunFolder {
     /// Reads the network.
     pub fn load_model(&self) -> Result<Model> {
         let path = self.model_file();
+        if !path.exists() {
+            return Err(Error::file(
+                &self.path,
+                "there is no trained run in this folder",
+                "check the path, or train with fit (with --resume if that was begun)",
+            ));
+        }
         let (tensors, _) = safetensors::read(&path)?;
         Model::from_tensors(&path, "", &tensors)
     }
@@ -197,6 +223,23 @@ impl RunFolder {
         serde_json::from_str(&text)
             .map(Some)
             .map_err(|e| Error::file(&path, format!("damaged: {e}"), "remove it, then --resume"))
+    }
+}
+
+/// The folders made for a run. When dropped, those that are still empty are taken away again: a start that failed leaves
+/// nothing behind.
+#[derive(Debug)]
+pub struct Reserved {
+    /// From the innermost outwards.
+    made: Vec<PathBuf>,
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        for folder in &self.made {
+            // Fails, as it should, where there is something in it.
+            let _ = fs::remove_dir(folder);
+        }
     }
 }
 

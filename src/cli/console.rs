@@ -14,14 +14,20 @@ const LINE_EVERY: f64 = 5.0;
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
-/// Lets Ctrl-C (or SIGTERM) end long work cleanly; a second one ends the process at once.
-fn catch_interrupts() {
+/// Lets Ctrl-C (or SIGTERM) end the work cleanly; a second one ends the process at once. For commands that ask
+/// [`Progress::interrupted`], before they make the first file.
+pub fn catch_interrupts() {
     // Fails only when a handler is there already, which is then this one.
     let _ = ctrlc::set_handler(|| {
         if INTERRUPTED.swap(true, Ordering::SeqCst) {
             std::process::exit(130);
         }
     });
+}
+
+/// Prints a line on standard error. That nobody listens any more (`2>&1 | head`) is no reason to end a training.
+pub fn tell(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 /// Where a command writes.
@@ -44,7 +50,6 @@ struct Stage {
 impl Console {
     /// A console as `--json` and `--quiet` ask.
     pub fn new(json: bool, quiet: bool) -> Self {
-        catch_interrupts();
         let now = Instant::now();
         let stage = Stage {
             name: String::new(),
@@ -90,7 +95,7 @@ impl Progress for Console {
         }
         match &self.bar {
             Some(bar) => bar.println(text),
-            None => eprintln!("{text}"),
+            None => tell(text),
         }
     }
 
@@ -139,7 +144,9 @@ impl Progress for Console {
             } else {
                 format!("  {note}")
             };
-            eprintln!("{name} {done}/{total} {unit}, {rate:.0}/s, {left:.0} s left{note}");
+            tell(&format!(
+                "{name} {done}/{total} {unit}, {rate:.0}/s, {left:.0} s left{note}"
+            ));
         }
     }
 

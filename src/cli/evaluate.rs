@@ -149,6 +149,8 @@ fn exact_cuts(args: &EvaluateArgs, source: &str, predictions: &Labels) -> Result
                 )
             })?;
             values::positive("--sigma", sigma)?;
+            let neighbors = args.neighbors.unwrap_or(Neighbors::All);
+            values::neighbors(neighbors)?;
             let transforms = match args.features.as_deref() {
                 None | Some("auto") => features::default_for(&data),
                 Some(text) => features::parse(text)?,
@@ -156,7 +158,7 @@ fn exact_cuts(args: &EvaluateArgs, source: &str, predictions: &Labels) -> Result
             Pipeline::fit(&ops, &transforms, &mut x)?;
             HeatKernel {
                 sigma,
-                neighbors: args.neighbors.unwrap_or(Neighbors::All).limit(),
+                neighbors: neighbors.limit(),
             }
         }
     };

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use neuncut::cpu::{Fast, Reference};
 use neuncut::data::Dataset;
-use neuncut::fit::{CheckpointEvery, Metrics, fit};
+use neuncut::fit::{CheckpointEvery, Metrics, Start, fit};
 use neuncut::ops::{Cut, Penalty, Volumes};
 use neuncut::options::{Auto, Device, FitOptions, Hidden, Neighbors};
 use neuncut::progress::Progress;
@@ -14,7 +14,7 @@ use neuncut::{Error, Result};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::console::Console;
+use super::console::{Console, catch_interrupts};
 use super::values;
 
 /// Arguments of `fit`. What is not given comes from --config, then from the defaults.
@@ -200,9 +200,7 @@ impl Partial {
         if let Auto::Value(gamma) = options.gamma {
             values::not_negative("--gamma", gamma)?;
         }
-        if let Neighbors::Nearest(count) = options.neighbors {
-            values::at_least("--neighbors", 1, count)?;
-        }
+        values::neighbors(options.neighbors)?;
         if let Some(&width) = options.hidden.0.iter().min() {
             values::at_least("--hidden", 1, width)?;
         }
@@ -215,6 +213,7 @@ impl Partial {
 
 /// Trains, and prints the scores.
 pub fn run(args: FitArgs, console: &mut Console) -> Result<()> {
+    catch_interrupts();
     values::not_negative("--checkpoint-seconds", args.checkpoint_seconds)?;
     let from_file = args
         .config
@@ -223,38 +222,23 @@ pub fn run(args: FitArgs, console: &mut Console) -> Result<()> {
         .transpose()?
         .unwrap_or_default();
     let options = args.options.or(from_file);
-    let (options, folder) = if args.resume {
-        resume(options, args.out)?
+    let every = CheckpointEvery(args.checkpoint_seconds);
+    let (metrics, folder) = if args.resume {
+        let (options, folder) = resume(options, args.out)?;
+        let metrics = match folder.load_metrics::<Metrics>()? {
+            Some(metrics) => {
+                console.line("this run is finished already");
+                metrics
+            }
+            None => train(&options, &folder, Start::GoOn, every, args.threads, console)?,
+        };
+        (metrics, folder)
     } else {
         let options = options.resolve()?;
         let folder = RunFolder::at(args.out.unwrap_or_else(|| default_folder(&options)));
-        // The data is opened first: a mistyped name must not leave an empty folder, nor --overwrite a lost run.
-        Dataset::open(&options.data)?;
-        folder.create(args.overwrite)?;
-        folder.save_options(&options)?;
-        (options, folder)
-    };
-
-    let every = CheckpointEvery(args.checkpoint_seconds);
-    let metrics = match folder.load_metrics::<Metrics>()? {
-        Some(metrics) => {
-            console.line("this run is finished already");
-            metrics
-        }
-        None => match options.device {
-            Device::Auto | Device::Cpu => {
-                let ops = Fast::new(args.threads.unwrap_or(0))?;
-                fit(&ops, &options, &folder, every, console)
-            }
-            Device::Reference => fit(&Reference::<f64>::new(), &options, &folder, every, console),
-        }
-        .map_err(|error| match error {
-            Error::Interrupted(what) => Error::Interrupted(format!(
-                "{what}; go on with: neuncut fit --resume --out {}",
-                folder.path().display()
-            )),
-            other => other,
-        })?,
+        let _reserved = folder.reserve(args.overwrite)?;
+        let metrics = train(&options, &folder, Start::Anew, every, args.threads, console)?;
+        (metrics, folder)
     };
     for warning in &metrics.warnings {
         console.line(&format!("warning: {warning}"));
@@ -263,6 +247,30 @@ pub fn run(args: FitArgs, console: &mut Console) -> Result<()> {
     let mut value = json!(metrics);
     value["run"] = json!(folder.path());
     console.result(value, &text)
+}
+
+fn train(
+    options: &FitOptions,
+    folder: &RunFolder,
+    start: Start,
+    every: CheckpointEvery,
+    threads: Option<usize>,
+    console: &mut Console,
+) -> Result<Metrics> {
+    let metrics = match options.device {
+        Device::Auto | Device::Cpu => {
+            let ops = Fast::new(threads.unwrap_or(0))?;
+            fit(&ops, options, folder, start, every, console)
+        }
+        Device::Reference => fit(&Reference::<f64>::new(), options, folder, start, every, console),
+    };
+    metrics.map_err(|error| match error {
+        Error::Interrupted(what) if folder.has_progress() => Error::Interrupted(format!(
+            "{what}; go on with: neuncut fit --resume --out {}",
+            folder.path().display()
+        )),
+        other => other,
+    })
 }
 
 fn read_config(path: &Path) -> Result<Partial> {
@@ -285,6 +293,13 @@ fn resume(given: Partial, out: Option<PathBuf>) -> Result<(FitOptions, RunFolder
         ));
     }
     let stored = folder.load_options()?;
+    // What was left to the data then is a number in the run now.
+    let given = Partial {
+        features: given.features.filter(|list| list != "auto"),
+        sigma: given.sigma.filter(|&sigma| sigma != Auto::Auto),
+        gamma: given.gamma.filter(|&gamma| gamma != Auto::Auto),
+        ..given
+    };
     let table = |options: &FitOptions| toml::Table::try_from(options).unwrap_or_default();
     let repeated = given.or(read_config(&folder.config_file())?).resolve()?;
     let (stored_table, repeated_table) = (table(&stored), table(&repeated));

@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use neuncut::Result;
 use neuncut::data::synthetic::{self, Generator};
 use neuncut::progress::Progress;
+use neuncut::{Error, Result};
 use serde_json::json;
 
-use super::console::Console;
+use super::console::{Console, catch_interrupts};
 
 /// Arguments of `generate`.
 #[derive(Args)]
@@ -32,11 +32,16 @@ pub struct GenerateArgs {
 
 /// Writes the data.
 pub fn run(args: GenerateArgs, console: &mut Console) -> Result<()> {
+    catch_interrupts();
     let began = std::time::Instant::now();
     let generator = Generator::parse(&args.name)?;
     console.begin("generating", args.rows, "rows");
     let paths = synthetic::write(generator, args.rows, args.seed, &args.output, &mut |done| {
-        console.advance(done, "")
+        if console.interrupted() {
+            return Err(Error::Interrupted("nothing was written".into()));
+        }
+        console.advance(done, "");
+        Ok(())
     })?;
     console.end();
     let names: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();

@@ -54,7 +54,14 @@ enum Command {
 
 /// Runs the command of this process.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(answer) if is_help(&answer) => answer.exit(),
+        Err(error) => {
+            console::tell(&format!("neuncut: {}", one_line(&error)));
+            return ExitCode::from(2);
+        }
+    };
     let mut console = Console::new(cli.output.json, cli.output.quiet);
     let result = match cli.command {
         Command::Fit(args) => fit::run(args, &mut console),
@@ -68,8 +75,28 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             console.clear();
-            eprintln!("neuncut: {error}");
+            console::tell(&format!("neuncut: {error}"));
             ExitCode::from(error.exit_code())
         }
     }
+}
+
+/// Whether clap has something to show rather than to complain about.
+fn is_help(answer: &clap::Error) -> bool {
+    let bare = clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
+    !answer.use_stderr() || answer.kind() == bare
+}
+
+/// Clap's complaint and its tips, without the usage that it repeats.
+fn one_line(error: &clap::Error) -> String {
+    let text = error.render().to_string();
+    let told: Vec<String> = text
+        .trim_start_matches("error: ")
+        .split("\n\n")
+        .map(|paragraph| paragraph.split_whitespace().collect::<Vec<_>>().join(" "))
+        .filter(|paragraph| {
+            !paragraph.starts_with("Usage:") && !paragraph.starts_with("For more information")
+        })
+        .collect();
+    format!("{}; see --help", told.join("; "))
 }

@@ -1,13 +1,13 @@
 //! `neuncut predict`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use neuncut::Result;
 use neuncut::cpu::{Fast, Reference};
+use neuncut::data::Dataset;
 use neuncut::data::npy::{LabelWriter, MatrixWriter};
-use neuncut::data::{Dataset, Labels};
-use neuncut::fit::count;
+use neuncut::fit::{count, with_labels_from};
 use neuncut::ops::Ops;
 use neuncut::options::Device;
 use neuncut::predict::Predictor;
@@ -15,7 +15,7 @@ use neuncut::run_folder::RunFolder;
 use neuncut::scores::Scores;
 use serde_json::json;
 
-use super::console::Console;
+use super::console::{Console, catch_interrupts};
 use super::values;
 
 /// Arguments of `predict`.
@@ -50,6 +50,14 @@ pub struct PredictArgs {
 
 /// Labels the rows.
 pub fn run(args: PredictArgs, console: &mut Console) -> Result<()> {
+    catch_interrupts();
+    let mut inputs = vec![Path::new(&args.data)];
+    inputs.extend(args.labels.as_deref());
+    values::output(&args.output, "npy", &inputs)?;
+    if let Some(probabilities) = &args.probabilities {
+        inputs.push(&args.output);
+        values::output(probabilities, "npy", &inputs)?;
+    }
     match args.device {
         Device::Auto | Device::Cpu => predict(&Fast::new(args.threads)?, &args, console),
         Device::Reference => predict(&Reference::<f64>::new(), &args, console),
@@ -64,7 +72,7 @@ fn predict<O: Ops>(ops: &O, args: &PredictArgs, console: &mut Console) -> Result
     let mut predictor = Predictor::new(ops, &model, &run.load_pipeline()?)?;
     let mut data = Dataset::open(&args.data)?;
     if let Some(path) = &args.labels {
-        data = data.with_labels(Labels::open(path)?)?;
+        data = with_labels_from(data, path)?;
     }
     let mut writer = LabelWriter::create(&args.output, data.rows())?;
     let mut memberships = match &args.probabilities {

@@ -96,8 +96,10 @@ pub fn run(args: StepArgs, console: &mut Console) -> Result<()> {
     values::positive("--sigma", args.sigma)?;
     values::not_negative("--gamma", args.gamma)?;
     values::positive("--lr", args.lr)?;
+    values::neighbors(args.neighbors)?;
     values::not_negative("--weight-decay", args.weight_decay)?;
     values::at_least("--step", 1, args.step as usize)?;
+    values::output(&args.output, "npz", &[&args.problem])?;
     let problem = Problem::read(&args.problem)?;
     match (args.device, args.precision) {
         (Device::Auto | Device::Cpu, None | Some(Precision::Fp32)) => step(

@@ -1,7 +1,9 @@
 //! Option values that clap cannot read by itself, and checks that several commands share.
 
+use std::path::{Path, PathBuf};
+
 use neuncut::ops::{Cut, Penalty, Volumes};
-use neuncut::options::Device;
+use neuncut::options::{Device, Neighbors};
 use neuncut::{Error, Result};
 
 /// Reads one of a list of words.
@@ -56,4 +58,38 @@ pub fn at_least(option: &'static str, least: usize, value: usize) -> Result<()> 
         format!("{value} is too few"),
         format!("give at least {least}"),
     ))
+}
+
+/// A number of neighbours must be at least 1.
+pub fn neighbors(value: Neighbors) -> Result<()> {
+    value
+        .limit()
+        .map_or(Ok(()), |count| at_least("--neighbors", 1, count))
+}
+
+/// An output's name must tell its format, and must not be that of a file which is read or written besides.
+pub fn output(path: &Path, extension: &str, others: &[&Path]) -> Result<()> {
+    if path
+        .extension()
+        .is_none_or(|found| !found.eq_ignore_ascii_case(extension))
+    {
+        return Err(Error::file(
+            path,
+            format!("only .{extension} can be written here"),
+            format!("choose a name that ends in .{extension}"),
+        ));
+    }
+    // Links are followed where there is a file already.
+    let place = |path: &Path| -> Option<PathBuf> {
+        let found = std::fs::canonicalize(path).or_else(|_| std::path::absolute(path));
+        found.ok()
+    };
+    if others.iter().any(|other| place(other) == place(path)) {
+        return Err(Error::file(
+            path,
+            "the same file is read, or written, for something else in this command",
+            "choose another name",
+        ));
+    }
+    Ok(())
 }

@@ -1,7 +1,7 @@
 //! NumPy's `.npz`: a zip archive of `.npy` files. Stored members are mapped, deflated ones unpacked.
 
 use std::collections::BTreeMap;
-use std::io::{self, Cursor, Read, Write};
+use std::io::{self, Cursor, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use zip::result::ZipError;
@@ -178,13 +178,16 @@ pub fn write_arrays(path: impl AsRef<Path>, arrays: &[(&str, &[usize], Values)])
 /// A `.npz` file being written, array by array, uncompressed so that it can be mapped.
 pub(super) struct Writer {
     path: std::path::PathBuf,
-    zip: ZipWriter<AtomicFile>,
+    zip: ZipWriter<Once>,
 }
 
 impl Writer {
     pub fn create(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let zip = ZipWriter::new(AtomicFile::create(path)?);
+        let zip = ZipWriter::new(Once {
+            file: AtomicFile::create(path)?,
+            failed: false,
+        });
         Ok(Writer {
             path: path.to_path_buf(),
             zip,
@@ -214,11 +217,43 @@ impl Writer {
             .zip
             .finish()
             .map_err(|e| Error::io(&path, "write the file", unwrapped(e)))?;
-        file.commit()
+        file.file.commit()
     }
 
     fn error(&self, source: io::Error) -> Error {
         Error::io(&self.path, "write the file", source)
+    }
+}
+
+/// A file that fails once. `ZipWriter` tries to finish the archive even when it is dropped after an error, and prints the next
+/// error on standard error; so all that comes after the first is taken and forgotten.
+struct Once {
+    file: AtomicFile,
+    failed: bool,
+}
+
+impl Once {
+    fn attempt<T>(&mut self, or: T, act: impl FnOnce(&mut AtomicFile) -> io::Result<T>) -> io::Result<T> {
+        if self.failed {
+            return Ok(or);
+        }
+        act(&mut self.file).inspect_err(|_| self.failed = true)
+    }
+}
+
+impl Write for Once {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.attempt(bytes.len(), |file| file.write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.attempt((), AtomicFile::flush)
+    }
+}
+
+impl Seek for Once {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.attempt(0, |file| file.seek(to))
     }
 }
 

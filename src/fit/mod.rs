@@ -3,6 +3,7 @@
 mod page;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
@@ -71,12 +72,22 @@ pub struct Metrics {
 #[derive(Clone, Copy, Debug)]
 pub struct CheckpointEvery(pub f64);
 
-/// Trains as `options` say and leaves the run in `folder`, which must exist. When the folder holds an unfinished run of the same
-/// options, goes on with it; the result has the same bits.
+/// Whether a run begins or goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// From the beginning; an older run in the folder is removed as soon as the data is found to be good.
+    Anew,
+    /// With the unfinished run of the same options that is in the folder; the result has the same bits.
+    GoOn,
+}
+
+/// Trains as `options` say and leaves the run in `folder`, which must exist. An error before the first checkpoint leaves no
+/// run there.
 pub fn fit<O: Ops>(
     ops: &O,
     options: &FitOptions,
     folder: &RunFolder,
+    start: Start,
     every: CheckpointEvery,
     progress: &mut dyn Progress,
 ) -> Result<Metrics> {
@@ -84,6 +95,7 @@ pub fn fit<O: Ops>(
     let mut options = options.clone();
     let data = open(&options)?;
     check(&options, &data)?;
+    check_memory(ops, &options, data.cols())?;
     progress.line(&format!(
         "{}: {} rows of {} numbers{}",
         data.name(),
@@ -103,19 +115,31 @@ pub fn fit<O: Ops>(
     };
     options.features = features::describe(&transforms);
     let pipeline = Pipeline::fit(ops, &transforms, &mut x)?;
-    pipeline.save(&folder.features_file())?;
     stages.done("features");
 
     let (sigma, gamma) = resolve(ops, &mut options, &x, progress)?;
-    folder.save_options(&options)?;
     stages.done("estimates");
+
+    not_interrupted(progress)?;
+    atomic::sweep(folder.path())?;
+    if start == Start::Anew {
+        folder.clear()?;
+    }
+    pipeline.save(&folder.features_file())?;
+    folder.save_options(&options)?;
 
     let truth = data.labels().map(|labels| Labels {
         classes: labels.classes.clone(),
         index: chosen.iter().map(|&row| labels.index[row as usize]).collect(),
     });
     let plan = plan(&options, sigma, gamma);
-    let (model, history) = train_or_load(ops, &plan, &x, truth.as_ref(), folder, every, progress)?;
+    let (model, history) = train_or_load(ops, &plan, &x, truth.as_ref(), folder, every, progress)
+        .inspect_err(|_| {
+            if !folder.has_progress() {
+                // The first error is the one to tell.
+                let _ = folder.clear();
+            }
+        })?;
     stages.done("training");
 
     let mut predictor = Predictor::new(ops, &model, &pipeline)?;
@@ -179,8 +203,9 @@ pub fn fit<O: Ops>(
     stages.done("report");
     metrics.seconds = stages.total();
     metrics.stages = stages.seconds;
-    folder.save_metrics(&metrics)?;
     folder.remove_checkpoint()?;
+    // Last, since they say that the run is finished.
+    folder.save_metrics(&metrics)?;
     Ok(metrics)
 }
 
@@ -210,12 +235,31 @@ impl Stages {
     }
 }
 
-fn open(options: &FitOptions) -> Result<Dataset> {
+/// Opens the data of a run, with its labels.
+pub fn open(options: &FitOptions) -> Result<Dataset> {
     let data = Dataset::open(&options.data)?;
     match &options.labels {
-        Some(path) => data.with_labels(Labels::open(path)?),
+        Some(path) => with_labels_from(data, Path::new(path)),
         None => Ok(data),
     }
+}
+
+/// The same rows with the labels of a file, which must be as many.
+pub fn with_labels_from(data: Dataset, path: &Path) -> Result<Dataset> {
+    let labels = Labels::open(path)?;
+    if labels.len() != data.rows() {
+        return Err(Error::file(
+            path,
+            format!(
+                "{} labels for the {} rows of {}",
+                labels.len(),
+                data.rows(),
+                data.name()
+            ),
+            "there must be one label per row",
+        ));
+    }
+    data.with_labels(labels)
 }
 
 /// Checks what can only be judged beside the data.
@@ -251,6 +295,19 @@ fn check(options: &FitOptions, data: &Dataset) -> Result<()> {
     Ok(())
 }
 
+/// Asks for the memory of the network's parameters once, where a refusal is an error and not yet the end of the process.
+fn check_memory<O: Ops>(ops: &O, options: &FitOptions, inputs: usize) -> Result<()> {
+    let mut inputs = inputs as u128;
+    let mut parameters = 0u128;
+    for &outputs in options.hidden.0.iter().chain([&options.clusters]) {
+        let outputs = outputs as u128;
+        parameters = parameters.saturating_add((inputs + 1).saturating_mul(outputs));
+        inputs = outputs;
+    }
+    let parameters = usize::try_from(parameters).unwrap_or(usize::MAX);
+    ops.matrix("the network's parameters", 1, parameters).map(drop)
+}
+
 /// The rows trained on: drawn at random by the seed, or all in order when that many are there.
 fn training_rows(options: &FitOptions, rows: usize) -> Vec<u64> {
     if options.train_rows >= rows {
@@ -271,9 +328,7 @@ fn load_rows<O: Ops>(
     let mut chunk = vec![0.0; CHUNK.min(chosen.len()) * cols];
     progress.begin("reading", chosen.len() as u64, "rows");
     for (i, rows) in chosen.chunks(CHUNK).enumerate() {
-        if progress.interrupted() {
-            return Err(Error::Interrupted("training had not begun".into()));
-        }
+        not_interrupted(progress)?;
         let chunk = &mut chunk[..rows.len() * cols];
         data.gather_rows(rows, chunk)?;
         ops.upload(&to_real::<O>(chunk), &mut x, i * CHUNK)?;
@@ -281,6 +336,14 @@ fn load_rows<O: Ops>(
     }
     progress.end();
     Ok(x)
+}
+
+/// Asked up to the moment at which a run, and so something to go on with, comes into being.
+fn not_interrupted(progress: &dyn Progress) -> Result<()> {
+    if progress.interrupted() {
+        return Err(Error::Interrupted("training had not begun".into()));
+    }
+    Ok(())
 }
 
 /// Reads sigma and gamma from the data where they are `auto`, and puts them into the options.

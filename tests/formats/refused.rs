@@ -673,7 +673,7 @@ fn synthetic_data_that_cannot_be_made() {
     let folder = Folder::new();
     let write = |rows, name: &str| {
         let path = folder.path(name);
-        let text = synthetic::write(Generator::Rings, rows, 1, &path, &mut |_| ())
+        let text = synthetic::write(Generator::Rings, rows, 1, &path, &mut |_| Ok(()))
             .unwrap_err()
             .to_string();
         assert_eq!(

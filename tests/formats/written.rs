@@ -203,8 +203,11 @@ fn every_format_holds_the_same_rows_and_labels() {
     for name in ["x.npy", "x.npz", "x.safetensors", "x.csv"] {
         let mut seen = Vec::new();
         let path = folder.path(name);
-        let written =
-            synthetic::write(generator, n as u64, seed, &path, &mut |rows| seen.push(rows)).unwrap();
+        let written = synthetic::write(generator, n as u64, seed, &path, &mut |rows| {
+            seen.push(rows);
+            Ok(())
+        })
+        .unwrap();
         assert_eq!(seen, [65_536, n as u64]);
         assert_eq!(written[0], path);
         let (dataset, read) = read_all(path.to_str().unwrap()).unwrap();
@@ -218,7 +221,7 @@ fn every_format_holds_the_same_rows_and_labels() {
             more => panic!("{more:?}"),
         }
         let bytes = std::fs::read(&path).unwrap();
-        synthetic::write(generator, n as u64, seed, &path, &mut |_| ()).unwrap();
+        synthetic::write(generator, n as u64, seed, &path, &mut |_| Ok(())).unwrap();
         assert_eq!(
             std::fs::read(&path).unwrap(),
             bytes,

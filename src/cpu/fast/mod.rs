@@ -22,14 +22,24 @@ pub use affinity::Affinity;
 pub(crate) use points::Points;
 pub use simd::instructions;
 
+/// More threads than any machine has cores to run them; starting many more takes minutes.
+const MOST_THREADS: usize = 1024;
+
 /// The fast CPU backend.
 pub struct Fast {
     pool: ThreadPool,
 }
 
 impl Fast {
-    /// A backend on `threads` threads; 0 means one for each core.
+    /// A backend on `threads` threads, at most 1024; 0 means one for each core.
     pub fn new(threads: usize) -> Result<Self> {
+        if threads > MOST_THREADS {
+            return Err(Error::option(
+                "--threads",
+                format!("{threads} threads are more than {MOST_THREADS}"),
+                "ask for about as many as there are cores, or 0",
+            ));
+        }
         let pool = ThreadPoolBuilder::new()
             .num_threads(threads)
             .thread_name(|i| format!("neuncut-{i}"))

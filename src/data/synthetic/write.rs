@@ -16,14 +16,14 @@ const CHUNK: u64 = 1 << 16;
 /// Writes `rows` rows and their labels to `path`, by its extension, and returns the paths written.
 ///
 /// `.npz` and `.safetensors` hold the rows as `x` (f32) and the labels as `y` (u32); beside `NAME.npy` and `NAME.csv`
-/// the labels are in `NAME-labels.npy` and `NAME-labels.csv`. `progress` is told the number of rows made so far.
-/// Memory does not grow with `rows`.
+/// the labels are in `NAME-labels.npy` and `NAME-labels.csv`. `progress` is told the number of rows made so far; its
+/// error ends the work, and no file appears. Memory does not grow with `rows`.
 pub fn write(
     generator: Generator,
     rows: u64,
     seed: u64,
     path: impl AsRef<Path>,
-    progress: &mut dyn FnMut(u64),
+    progress: &mut dyn FnMut(u64) -> Result<()>,
 ) -> Result<Vec<PathBuf>> {
     let path = path.as_ref();
     let dims = generator.dims();
@@ -111,7 +111,7 @@ impl Points {
     /// Hands out all rows and their labels, a chunk at a time.
     fn each(
         &self,
-        progress: &mut dyn FnMut(u64),
+        progress: &mut dyn FnMut(u64) -> Result<()>,
         mut put: impl FnMut(&[f32], &[u32]) -> Result<()>,
     ) -> Result<()> {
         let (mut values, mut labels) = (Vec::new(), Vec::new());
@@ -121,7 +121,7 @@ impl Points {
             values.resize(labels.len() * self.generator.dims(), 0.0);
             self.generator.fill(self.seed, first, &mut values, &mut labels);
             put(&values, &labels)?;
-            progress(end);
+            progress(end)?;
         }
         Ok(())
     }

@@ -1,0 +1,919 @@
+//! Command lines and files that cannot work: one clear line each, and nothing left behind.
+
+use neuncut::data::npz::{Values, write_arrays};
+
+use super::sandbox::Sandbox;
+
+/// Runs each line and asserts that it is refused with all the fragments and changes no file.
+fn refuse_all(here: &Sandbox, table: &[(&str, i32, &[&str])]) {
+    let before = here.tree();
+    for (line, code, fragments) in table {
+        here.run(&format!("{line} --quiet")).refuses(*code, fragments);
+        let after = here.tree();
+        let changed: Vec<_> = after
+            .iter()
+            .filter(|&(path, bytes)| before.get(path) != Some(bytes))
+            .map(|(path, _)| path)
+            .collect();
+        assert!(changed.is_empty(), "{line} left or changed {changed:?}");
+        assert_eq!(before.len(), after.len(), "{line} removed something");
+    }
+}
+
+#[test]
+fn options_of_fit() {
+    let here = Sandbox::new();
+    here.ok("neuncut generate rings --rows 101 -o x.npy");
+    let above_0 = &["is not a number above 0; give a number above 0"];
+    refuse_all(
+        &here,
+        &[
+            (
+                "neuncut fit x.npy",
+                1,
+                &["--clusters: not given", "as in --clusters 10"],
+            ),
+            (
+                "neuncut fit x.npy -k 0",
+                1,
+                &["--clusters: 0 is too few; give at least 2"],
+            ),
+            (
+                "neuncut fit x.npy -k 1",
+                1,
+                &["--clusters: 1 is too few; give at least 2"],
+            ),
+            ("neuncut fit x.npy -k -3", 2, &["-3", "see --help"]),
+            (
+                "neuncut fit x.npy -k two",
+                2,
+                &["'two'", "--clusters", "see --help"],
+            ),
+            (
+                "neuncut fit x.npy -k 102",
+                1,
+                &["--clusters: 102 clusters of 101 training rows; ask for fewer"],
+            ),
+            (
+                "neuncut fit x.npy -k 40 --train-rows 30",
+                1,
+                &["40 clusters of 30 training rows"],
+            ),
+            (
+                "neuncut fit x.npy -k 9 --batch 8",
+                1,
+                &["9 clusters in mini-batches of 8 rows", "raise --batch"],
+            ),
+            (
+                "neuncut fit x.npy -k 2 --batch 102",
+                1,
+                &["--batch: 102 rows in a mini-batch", "101 training rows"],
+            ),
+            ("neuncut fit x.npy -k 2 --batch 1", 1, &["--batch: 1 is too few"]),
+            ("neuncut fit x.npy -k 2 --batch 0", 1, &["--batch: 0 is too few"]),
+            (
+                "neuncut fit x.npy -k 2 --train-rows 0",
+                1,
+                &["--train-rows: 0 is too few; give at least 2"],
+            ),
+            (
+                "neuncut fit x.npy -k 2 --train-rows 1",
+                1,
+                &["--train-rows: 1 is too few"],
+            ),
+            (
+                "neuncut fit x.npy -k 2 --epochs 0",
+                1,
+                &["--epochs: 0 is too few; give at least 1"],
+            ),
+            ("neuncut fit x.npy -k 2 --epochs 1.5", 2, &["'1.5'", "--epochs"]),
+            ("neuncut fit x.npy -k 2 --lr 0", 1, above_0),
+            ("neuncut fit x.npy -k 2 --lr=-0.1", 1, above_0),
+            (
+                "neuncut fit x.npy -k 2 --lr nan",
+                1,
+                &["--lr: NaN is not a number above 0"],
+            ),
+            (
+                "neuncut fit x.npy -k 2 --lr inf",
+                1,
+                &["--lr: inf is not a number above 0"],
+            ),
+            (
+                "neuncut fit x.npy -k 2 --weight-decay=-1",
+                1,
+                &["--weight-decay: -1 is not a number from 0 up"],
+            ),
+            (
+                "neuncut fit x.npy -k 2 --sigma 0",
+                1,
+                &["--sigma: 0 is not a number above 0"],
+            ),
+            (
+                "neuncut fit x.npy -k 2 --sigma=-1",
+                1,
+                &["--sigma: -1 is not a number above 0"],
+            ),
+            ("neuncut fit x.npy -k 2 --sigma nan", 1, &["--sigma: NaN"]),
+            (
+                "neuncut fit x.npy -k 2 --sigma fast",
+                2,
+                &["'fast'", "--sigma", "neither a number nor \"auto\""],
+            ),
+            (
+                "neuncut fit x.npy -k 2 --gamma=-1",
+                1,
+                &["--gamma: -1 is not a number from 0 up; give 0 or more"],
+            ),
+            ("neuncut fit x.npy -k 2 --gamma nan", 1, &["--gamma: NaN"]),
+            ("neuncut fit x.npy -k 2 --gamma inf", 1, &["--gamma: inf"]),
+            (
+                "neuncut fit x.npy -k 2 --neighbors 0",
+                1,
+                &["--neighbors: 0 is too few"],
+            ),
+            (
+                "neuncut fit x.npy -k 2 --neighbors many",
+                2,
+                &["'many'", "neither a whole number nor \"all\""],
+            ),
+            (
+                "neuncut fit x.npy -k 2 --hidden 0",
+                1,
+                &["--hidden: 0 is too few"],
+            ),
+            (
+                "neuncut fit x.npy -k 2 --hidden 512,,",
+                2,
+                &["'512,,'", "--hidden", "like 512,512, nor \"none\""],
+            ),
+            ("neuncut fit x.npy -k 2 --hidden abc", 2, &["'abc'", "--hidden"]),
+            (
+                "neuncut fit x.npy -k 2 --hidden 99999999999",
+                1,
+                &[
+                    "not enough memory for the network's parameters",
+                    "smaller --hidden",
+                ],
+            ),
+            (
+                "neuncut fit x.npy -k 2 --hidden 9999999999,9999999999,9999999999",
+                1,
+                &["not enough memory"],
+            ),
+            (
+                "neuncut fit x.npy -k 2 --threads 10000000",
+                1,
+                &["--threads: 10000000 threads are more than 1024"],
+            ),
+            (
+                "neuncut fit x.npy -k 2 --features edges",
+                1,
+                &[
+                    "--features: \"edges\" is no transform",
+                    "pixels, center, unit, rms",
+                ],
+            ),
+            (
+                "neuncut fit x.npy -k 2 --features center,,unit",
+                1,
+                &["--features: \"\" is no transform"],
+            ),
+            (
+                "neuncut fit x.npy -k 2 --penalty cubic",
+                2,
+                &["'cubic'", "--penalty", "squared, frobenius"],
+            ),
+            (
+                "neuncut fit x.npy -k 2 --volumes loose",
+                2,
+                &["'loose'", "--volumes", "through, fixed"],
+            ),
+            (
+                "neuncut fit x.npy -k 2 --cut mincut",
+                2,
+                &["'mincut'", "--cut", "ncut, rcut"],
+            ),
+            (
+                "neuncut fit x.npy -k 2 --device gpu9",
+                2,
+                &["'gpu9'", "--device", "cpu"],
+            ),
+            ("neuncut fit x.npy -k 2 --seed=-1", 2, &["'-1'", "--seed"]),
+            (
+                "neuncut fit x.npy -k 2 --checkpoint-seconds=-1",
+                1,
+                &["--checkpoint-seconds: -1"],
+            ),
+            (
+                "neuncut fit x.npy -k 2 --epoch 4",
+                2,
+                &["'--epoch'", "tip: a similar argument exists: '--epochs'"],
+            ),
+            ("neuncut fit x.npy y.npy -k 2", 2, &["'y.npy'", "see --help"]),
+            ("neuncut fit x.npy -k 2 --lr", 2, &["'--lr <RATE>'", "see --help"]),
+            (
+                "neuncut fit x.npy -k 2 --gamma 1e300",
+                1,
+                &["the loss became inf at epoch 1, batch 1; lower --lr"],
+            ),
+            ("neuncut fly", 2, &["'fly'", "see --help"]),
+        ],
+    );
+}
+
+#[test]
+fn places_that_a_run_cannot_have() {
+    let here = Sandbox::new();
+    here.ok("neuncut generate rings --rows 101 -o x.npy");
+    here.ok("neuncut fit x.npy -k 2 --epochs 1 --hidden 8 --out run");
+    here.put("plain", "not a folder");
+    refuse_all(
+        &here,
+        &[
+            (
+                "neuncut fit x.npy -k 2 --out plain",
+                1,
+                &["plain: there is a file of this name; choose another --out"],
+            ),
+            (
+                "neuncut fit x.npy -k 2 --out plain/run",
+                1,
+                &[
+                    "plain/run: cannot make the run's folder",
+                    "is a file, not a folder",
+                ],
+            ),
+            (
+                "neuncut fit x.npy -k 2 --out /proc/nowhere/run",
+                1,
+                &["/proc/nowhere/run: cannot make the run's folder"],
+            ),
+            ("neuncut fit x.npy -k 2 --out ''", 2, &["--out <RUN>"]),
+            (
+                "neuncut fit x.npy -k 2 --out run",
+                1,
+                &[
+                    "run: there is a run in this folder already",
+                    "--resume",
+                    "--overwrite",
+                ],
+            ),
+            // New folders in new folders go again, all of them.
+            ("neuncut fit x.npy -k 102 --out a/b/c", 1, &["102 clusters"]),
+        ],
+    );
+}
+
+#[test]
+fn data_and_labels_of_fit() {
+    let here = Sandbox::new();
+    here.ok("neuncut generate rings --rows 101 -o x.npy");
+    here.ok("neuncut generate rings --rows 100 -o shorter.npy");
+    here.put("fractional.csv", "0\n1\n".repeat(50) + "0.5\n");
+    here.put("nan.csv", "1,2\n3,nan\n5,6\n7,8\n");
+    here.put("constant.csv", "1,2\n".repeat(101));
+    // Of each row there are nine.
+    here.put(
+        "copies.csv",
+        (0..99).map(|i| format!("{},1\n", i / 9)).collect::<String>(),
+    );
+    here.put("ragged.csv", "1,2\n3\n");
+    here.put("empty.csv", "");
+    here.put("empty.npy", "");
+    here.put("words.csv", "1,2\n3,four\n");
+    here.put("data.doc", "1,2\n");
+    here.ok("mkdir folder");
+    let mut values = vec![0.5f32; 4 * 5];
+    values[2 * 5 + 3] = f32::NEG_INFINITY;
+    let x: &[(&str, &[usize], Values)] = &[("x", &[4, 5], Values::F32(&values))];
+    write_arrays(here.path("inf.npz"), x).unwrap();
+    values[2 * 5 + 3] = f32::NAN;
+    let x: &[(&str, &[usize], Values)] = &[("x", &[4, 5], Values::F32(&values))];
+    write_arrays(here.path("nan.npz"), x).unwrap();
+    refuse_all(
+        &here,
+        &[
+            (
+                "neuncut fit nowhere.npy -k 2",
+                1,
+                &["nowhere.npy: no such file or folder", "built in: mnist-t10k"],
+            ),
+            (
+                "neuncut fit mnist -k 2",
+                1,
+                &["mnist: no such file or folder", "built in: mnist-t10k"],
+            ),
+            (
+                "neuncut fit data.doc -k 2",
+                1,
+                &["data.doc: unknown kind of file", ".npy"],
+            ),
+            (
+                "neuncut fit folder -k 2",
+                1,
+                &["folder: no MNIST-style files", "train-images-idx3-ubyte"],
+            ),
+            ("neuncut fit empty.csv -k 2", 1, &["empty.csv: no rows"]),
+            ("neuncut fit empty.npy -k 2", 1, &["empty.npy: "]),
+            (
+                "neuncut fit ragged.csv -k 2",
+                1,
+                &["ragged.csv: line 2 has 1 columns, line 1 has 2"],
+            ),
+            (
+                "neuncut fit words.csv -k 2",
+                1,
+                &["words.csv: line 2, column 2: \"four\" is not a number"],
+            ),
+            ("neuncut fit nan.csv -k 2", 1, &["nan.csv: line 2, column 2"]),
+            ("neuncut fit nan.npz -k 2", 1, &["nan.npz", "row 2", "column 3"]),
+            (
+                "neuncut fit inf.npz -k 2",
+                1,
+                &["inf.npz", "row 2", "column 3", "inf"],
+            ),
+            (
+                "neuncut fit inf.npz -k 2 --sigma 1 --gamma 1",
+                1,
+                &["inf.npz", "row 2", "column 3"],
+            ),
+            (
+                "neuncut fit constant.csv -k 2",
+                1,
+                &["--sigma: auto fails", "duplicates", "give a number"],
+            ),
+            (
+                "neuncut fit constant.csv -k 2 --features center,unit",
+                1,
+                &["--sigma: auto fails"],
+            ),
+            (
+                "neuncut fit copies.csv -k 2",
+                1,
+                &["--sigma: auto fails", "duplicate"],
+            ),
+            (
+                "neuncut fit x.npy -k 2 --labels nowhere.csv",
+                1,
+                &["nowhere.csv: ", "check the path"],
+            ),
+            (
+                "neuncut fit x.npy -k 2 --labels shorter-labels.npy",
+                1,
+                &["shorter-labels.npy: 100 labels for the 101 rows of x; there must be one"],
+            ),
+            (
+                "neuncut fit x.npy -k 2 --labels fractional.csv",
+                1,
+                &["fractional.csv: line 101: label \"0.5\" is not a whole number"],
+            ),
+            (
+                "neuncut fit x.npy -k 2 --labels x.npy",
+                1,
+                &["x.npy: labels of shape", "one whole number per row"],
+            ),
+            ("neuncut fit x.npy -k 2 --labels folder", 1, &["folder: "]),
+        ],
+    );
+    // With a width given, rows that are all the same are poor data, but no error, and nothing becomes NaN.
+    for data in ["constant.csv", "copies.csv"] {
+        let fitted = here
+            .ok(&format!(
+                "neuncut fit {data} -k 2 --sigma 1 --epochs 2 --hidden 8 --out run --overwrite --json"
+            ))
+            .json();
+        for name in ["ncut", "rcut", "l_lap", "l_orth", "gamma"] {
+            assert!(fitted[name].is_f64(), "{data}: {name} is {}", fitted[name]);
+        }
+    }
+}
+
+#[test]
+fn configurations() {
+    let here = Sandbox::new();
+    here.ok("neuncut generate rings --rows 101 -o x.npy");
+    for (name, text) in [
+        ("unknown", "clusters = 2\n\nepoch = 3\n"),
+        ("twice", "clusters = 2\nclusters = 3\n"),
+        ("word", "clusters = 2\npenalty = \"cubic\"\n"),
+        ("type", "clusters = 2\nhidden = \"512\"\n"),
+        ("flag", "clusters = 2\nsigma = true\n"),
+        ("negative", "clusters = -2\n"),
+        ("syntax", "clusters = 2\nepochs 3\n"),
+        ("value", "clusters = 2\nlr = -0.5\n"),
+    ] {
+        here.put(&format!("{name}.toml"), text);
+    }
+    here.put("binary.toml", [0xff, 0x00, 0xfe]);
+    refuse_all(
+        &here,
+        &[
+            (
+                "neuncut fit x.npy --config unknown.toml",
+                1,
+                &[
+                    "unknown.toml: line 3: unknown field `epoch`",
+                    "`epochs`",
+                    "fit --help",
+                ],
+            ),
+            (
+                "neuncut fit x.npy --config twice.toml",
+                1,
+                &["twice.toml: line 2: duplicate key"],
+            ),
+            (
+                "neuncut fit x.npy --config word.toml",
+                1,
+                &["word.toml: line 2: ", "`cubic`", "`squared` or `frobenius`"],
+            ),
+            (
+                "neuncut fit x.npy --config type.toml",
+                1,
+                &["type.toml: line 2: "],
+            ),
+            (
+                "neuncut fit x.npy --config flag.toml",
+                1,
+                &["flag.toml: line 2: neither a number nor a word in quotes"],
+            ),
+            (
+                "neuncut fit x.npy --config negative.toml",
+                1,
+                &["negative.toml: line 1: ", "-2"],
+            ),
+            (
+                "neuncut fit x.npy --config syntax.toml",
+                1,
+                &["syntax.toml: line 2: "],
+            ),
+            (
+                "neuncut fit x.npy --config value.toml",
+                1,
+                &["--lr: -0.5 is not a number above 0"],
+            ),
+            (
+                "neuncut fit x.npy --config binary.toml",
+                1,
+                &["binary.toml: cannot read the options"],
+            ),
+            (
+                "neuncut fit x.npy --config nowhere.toml",
+                1,
+                &["nowhere.toml: cannot read the options", "check the path"],
+            ),
+            (
+                "neuncut fit x.npy --config .",
+                1,
+                &[".: cannot read the options", "name a file, not a folder"],
+            ),
+        ],
+    );
+}
+
+#[test]
+fn predict() {
+    let here = Sandbox::new();
+    here.ok("neuncut generate rings --rows 101 -o x.npy");
+    here.ok("neuncut generate blobs --rows 101 -o wide.npz");
+    here.ok("neuncut fit x.npy -k 2 --epochs 1 --hidden 8 --out run");
+    here.ok("mkdir folder folder.npy && ln -s x.npy link.npy");
+    here.put("short.csv", "0\n1\n");
+    here.put("bad.csv", "1,2\n3,4\n".repeat(3000) + "inf,6\n");
+    let mut values = vec![0.5f32; 5000 * 2];
+    values[4800 * 2 + 1] = f32::NAN;
+    let x: &[(&str, &[usize], Values)] = &[("x", &[5000, 2], Values::F32(&values))];
+    write_arrays(here.path("late.npz"), x).unwrap();
+    refuse_all(
+        &here,
+        &[
+            (
+                "neuncut predict nowhere x.npy -o y.npy",
+                1,
+                &[
+                    "nowhere: there is no trained run in this folder",
+                    "check the path",
+                ],
+            ),
+            (
+                "neuncut predict folder x.npy -o y.npy",
+                1,
+                &["folder: there is no trained run in this folder"],
+            ),
+            (
+                "neuncut predict x.npy x.npy -o y.npy",
+                1,
+                &["x.npy: there is no trained run"],
+            ),
+            (
+                "neuncut predict run nowhere.npy -o y.npy",
+                1,
+                &["nowhere.npy: no such file or folder"],
+            ),
+            (
+                "neuncut predict run wide.npz -o y.npy",
+                1,
+                &["a row of wide is 8 numbers, expected 2, as in training"],
+            ),
+            (
+                "neuncut predict run mnist-t10k -o y.npy",
+                1,
+                &["a row of mnist-t10k is 784 numbers, expected 2"],
+            ),
+            (
+                "neuncut predict run bad.csv -o y.npy",
+                1,
+                &["bad.csv: line 6001, column 1"],
+            ),
+            (
+                "neuncut predict run late.npz -o y.npy --probabilities p.npy",
+                1,
+                &["late.npz", "row 4800", "column 1"],
+            ),
+            (
+                "neuncut predict run x.npy -o missing/y.npy",
+                1,
+                &["missing/y.npy: the folder missing does not exist; create it first"],
+            ),
+            ("neuncut predict run x.npy -o x.npy/y.npy", 1, &["x.npy/y.npy: "]),
+            (
+                "neuncut predict run x.npy -o folder",
+                1,
+                &["folder: only .npy can be written here; choose a name that ends in .npy"],
+            ),
+            (
+                "neuncut predict run x.npy -o y.csv",
+                1,
+                &["y.csv: only .npy can be written here"],
+            ),
+            (
+                "neuncut predict run x.npy -o folder.npy",
+                1,
+                &["folder.npy: ", "name a file, not a folder"],
+            ),
+            (
+                "neuncut predict run x.npy -o /proc/y.npy",
+                1,
+                &["/proc/y.npy: cannot create the file"],
+            ),
+            (
+                "neuncut predict run x.npy -o x.npy",
+                1,
+                &[
+                    "x.npy: the same file is read, or written, for something else",
+                    "choose another name",
+                ],
+            ),
+            (
+                "neuncut predict run x.npy -o ./folder/../x.npy",
+                1,
+                &["x.npy: the same file is read"],
+            ),
+            (
+                "neuncut predict run x.npy -o link.npy",
+                1,
+                &["link.npy: the same file is read"],
+            ),
+            (
+                "neuncut predict run x.npy -o y.npy --probabilities ./y.npy",
+                1,
+                &["./y.npy: the same file is"],
+            ),
+            (
+                "neuncut predict run x.npy -o y.npy --probabilities p.csv",
+                1,
+                &["p.csv: only .npy"],
+            ),
+            (
+                "neuncut predict run x.npy -o y.npy --probabilities missing/p.npy",
+                1,
+                &["missing/p.npy: the folder missing does not exist"],
+            ),
+            (
+                "neuncut predict run x.npy -o y.npy --labels short.csv",
+                1,
+                &["short.csv: 2 labels for the 101 rows of x"],
+            ),
+            (
+                "neuncut predict run x.npy -o y.npy --device tpu",
+                2,
+                &["'tpu'", "--device"],
+            ),
+            ("neuncut predict run x.npy", 2, &["--output <LABELS.npy>"]),
+        ],
+    );
+}
+
+#[test]
+fn evaluate_and_generate() {
+    let here = Sandbox::new();
+    here.put("five.csv", "0\n1\n1\n0\n1\n");
+    here.put("six.csv", "0\n1\n1\n0\n1\n2\n");
+    here.put("half.csv", "0\n1\n1\n0.5\n1\n");
+    here.put("points.csv", "0,0\n0,1\n1,0\n1,1\n2,2\n");
+    refuse_all(
+        &here,
+        &[
+            ("neuncut evaluate", 2, &["--predictions <FILE>"]),
+            (
+                "neuncut evaluate --predictions five.csv",
+                2,
+                &["required", "--labels <FILE>"],
+            ),
+            (
+                "neuncut evaluate --predictions five.csv --labels six.csv",
+                1,
+                &["six.csv: 6 labels for 5 predictions", "the same rows"],
+            ),
+            (
+                "neuncut evaluate --predictions half.csv --labels five.csv",
+                1,
+                &["half.csv: line 4: label \"0.5\" is not a whole number"],
+            ),
+            (
+                "neuncut evaluate --predictions five.csv --labels no.npy",
+                1,
+                &["no.npy: ", "check the path"],
+            ),
+            (
+                "neuncut evaluate --predictions six.csv --data points.csv --sigma 1",
+                1,
+                &["six.csv: 6 predictions for the 5 rows of points"],
+            ),
+            (
+                "neuncut evaluate --predictions five.csv --data points.csv",
+                1,
+                &["--sigma: not given", "--run"],
+            ),
+            (
+                "neuncut evaluate --predictions five.csv --data points.csv --sigma 1 --neighbors 0",
+                1,
+                &["--neighbors: 0 is too few"],
+            ),
+            (
+                "neuncut evaluate --predictions five.csv --data points.csv --sigma 0",
+                1,
+                &["--sigma: 0 is not"],
+            ),
+            (
+                "neuncut evaluate --predictions five.csv --data points.csv --run nowhere",
+                1,
+                &["nowhere/config.toml: cannot read", "check the path"],
+            ),
+            (
+                "neuncut evaluate --predictions five.csv --labels five.csv --sigma 1",
+                2,
+                &["--data <DATA>"],
+            ),
+            (
+                "neuncut generate rings --rows 0 -o y.npy",
+                1,
+                &["--rows: 0 rows; give at least one"],
+            ),
+            ("neuncut generate rings --rows -5 -o y.npy", 2, &["'-5'"]),
+            (
+                "neuncut generate rings --rows 18446744073709551615 -o y.npz",
+                1,
+                &["--rows: 18446744073709551615 rows", "than a disk can hold"],
+            ),
+            (
+                "neuncut generate circles --rows 9 -o y.npy",
+                1,
+                &[
+                    "unknown figure \"circles\"",
+                    "rings, double-c, moons, blobs, subspaces",
+                ],
+            ),
+            (
+                "neuncut generate rings --rows 9 -o y.xyz",
+                1,
+                &["y.xyz: this kind of file cannot be written", ".npz"],
+            ),
+            (
+                "neuncut generate rings --rows 9 -o y",
+                1,
+                &["y: this kind of file cannot be written"],
+            ),
+            (
+                "neuncut generate rings --rows 9 -o missing/y.csv",
+                1,
+                &["missing/y.csv: the folder missing does not exist"],
+            ),
+            ("neuncut generate rings --rows 9", 2, &["--output <FILE>"]),
+        ],
+    );
+}
+
+/// A limit on the size of files stands for a disk that is full: the write fails in the same way, with another word for it.
+#[test]
+fn a_disk_without_room_leaves_the_old_file_whole() {
+    let here = Sandbox::new();
+    here.ok("neuncut generate blobs --rows 60001 -o x.npy");
+    here.ok("neuncut fit x.npy -k 5 --epochs 1 --train-rows 100 --hidden 8 --out run");
+    here.put("y.npy", "old");
+    let full = |blocks: u32, line: &str| format!("trap '' XFSZ; ulimit -f {blocks}; {line}");
+    let lines = [
+        (
+            full(100, "neuncut generate moons --rows 1000000000000 -o y.npy"),
+            "y.npy: cannot write the file",
+        ),
+        (
+            full(100, "neuncut generate moons --rows 1000000000000 -o z.npz"),
+            "z.npz: cannot write the file",
+        ),
+        (
+            full(100, "neuncut generate moons --rows 1000000000000 -o z.csv"),
+            "z.csv: cannot write the file",
+        ),
+        (
+            full(100, "neuncut predict run x.npy -o y.npy"),
+            "y.npy: cannot write the file",
+        ),
+        (
+            full(1000, "neuncut predict run x.npy -o y.npy --probabilities p.npy"),
+            "p.npy: cannot write the file",
+        ),
+        (
+            full(
+                100,
+                "neuncut fit x.npy -k 5 --train-rows 100 --epochs 1 --out new",
+            ),
+            "new/model.safetensors: cannot write the file",
+        ),
+    ];
+    let table: Vec<(&str, i32, [&str; 2])> = lines
+        .iter()
+        .map(|(line, fragment)| (&line[..], 1, [*fragment, "check the disk"]))
+        .collect();
+    let table: Vec<(&str, i32, &[&str])> = table.iter().map(|(l, c, f)| (*l, *c, &f[..])).collect();
+    refuse_all(&here, &table);
+}
+
+/// Name, shape and values.
+type Array<'a> = (&'a str, &'a [usize], &'a [f64]);
+
+#[test]
+fn problems_of_step() {
+    let here = Sandbox::new();
+    let x = [0.5, -1.0, 0.25, 2.0, 1.0, 0.0];
+    let (w0, b0) = ([0.1; 8], [0.0; 4]);
+    let (w1, b1) = ([0.2; 8], [0.0; 2]);
+    let x_: Array = ("x", &[3, 2], &x);
+    let w0_: Array = ("w0", &[4, 2], &w0);
+    let b0_: Array = ("b0", &[4], &b0);
+    let w1_: Array = ("w1", &[2, 4], &w1);
+    let b1_: Array = ("b1", &[2], &b1);
+    let mut infinite = x;
+    infinite[4] = f64::INFINITY;
+    let problems: [(&str, &[Array]); 13] = [
+        ("good", &[x_, w0_, b0_, w1_, b1_]),
+        ("no-x", &[w0_, b0_, w1_, b1_]),
+        ("no-w0", &[x_, b0_, w1_, b1_]),
+        ("no-b0", &[x_, w0_, w1_, b1_]),
+        ("no-b1", &[x_, w0_, b0_, w1_]),
+        ("flat-x", &[("x", &[6], &x), w0_, b0_, w1_, b1_]),
+        ("turned-w1", &[x_, w0_, b0_, ("w1", &[4, 2], &w1), b1_]),
+        ("long-b1", &[x_, w0_, b0_, w1_, ("b1", &[4], &b0)]),
+        (
+            "one-cluster",
+            &[x_, ("w0", &[1, 2], &w0[..2]), ("b0", &[1], &b0[..1])],
+        ),
+        ("infinite", &[("x", &[3, 2], &infinite), w0_, b0_, w1_, b1_]),
+        ("moment-shape", &[x_, w0_, b0_, w1_, b1_, ("m_w0", &[2, 4], &w0)]),
+        (
+            "negative-moment",
+            &[x_, w0_, b0_, w1_, b1_, ("v_b1", &[2], &[0.1, -0.1])],
+        ),
+        ("no-rows", &[("x", &[0, 2], &[]), w0_, b0_, w1_, b1_]),
+    ];
+    for (name, arrays) in problems {
+        let arrays: Vec<_> = arrays.iter().map(|&(n, s, v)| (n, s, Values::F64(v))).collect();
+        write_arrays(here.path(&format!("{name}.npz")), &arrays).unwrap();
+    }
+    here.put("broken.npz", "PK");
+    let advice = "a problem holds x [m, d], w0 [h, d]";
+    refuse_all(
+        &here,
+        &[
+            (
+                "neuncut step --problem no-x.npz -o y.npz",
+                1,
+                &["no-x.npz: there is no array x", advice],
+            ),
+            (
+                "neuncut step --problem no-w0.npz -o y.npz",
+                1,
+                &["no-w0.npz: there is no array w0", advice],
+            ),
+            (
+                "neuncut step --problem no-b0.npz -o y.npz",
+                1,
+                &["no-b0.npz: there is w0 but no b0"],
+            ),
+            (
+                "neuncut step --problem no-b1.npz -o y.npz",
+                1,
+                &["no-b1.npz: there is w1 but no b1"],
+            ),
+            (
+                "neuncut step --problem flat-x.npz -o y.npz",
+                1,
+                &["flat-x.npz: x has 1 axes, not 2"],
+            ),
+            (
+                "neuncut step --problem turned-w1.npz -o y.npz",
+                1,
+                &["turned-w1.npz: w1 is [4, 2]", "after 4 columns"],
+            ),
+            (
+                "neuncut step --problem long-b1.npz -o y.npz",
+                1,
+                &["long-b1.npz: w1 is [2, 4] and b1 is [4]"],
+            ),
+            (
+                "neuncut step --problem one-cluster.npz -o y.npz",
+                1,
+                &["one-cluster.npz: the last layer gives 1 cluster"],
+            ),
+            (
+                "neuncut step --problem infinite.npz -o y.npz",
+                1,
+                &["infinite.npz: x holds a value that is not finite"],
+            ),
+            (
+                "neuncut step --problem moment-shape.npz -o y.npz",
+                1,
+                &["moment-shape.npz: m_w0 is [2, 4], w0 [4, 2]"],
+            ),
+            (
+                "neuncut step --problem negative-moment.npz -o y.npz",
+                1,
+                &["negative-moment.npz: v_b1, a mean of squares, is negative"],
+            ),
+            (
+                "neuncut step --problem no-rows.npz -o y.npz",
+                1,
+                &["no-rows.npz: x is 0 x 2"],
+            ),
+            ("neuncut step --problem broken.npz -o y.npz", 1, &["broken.npz: "]),
+            (
+                "neuncut step --problem nowhere.npz -o y.npz",
+                1,
+                &["nowhere.npz: ", "check the path"],
+            ),
+            (
+                "neuncut step --problem good.npz -o good.npz",
+                1,
+                &["good.npz: the same file is read"],
+            ),
+            (
+                "neuncut step --problem good.npz -o y.npy",
+                1,
+                &["y.npy: only .npz can be written here"],
+            ),
+            (
+                "neuncut step --problem good.npz -o missing/y.npz",
+                1,
+                &["the folder missing does not exist"],
+            ),
+            (
+                "neuncut step --problem good.npz -o y.npz --step 0",
+                1,
+                &["--step: 0 is too few; give at least 1"],
+            ),
+            (
+                "neuncut step --problem good.npz -o y.npz --sigma 0",
+                1,
+                &["--sigma: 0 is not a number above 0"],
+            ),
+            (
+                "neuncut step --problem good.npz -o y.npz --lr inf",
+                1,
+                &["--lr: inf"],
+            ),
+            (
+                "neuncut step --problem good.npz -o y.npz --gamma=-2",
+                1,
+                &["--gamma: -2"],
+            ),
+            (
+                "neuncut step --problem good.npz -o y.npz --neighbors 0",
+                1,
+                &["--neighbors: 0 is too few"],
+            ),
+            (
+                "neuncut step --problem good.npz -o y.npz --device cpu --precision f64",
+                1,
+                &["--precision: the CPU backend computes in fp32; use --device reference"],
+            ),
+            (
+                "neuncut step --problem good.npz -o y.npz --precision f16",
+                2,
+                &["'f16'", "f64, fp32"],
+            ),
+        ],
+    );
+    let told = here.ok("neuncut step --problem good.npz -o y.npz --json").json();
+    assert!(told["loss"].is_f64() && here.path("y.npz").exists());
+}

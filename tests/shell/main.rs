@@ -1,0 +1,6 @@
+//! The program as people meet it: whole command lines, their exit codes, what they print and what they leave behind.
+
+mod sandbox;
+mod cli;
+mod resume;
+mod bad_input;

@@ -1,0 +1,360 @@
+//! Runs that are stopped at any moment, and go on as if nothing had been.
+
+use std::fs;
+use std::process::Child;
+use std::time::Duration;
+
+use super::cli::epochs;
+use super::sandbox::{Sandbox, finish, interrupt, wait_until};
+
+/// A training of a few seconds: 12 mini-batches in each of 60 epochs.
+const FIT: &str = "neuncut fit x.npy -k 5 --batch 111 --epochs 60 --hidden 64,48 --labels x-labels.npy --checkpoint-seconds 0";
+
+fn with_data() -> Sandbox {
+    let here = Sandbox::new();
+    here.ok("neuncut generate subspaces --rows 1403 --seed 11 -o x.npy");
+    here
+}
+
+/// Asserts that two finished runs hold the same bits, wall times aside.
+fn assert_same(here: &Sandbox, expected: &str, found: &str) {
+    assert_eq!(here.list(expected), here.list(found));
+    for file in [
+        "config.toml",
+        "features.safetensors",
+        "model.safetensors",
+        "labels.npy",
+    ] {
+        let same = here.bytes(&format!("{expected}/{file}")) == here.bytes(&format!("{found}/{file}"));
+        assert!(same, "{found}/{file} has other bytes");
+    }
+    let history = |run: &str| epochs(&here.text(&format!("{run}/history.jsonl")));
+    assert_eq!(history(expected), history(found));
+    let scores = |run: &str| {
+        let text = here.text(&format!("{run}/metrics.json"));
+        let mut scores: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&text).unwrap();
+        scores.remove("seconds");
+        scores.remove("stages");
+        scores
+    };
+    assert_eq!(scores(expected), scores(found));
+}
+
+/// Starts the training and waits for its first checkpoint.
+fn start_until_checkpoint(here: &Sandbox, line: &str, run: &str) -> Child {
+    let mut child = here.start(line);
+    let checkpoint = here.path(run).join("checkpoint.safetensors");
+    assert!(
+        wait_until(&mut child, || checkpoint.exists()),
+        "{line} ended without a checkpoint"
+    );
+    child
+}
+
+fn kill(mut child: Child) {
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn killed_at_any_moment_a_run_goes_on_to_the_same_bits() {
+    let here = with_data();
+    here.ok(&format!("{FIT} --out whole"));
+    let seed: u64 = rand::random();
+    println!("seed {seed}");
+    // Of milliseconds, each spread evenly over a range that doubles.
+    let pauses = (0..6).map(|i| (seed >> (10 * i)) % (50 << i));
+    let mut resume = "";
+    let mut kills = 0;
+    for pause in pauses {
+        let mut child = start_until_checkpoint(&here, &format!("{FIT} --out killed {resume}"), "killed");
+        std::thread::sleep(Duration::from_millis(pause));
+        if child.try_wait().unwrap().is_some() {
+            break;
+        }
+        kill(child);
+        kills += 1;
+        println!(
+            "killed after {pause} ms in epoch {}",
+            here.text("killed/history.jsonl").lines().count() + 1
+        );
+        resume = "--resume";
+    }
+    assert!(kills > 0, "the run was too short to be killed");
+    // The options need not be given again.
+    here.ok("neuncut fit --resume --out killed");
+    assert_same(&here, "whole", "killed");
+}
+
+#[test]
+fn interrupted_a_run_says_how_to_go_on_and_goes_on_to_the_same_bits() {
+    let here = with_data();
+    here.ok(&format!("{FIT} --out whole"));
+    let line = format!("{FIT} --out stopped --quiet");
+    let child = start_until_checkpoint(&here, &line, "stopped");
+    interrupt(&child);
+    let told = finish(child, &line);
+    told.refuses(
+        130,
+        &[
+            "interrupted; stopped in epoch",
+            "neuncut fit --resume --out stopped",
+        ],
+    );
+    assert!(!here.list("stopped").iter().any(|name| name.ends_with(".tmp")));
+
+    // Asked again with all its options, even those the data has decided since.
+    let told = here.ok(&format!(
+        "{FIT} --sigma auto --gamma auto --features auto --out stopped --resume"
+    ));
+    assert!(told.err.contains("going on in epoch"), "{}", told.err);
+    assert_same(&here, "whole", "stopped");
+}
+
+#[test]
+fn a_long_training_tells_its_progress_in_lines() {
+    let here = with_data();
+    let line = "neuncut fit x.npy -k 5 --epochs 100000000 --hidden 8 --out run --json 2>progress";
+    let mut child = here.start(line);
+    let told = || fs::read_to_string(here.path("progress")).unwrap_or_default();
+    assert!(wait_until(&mut child, || told().contains("training ")));
+    interrupt(&child);
+    let code = finish(child, line);
+    assert_eq!((code.code, &code.out[..]), (130, ""));
+    let told = told();
+    assert!(
+        told.contains(" steps, ") && told.contains(" s left  epoch "),
+        "{told}"
+    );
+    assert!(!told.contains(['\r', '\x1b']), "terminal codes: {told:?}");
+}
+
+#[test]
+fn a_finished_run_is_left_alone() {
+    let here = with_data();
+    let line = "neuncut fit x.npy -k 5 --epochs 2 --hidden 8 --out run --json";
+    let first = here.ok(line).json();
+    let before = here.tree();
+    let told = here.ok(&format!("{line} --resume"));
+    assert!(told.err.contains("this run is finished already"), "{}", told.err);
+    assert_eq!(told.json(), first);
+    assert_eq!(here.tree(), before);
+}
+
+#[test]
+fn what_a_kill_after_the_training_left_out_is_made_up_for() {
+    let here = with_data();
+    here.ok("neuncut fit x.npy -k 5 --epochs 3 --hidden 20 --labels x-labels.npy --out whole");
+    for missing in [
+        &["metrics.json"][..],
+        &["metrics.json", "report.html"],
+        &["metrics.json", "report.html", "labels.npy"],
+        &["metrics.json", "report.html", "labels.npy", "model.safetensors"],
+    ] {
+        here.ok("rm -rf cut && cp -r whole cut");
+        for file in missing {
+            fs::remove_file(here.path("cut").join(file)).unwrap();
+        }
+        here.ok("neuncut fit --resume --out cut");
+        assert_same(&here, "whole", "cut");
+    }
+}
+
+#[test]
+fn a_run_goes_on_only_as_it_was_begun() {
+    let here = with_data();
+    let line = format!("{FIT} --out run");
+    kill(start_until_checkpoint(&here, &line, "run"));
+    here.put("other.csv", "1,2\n3,4\n");
+    let before = here.tree();
+    for (option, name) in [
+        ("-k 4", "clusters = 5, not 4"),
+        ("--seed 1", "seed = 0, not 1"),
+        ("--lr 0.01", "lr = 0.001, not 0.01"),
+        ("--epochs 61", "epochs = 60, not 61"),
+        ("--hidden 64", "hidden = [64, 48], not [64]"),
+        ("--gamma 0.125", "gamma = "),
+        ("--sigma 0.125", "sigma = "),
+        ("--neighbors all", "neighbors = 10, not \"all\""),
+        ("--cut rcut", "cut = \"ncut\", not \"rcut\""),
+        (
+            "--labels other.csv",
+            "labels = \"x-labels.npy\", not \"other.csv\"",
+        ),
+        ("other.csv", "data = \"x.npy\", not \"other.csv\""),
+    ] {
+        let told = here.run(&format!("neuncut fit --resume --out run {option}"));
+        told.refuses(
+            1,
+            &["--resume", "the run in run was begun with", name, "another --out"],
+        );
+    }
+    let told = here.run("neuncut fit --resume --out nowhere");
+    told.refuses(1, &["nowhere", "there is no run to go on with", "--out"]);
+    let told = here.run("neuncut fit x.npy -k 9 --resume");
+    told.refuses(1, &["runs/x-k9-seed0", "there is no run to go on with"]);
+    let told = here.run("neuncut fit --resume --overwrite --out run");
+    told.refuses(2, &["--resume", "cannot be used with", "--overwrite"]);
+    let told = here.run("neuncut predict run x.npy -o y.npy");
+    told.refuses(1, &["run: there is no trained run in this folder", "fit"]);
+    assert_eq!(here.tree(), before, "a refusal changed something");
+}
+
+#[test]
+fn damage_in_an_unfinished_run_is_named() {
+    let here = with_data();
+    let line = format!("{FIT} --out run");
+    let child = start_until_checkpoint(&here, &line, "run");
+    kill(child);
+    let checkpoint = here.bytes("run/checkpoint.safetensors");
+    let history = here.text("run/history.jsonl");
+    let damage = [
+        (
+            "checkpoint.safetensors",
+            checkpoint[..checkpoint.len() - 9].to_vec(),
+            "checkpoint.safetensors: ",
+        ),
+        (
+            "checkpoint.safetensors",
+            here.bytes("run/features.safetensors"),
+            "checkpoint.safetensors: ",
+        ),
+        (
+            "checkpoint.safetensors",
+            b"{".to_vec(),
+            "checkpoint.safetensors: ",
+        ),
+        (
+            "history.jsonl",
+            Vec::new(),
+            "history.jsonl: 0 epochs, but the checkpoint is of epoch",
+        ),
+        (
+            "history.jsonl",
+            history.replacen('{', "[", 1).into(),
+            "history.jsonl: 0 epochs",
+        ),
+        (
+            "config.toml",
+            b"clusters = 5\nepochs = = 3\n".to_vec(),
+            "config.toml: line 2: ",
+        ),
+        ("config.toml", b"clusters = 5\n".to_vec(), "config.toml: "),
+        ("config.toml", vec![0xff, 0xfe], "config.toml: "),
+    ];
+    for (file, bytes, fragment) in damage {
+        here.ok("rm -rf damaged && cp -r run damaged");
+        here.put(&format!("damaged/{file}"), &bytes);
+        let before = here.tree();
+        let told = here.run("neuncut fit --resume --out damaged --quiet");
+        told.refuses(1, &[fragment, "; "]);
+        // Features and options are written again, with the bytes they had.
+        assert_eq!(here.tree(), before, "{fragment}");
+    }
+}
+
+#[test]
+fn damage_in_a_finished_run_is_named() {
+    let here = with_data();
+    here.ok("neuncut fit x.npy -k 5 --epochs 2 --hidden 8 --out run");
+    for (file, bytes, line, fragment) in [
+        (
+            "metrics.json",
+            "{\"rows\": 3",
+            "neuncut fit --resume --out run",
+            "run/metrics.json: damaged",
+        ),
+        (
+            "metrics.json",
+            "",
+            "neuncut fit --resume --out run",
+            "run/metrics.json: damaged",
+        ),
+        (
+            "model.safetensors",
+            "junk",
+            "neuncut predict run x.npy -o y.npy",
+            "run/model.safetensors: ",
+        ),
+        (
+            "features.safetensors",
+            "junk",
+            "neuncut predict run x.npy -o y.npy",
+            "run/features.safetensors: ",
+        ),
+        (
+            "config.toml",
+            "sigma = wide",
+            "neuncut evaluate --predictions x-labels.npy --data x.npy --run run",
+            "run/config.toml: line 1",
+        ),
+    ] {
+        let whole = here.bytes(&format!("run/{file}"));
+        here.put(&format!("run/{file}"), bytes);
+        here.run(line).refuses(1, &[fragment, "; "]);
+        here.put(&format!("run/{file}"), whole);
+    }
+    // A network for other features.
+    here.ok("neuncut generate blobs --rows 99 -o blobs.npy");
+    here.ok("neuncut fit blobs.npy -k 5 --epochs 1 --hidden 8 --out blobs");
+    here.ok("cp blobs/features.safetensors run/");
+    let told = here.run("neuncut predict run x.npy -o y.npy");
+    told.refuses(1, &["the input of the network is 30 numbers, expected 8"]);
+    assert!(!here.path("y.npy").exists());
+}
+
+#[test]
+fn interrupted_while_rows_are_labelled_nothing_half_written_stays() {
+    let here = Sandbox::new();
+    // Enough rows to be caught in the act.
+    here.ok("neuncut generate blobs --rows 300007 -o x.npy");
+    let temporary = |folder: &str| here.list(folder).iter().any(|name| name.ends_with(".tmp"));
+
+    let line = "neuncut fit x.npy -k 5 --train-rows 500 --batch 250 --epochs 2 --out run --threads 1 --quiet";
+    let mut child = here.start(line);
+    let labelling = || here.path("run/model.safetensors").exists() && temporary("run");
+    assert!(wait_until(&mut child, labelling), "{line} was too fast");
+    interrupt(&child);
+    let told = finish(child, line);
+    told.refuses(
+        130,
+        &[
+            "rows were labelled, nothing was written",
+            "neuncut fit --resume --out run",
+        ],
+    );
+    let left = [
+        "config.toml",
+        "features.safetensors",
+        "history.jsonl",
+        "model.safetensors",
+    ];
+    assert_eq!(here.list("run"), left);
+    here.ok("neuncut fit --resume --out run");
+
+    // Before there is a training to go on with, a run leaves nothing.
+    let line = "neuncut fit x.npy -k 5 --train-rows 300000 --out early --quiet";
+    let mut child = here.start(line);
+    assert!(wait_until(&mut child, || here.path("early").exists()));
+    interrupt(&child);
+    finish(child, line).refuses(130, &["interrupted; training had not begun"]);
+    assert_eq!(here.list("."), ["run", "x-labels.npy", "x.npy"]);
+
+    let line = "neuncut predict run x.npy -o y.npy --probabilities p.npy --threads 1 --quiet";
+    let mut child = here.start(line);
+    assert!(wait_until(&mut child, || temporary(".")), "{line} was too fast");
+    interrupt(&child);
+    finish(child, line).refuses(130, &["interrupted; ", "nothing was written"]);
+    assert_eq!(here.list("."), ["run", "x-labels.npy", "x.npy"]);
+
+    let line = "neuncut generate blobs --rows 10000000 -o y.npz --quiet";
+    let mut child = here.start(line);
+    assert!(wait_until(&mut child, || temporary(".")), "{line} was too fast");
+    interrupt(&child);
+    finish(child, line).refuses(130, &["interrupted; nothing was written"]);
+    assert_eq!(here.list("."), ["run", "x-labels.npy", "x.npy"]);
+
+    // The labels are those of a run that was never interrupted.
+    here.ok("neuncut predict run x.npy -o y.npy");
+    assert_eq!(here.bytes("y.npy"), here.bytes("run/labels.npy"));
+}
