@@ -79,8 +79,8 @@ pub fn ncut<T: Real>(
             .collect();
         // The soft-max, backward.
         let inner: T = (0..k).map(|l| gradient[l] * y(i, l)).sum();
-        for l in 0..k {
-            d_logits.row_mut(i)[l] = y(i, l) * (gradient[l] - inner);
+        for (l, g) in gradient.into_iter().enumerate() {
+            d_logits.row_mut(i)[l] = y(i, l) * (g - inner);
         }
     }
     [l_lap, l_orth, l_lap + gamma / two * l_orth]

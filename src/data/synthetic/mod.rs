@@ -20,9 +20,9 @@ const PLANE_NOISE: f64 = 0.05;
 /// Radius of both arcs of the double C.
 const ARC: f64 = 1.5;
 
-/// Blobs: axes, and the standard deviation of their centres (that of their points is 1).
+/// Blobs: axes, and how far their centres are from the origin (the standard deviation of their points is 1).
 const BLOB_DIMS: usize = 8;
-const BLOB_SPREAD: f64 = 4.0;
+const BLOB_DISTANCE: f64 = 7.0;
 
 /// Subspaces: axes of the whole, axes of each, and the standard deviation of the noise on each coordinate.
 const AMBIENT_DIMS: usize = 30;
@@ -42,7 +42,8 @@ pub enum Generator {
     DoubleC = 2,
     /// Two half circles of radius 1, each ending under the middle of the other; noise of standard deviation 0.05.
     Moons = 3,
-    /// Five normal clouds of standard deviation 1 in 8 dimensions, their centres drawn with standard deviation 4.
+    /// Five normal clouds of standard deviation 1 in 8 dimensions. Their centres lie 7 from the origin in random
+    /// directions at right angles, so that any two are 9.9 apart.
     Blobs = 4,
     /// Five random 3-dimensional subspaces of 30 dimensions: points uniform on the unit sphere of each, with noise
     /// of standard deviation 0.02 on each coordinate.
@@ -137,23 +138,23 @@ impl Figure {
     fn new(generator: Generator, seed: u64) -> Self {
         let sub = 2 * generator as u32;
         let structure = Stream::new(seed, Purpose::Synthetic, sub);
-        let normals = |class: usize, len: usize| -> Vec<f64> {
-            let first = (class * len.div_ceil(2)) as u64;
-            (first..)
-                .flat_map(|index| structure.normal(index))
-                .take(len)
-                .collect()
+        let frame = |which: usize, vectors: usize, dims: usize| {
+            let first = (which * (vectors * dims).div_ceil(2)) as u64;
+            let normals = (first..).flat_map(|index| structure.normal(index));
+            orthonormal(normals.take(vectors * dims).collect(), dims)
         };
-        let structure = (0..generator.classes())
-            .map(|class| match generator {
-                Generator::Rings | Generator::DoubleC | Generator::Moons => Vec::new(),
-                Generator::Blobs => normals(class, BLOB_DIMS)
-                    .iter()
-                    .map(|z| z * BLOB_SPREAD)
-                    .collect(),
-                Generator::Subspaces => orthonormal(normals(class, SUBSPACE_DIMS * AMBIENT_DIMS)),
-            })
-            .collect();
+        let classes = generator.classes();
+        let structure = match generator {
+            Generator::Rings | Generator::DoubleC | Generator::Moons => Vec::new(),
+            Generator::Blobs => {
+                let directions = frame(0, classes, BLOB_DIMS);
+                let scaled = |vector: &[f64]| vector.iter().map(|v| v * BLOB_DISTANCE).collect();
+                directions.chunks_exact(BLOB_DIMS).map(scaled).collect()
+            }
+            Generator::Subspaces => (0..classes)
+                .map(|class| frame(class, SUBSPACE_DIMS, AMBIENT_DIMS))
+                .collect(),
+        };
         Figure {
             generator,
             points: Stream::new(seed, Purpose::Synthetic, sub + 1),
@@ -221,12 +222,12 @@ impl Figure {
     }
 }
 
-/// Gram and Schmidt's orthonormal basis of the given vectors of [`AMBIENT_DIMS`] numbers.
-fn orthonormal(mut vectors: Vec<f64>) -> Vec<f64> {
-    for current in 0..vectors.len() / AMBIENT_DIMS {
-        let (done, rest) = vectors.split_at_mut(current * AMBIENT_DIMS);
-        let vector = &mut rest[..AMBIENT_DIMS];
-        for earlier in done.chunks_exact(AMBIENT_DIMS) {
+/// Gram and Schmidt's orthonormal basis of the given vectors of `dims` numbers.
+fn orthonormal(mut vectors: Vec<f64>, dims: usize) -> Vec<f64> {
+    for begin in (0..vectors.len()).step_by(dims) {
+        let (done, rest) = vectors.split_at_mut(begin);
+        let vector = &mut rest[..dims];
+        for earlier in done.chunks_exact(dims) {
             let along: f64 = earlier.iter().zip(&*vector).map(|(a, b)| a * b).sum();
             vector.iter_mut().zip(earlier).for_each(|(v, e)| *v -= along * e);
         }
