@@ -8,7 +8,7 @@
 
 use super::eigen::generalised_eigenvalues;
 use super::sample;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::Model;
 use crate::network::{Network, to_host, to_real};
 use crate::ops::{Cut, HeatKernel, Ops, Penalty, Real, Shape};
@@ -48,6 +48,9 @@ impl Spectrum {
 /// The spectrum of the graph on one mini-batch of `data`, over the leading directions of the last hidden layer of `model`
 /// (of the features themselves when there is no hidden layer): generalised eigenvalues of (L, D), or of (L, I) for the
 /// ratio cut.
+///
+/// # Errors
+/// [`Error::Option`] when distances between rows overflow, so that there is no graph.
 pub fn smooth_spectrum<O: Ops>(
     ops: &O,
     data: &O::Matrix,
@@ -82,6 +85,13 @@ pub fn smooth_spectrum<O: Ops>(
     ops.pairwise(&x, kernel, &mut affinity)?;
     ops.contract(&x, &affinity, &basis, &mut product, &mut degrees)?;
     let (product, degrees) = (to_host(ops, &product)?, to_host(ops, &degrees)?);
+    if !product.iter().chain(&degrees).all(|v| v.is_finite()) {
+        return Err(Error::option(
+            "--gamma",
+            "auto fails: the distances between rows are too large for f32",
+            "scale the input down (--features unit does), or give a number",
+        ));
+    }
 
     // F' L F and F' D F, both symmetric up to rounding.
     let (mut laplacian, mut metric) = (vec![0.0; p * p], vec![0.0; p * p]);
@@ -170,4 +180,91 @@ fn orthonormalise(vectors: &mut Vec<Vec<f64>>) {
         }
     }
     *vectors = done;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cpu::{Fast, Matrix};
+
+    /// `count` clouds of deviation 0.5 on a circle of radius 10, neighbours on it at least 6 apart.
+    fn clouds(count: usize, seed: u64) -> Matrix<f32> {
+        let stream = Stream::new(seed, Purpose::Synthetic, 82);
+        let rows = (0..400).flat_map(|i| {
+            let angle = std::f64::consts::TAU * (i % count) as f64 / count as f64;
+            let [u, v] = stream.normal(i as u64);
+            [10.0 * angle.cos() + 0.5 * u, 10.0 * angle.sin() + 0.5 * v].map(|v| v as f32)
+        });
+        Matrix::from_rows(400, 2, rows.collect())
+    }
+
+    #[test]
+    fn clouds_far_apart_give_as_many_small_eigenvalues() {
+        let seed = rand::random();
+        println!("seed {seed}");
+        let ops = Fast::new(2).expect("two threads");
+        for count in [2, 3, 5, 10] {
+            for (neighbors, cut) in [(None, Cut::Ncut), (Some(10), Cut::Ncut), (None, Cut::Rcut)] {
+                let model = Model::random(seed, 2, &[128, 128], count);
+                let kernel = HeatKernel {
+                    sigma: 0.5,
+                    neighbors,
+                };
+                let spectrum = smooth_spectrum(&ops, &clouds(count, seed), &model, kernel, cut, 400, seed)
+                    .expect("distances are of order 10");
+                let values = &spectrum.eigenvalues;
+                let name = format!("{count} clouds, {neighbors:?} neighbours, {cut:?}: {values:?}");
+                assert!(values.is_sorted(), "{name}");
+                // Sums of f32 products: some epsilons of the largest eigenvalue.
+                let largest = values[values.len() - 1];
+                assert!(values[0].abs() < 1e-5 * largest, "{name}");
+                assert!(values[count - 1] < 0.1 * values[count], "{name}");
+
+                let gamma = spectrum.gamma(count, Penalty::Squared);
+                assert!(
+                    values[count - 1] < gamma && gamma < values[values.len() / 2],
+                    "{gamma}, {name}"
+                );
+                // Near the uniform memberships |M|_F is the root of k - 1, and both penalties pull alike when
+                // gamma_F / (2 k |M|_F) = gamma_S.
+                let k = count as f64;
+                let frobenius = spectrum.gamma(count, Penalty::Frobenius);
+                assert!((frobenius / (2.0 * k * (k - 1.0).sqrt()) - gamma).abs() < 1e-12 * gamma);
+            }
+        }
+    }
+
+    #[test]
+    fn a_spectrum_of_few_functions_still_gives_a_gamma() {
+        let ops = Fast::new(2).expect("two threads");
+        let kernel = HeatKernel {
+            sigma: 1.0,
+            neighbors: Some(3),
+        };
+        // No hidden layer and one column: the constant and one more function for five clusters. Then a single row.
+        for rows in [30, 1] {
+            let line = Matrix::from_rows(rows, 1, (0..rows).map(|i| i as f32).collect());
+            let model = Model::random(1, 1, &[], 5);
+            let spectrum = smooth_spectrum(&ops, &line, &model, kernel, Cut::Ncut, 30, 1).expect("a line");
+            assert_eq!(spectrum.eigenvalues.len(), rows.min(2));
+            let gamma = spectrum.gamma(5, Penalty::Squared);
+            assert!(gamma.is_finite() && gamma > 0.0, "{gamma}");
+        }
+    }
+
+    #[test]
+    fn distances_beyond_f32_are_refused() {
+        let ops = Fast::new(2).expect("two threads");
+        let rows = (0..40 * 20).map(|i| 1e25 * (i % 7) as f32).collect();
+        let data = Matrix::from_rows(40, 20, rows);
+        let kernel = HeatKernel {
+            sigma: 1.0,
+            neighbors: None,
+        };
+        let model = Model::random(1, 20, &[8], 3);
+        let message = smooth_spectrum(&ops, &data, &model, kernel, Cut::Ncut, 40, 1)
+            .expect_err("squares of 1e25 are infinite")
+            .to_string();
+        assert!(message.starts_with("--gamma: auto fails"), "{message}");
+    }
 }

@@ -159,11 +159,14 @@ impl Pipeline {
         let steps = transforms.into_iter().enumerate().map(|(i, transform)| {
             let fitted = match transform {
                 Transform::Center => {
-                    tensors
+                    let mean = tensors
                         .remove(&format!("{i}.mean"))
                         .filter(|tensor| tensor.shape == [columns])
-                        .ok_or_else(|| bad(format!("no tensor {i}.mean of {columns} numbers")))?
-                        .values
+                        .ok_or_else(|| bad(format!("no tensor {i}.mean of {columns} numbers")))?;
+                    if !mean.values.iter().all(|v| v.is_finite()) {
+                        return Err(bad(format!("{i}.mean holds a number that is not finite")));
+                    }
+                    mean.values
                 }
                 _ => Vec::new(),
             };
@@ -229,4 +232,177 @@ fn column_means<O: Ops>(ops: &O, x: &O::Matrix) -> Result<Vec<f32>> {
         }
     }
     Ok(sums.into_iter().map(|sum| (sum / rows as f64) as f32).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cpu::{Fast, Matrix, Reference};
+    use crate::random::{Purpose, Stream};
+
+    const CHAINS: [&str; 6] = [
+        "none",
+        "pixels",
+        "center",
+        "center,unit",
+        "pixels,center,rms",
+        "center,unit,center",
+    ];
+
+    /// Rows around 100, with a column that never changes.
+    fn rows(count: usize, cols: usize) -> Vec<f32> {
+        let stream = Stream::new(rand::random(), Purpose::Synthetic, 83);
+        let value = |at: usize| match at % cols {
+            0 => 7.0,
+            _ => (100.0 + 20.0 * stream.normal(at as u64)[0]) as f32,
+        };
+        (0..count * cols).map(value).collect()
+    }
+
+    fn norms(x: &[f32], cols: usize) -> Vec<f64> {
+        let square = |row: &[f32]| row.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>();
+        x.chunks_exact(cols).map(|row| square(row).sqrt()).collect()
+    }
+
+    #[test]
+    fn a_fitted_pipeline_gives_the_same_bits_again_from_its_file() {
+        let ops = Fast::new(2).expect("two threads");
+        let folder = tempfile::tempdir().expect("a folder for the test");
+        let path = folder.path().join("features.safetensors");
+        for (count, cols) in [(1, 5), (129, 1), (5000, 17)] {
+            let raw = rows(count, cols);
+            for chain in CHAINS {
+                let transforms = parse(chain).expect("known transforms");
+                assert_eq!(describe(&transforms), chain);
+                let mut fitted = Matrix::from_rows(count, cols, raw.clone());
+                let pipeline = Pipeline::fit(&ops, &transforms, &mut fitted).expect("enough memory");
+                assert_eq!(pipeline.columns(), cols);
+                assert!(
+                    fitted.iter().all(|v| v.is_finite()),
+                    "{chain} of {count} x {cols}"
+                );
+
+                pipeline.save(&path).expect("a writable folder");
+                let loaded = Pipeline::load(&path).expect("what was saved");
+                assert_eq!(loaded, pipeline);
+                // Rows come in other portions than in training.
+                let prepared = loaded.prepare(&ops).expect("enough memory");
+                let mut again = Vec::new();
+                for part in raw.chunks(1000 * cols) {
+                    let mut x = Matrix::from_rows(part.len() / cols, cols, part.to_vec());
+                    prepared.apply(&ops, &mut x).expect("rows of the same length");
+                    again.extend_from_slice(&x);
+                }
+                let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+                assert_eq!(bits(&again), bits(&fitted), "{chain} of {count} x {cols}");
+            }
+        }
+    }
+
+    #[test]
+    fn centred_columns_have_mean_0_and_normalised_rows_their_length() {
+        let ops = Fast::new(2).expect("two threads");
+        let (count, cols) = (1021, 33);
+        let fit = |chain: &str| {
+            let mut x = Matrix::from_rows(count, cols, rows(count, cols));
+            Pipeline::fit(&ops, &parse(chain).expect("known transforms"), &mut x).expect("enough memory");
+            x
+        };
+        let centred = fit("center");
+        for c in 0..cols {
+            let sum: f64 = centred.iter().skip(c).step_by(cols).map(|&v| f64::from(v)).sum();
+            // The mean is rounded once, and so is each difference: an epsilon of numbers around 100 each.
+            assert!(
+                (sum / count as f64).abs() < 100.0 * f64::from(f32::EPSILON),
+                "column {c}"
+            );
+        }
+        for (chain, length) in [("center,unit", 1.0), ("center,rms", 33f64.sqrt())] {
+            for norm in norms(&fit(chain), cols) {
+                // Rows have a norm around 100, beside which the 1e-6 added to it is lost.
+                assert!((norm / length - 1.0).abs() < 1e-5, "{chain}: {norm}");
+            }
+        }
+        // A row of zeros has no direction and stays.
+        let mut x = Matrix::from_rows(2, 3, vec![0.0, 0.0, 0.0, 3.0, 0.0, 4.0]);
+        Pipeline::fit(&ops, &[Transform::Unit], &mut x).expect("enough memory");
+        assert_eq!(x[..3], [0.0; 3]);
+        assert!((f64::from(x[3]) - 0.6).abs() < 1e-6 && (f64::from(x[5]) - 0.8).abs() < 1e-6);
+    }
+
+    #[test]
+    fn both_backends_transform_alike() {
+        let (fast, exact) = (Fast::new(2).expect("two threads"), Reference::<f64>::new());
+        let (count, cols) = (129, 33);
+        let raw = rows(count, cols);
+        for chain in CHAINS {
+            let transforms = parse(chain).expect("known transforms");
+            let mut ours = Matrix::from_rows(count, cols, raw.clone());
+            let mut wide = Matrix::from_rows(count, cols, raw.iter().map(|&v| f64::from(v)).collect());
+            Pipeline::fit(&fast, &transforms, &mut ours).expect("enough memory");
+            Pipeline::fit(&exact, &transforms, &mut wide).expect("enough memory");
+            let scale = wide.iter().fold(0.0, |most: f64, v| most.max(v.abs()));
+            for (&ours, exact) in ours.iter().zip(wide.iter()) {
+                // Subtracting a mean around 100 keeps an epsilon of 100, some 1e-6 of what is left.
+                assert!(
+                    (f64::from(ours) - exact).abs() <= 1e-5 * scale,
+                    "{chain}: {ours} and {exact}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn wrong_files_and_names_are_refused_in_one_line() {
+        let folder = tempfile::tempdir().expect("a folder for the test");
+        let path = folder.path().join("features.safetensors");
+        let refused = |metadata: &[(&str, &str)], tensors: &[(&str, &[usize], &[f32])], expected: &str| {
+            let metadata = metadata
+                .iter()
+                .map(|(k, v)| (k.to_string(), v.to_string()))
+                .collect();
+            safetensors::write(&path, tensors, &metadata).expect("a writable folder");
+            let message = Pipeline::load(&path).expect_err(expected).to_string();
+            assert!(
+                message.contains(expected) && message.contains("features.safetensors"),
+                "{message}"
+            );
+            assert!(!message.contains('\n'), "{message}");
+        };
+        refused(&[("columns", "3")], &[], "lacks \"features\"");
+        refused(&[("features", "unit")], &[], "lacks the number \"columns\"");
+        refused(
+            &[("features", "unit"), ("columns", "many")],
+            &[],
+            "lacks the number \"columns\"",
+        );
+        refused(
+            &[("features", "whiten"), ("columns", "3")],
+            &[],
+            "unknown features \"whiten\"",
+        );
+        let centred = [("features", "unit,center"), ("columns", "3")];
+        refused(&centred, &[], "no tensor 1.mean of 3 numbers");
+        refused(
+            &centred,
+            &[("0.mean", &[3], &[0.0; 3])],
+            "no tensor 1.mean of 3 numbers",
+        );
+        refused(
+            &centred,
+            &[("1.mean", &[2], &[0.0; 2])],
+            "no tensor 1.mean of 3 numbers",
+        );
+        refused(&centred, &[("1.mean", &[3], &[0.0, f32::NAN, 0.0])], "not finite");
+        std::fs::write(&path, b"no tensors").expect("a writable folder");
+        assert!(Pipeline::load(&path).is_err());
+        assert!(Pipeline::load(&folder.path().join("none")).is_err());
+
+        let message = parse("pixels,whiten").expect_err("no such transform").to_string();
+        assert!(
+            message.starts_with("--features: \"whiten\"") && message.contains("center"),
+            "{message}"
+        );
+        assert!(parse("").is_err() && parse("unit,").is_err());
+    }
 }

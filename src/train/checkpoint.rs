@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::str::FromStr;
 
 use super::{Plan, Step};
 use crate::data::safetensors;
 use crate::error::{Error, Result};
 use crate::model::{Dense, Model};
 use crate::network::{Network, to_host, to_real};
-use crate::ops::Ops;
+use crate::ops::{Ops, Shape};
 
 /// Everything a training needs to go on as if it had never stopped.
 #[derive(Clone, Debug, PartialEq)]
@@ -54,7 +55,7 @@ impl Checkpoint {
         }
     }
 
-    /// The state of a step in training.
+    /// The state of a step in training, or [`Error::Diverged`]: what is no number must be neither saved nor handed on.
     pub(super) fn take<O: Ops>(
         ops: &O,
         step: &Step<O>,
@@ -65,7 +66,8 @@ impl Checkpoint {
     ) -> Result<Self> {
         let mut losses = to_host(ops, &step.losses)?;
         losses.truncate(3 * batch);
-        Ok(Checkpoint {
+        check_losses(&losses, epoch)?;
+        let taken = Checkpoint {
             model: step.network.to_model(ops)?,
             first_moments: step.first_moments.to_model(ops)?,
             second_moments: step.second_moments.to_model(ops)?,
@@ -74,6 +76,20 @@ impl Checkpoint {
             step: steps_done,
             losses,
             seconds,
+        };
+        let parts = [&taken.model, &taken.first_moments, &taken.second_moments];
+        if parts.iter().all(|part| part.is_finite()) {
+            return Ok(taken);
+        }
+        // The last update did it; the next loss would have shown it.
+        let (epoch, batch) = match batch {
+            0 => (epoch, step.losses.rows()),
+            _ => (epoch + 1, batch),
+        };
+        Err(Error::Diverged {
+            loss: f64::NAN,
+            epoch,
+            batch,
         })
     }
 
@@ -91,7 +107,9 @@ impl Checkpoint {
         let fits = [&self.model, &self.first_moments, &self.second_moments]
             .iter()
             .all(|m| shape(m) == expected);
-        let steps = self.epoch as u64 * batches as u64 + self.batch as u64;
+        let steps = (self.epoch as u64)
+            .saturating_mul(batches as u64)
+            .saturating_add(self.batch as u64);
         if fits && self.batch < batches.max(1) && self.step == steps && self.losses.len() == 3 * self.batch {
             return Ok(());
         }
@@ -129,25 +147,38 @@ impl Checkpoint {
     /// Reads what [`save`](Self::save) wrote.
     pub fn load(path: &Path) -> Result<Self> {
         let (tensors, metadata) = safetensors::read(path)?;
-        let number = |key: &str| -> Result<f64> {
-            let found = metadata.get(key).and_then(|text| text.parse().ok());
-            found.ok_or_else(|| {
-                let problem = format!("not a checkpoint: its metadata lacks the number {key:?}");
-                Error::file(path, problem, "train again without --resume")
-            })
-        };
         Ok(Checkpoint {
             model: Model::from_tensors(path, "", &tensors)?,
             first_moments: Model::from_tensors(path, "m.", &tensors)?,
             second_moments: Model::from_tensors(path, "v.", &tensors)?,
-            epoch: number("epoch")? as usize,
-            batch: number("batch")? as usize,
-            step: number("step")? as u64,
+            epoch: number(path, &metadata, "epoch")?,
+            batch: number(path, &metadata, "batch")?,
+            step: number(path, &metadata, "step")?,
             losses: tensors
                 .get("losses")
                 .map(|t| t.values.clone())
                 .unwrap_or_default(),
-            seconds: number("seconds")?,
+            seconds: number(path, &metadata, "seconds")?,
         })
+    }
+}
+
+fn number<T: FromStr>(path: &Path, metadata: &BTreeMap<String, String>, key: &str) -> Result<T> {
+    let found = metadata.get(key).and_then(|text| text.parse().ok());
+    found.ok_or_else(|| {
+        let problem = format!("not a checkpoint: its metadata lacks the number {key:?}");
+        Error::file(path, problem, "train again without --resume")
+    })
+}
+
+/// Whether all (L_lap, L_orth, loss) of an epoch, counted from 0, have finite losses.
+pub(super) fn check_losses(losses: &[f32], epoch: usize) -> Result<()> {
+    match losses.chunks_exact(3).position(|loss| !loss[2].is_finite()) {
+        None => Ok(()),
+        Some(at) => Err(Error::Diverged {
+            loss: f64::from(losses[3 * at + 2]),
+            epoch: epoch + 1,
+            batch: at + 1,
+        }),
     }
 }

@@ -58,3 +58,37 @@ pub fn collapse(sizes: &[u64]) -> Option<String> {
         sizes.len()
     ))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn healthy_sizes_have_not_collapsed() {
+        assert_eq!(collapse(&[500, 480, 20]), None);
+        // Exactly 0.1 %.
+        assert_eq!(collapse(&[999, 1]), None);
+        assert_eq!(collapse(&[7]), None, "one cluster holds everything by nature");
+        assert_eq!(collapse(&[]), None);
+    }
+
+    #[test]
+    fn all_rows_in_one_cluster_is_a_collapse() {
+        let message = collapse(&[0, 1000, 0]).expect("two clusters are empty");
+        assert!(
+            message.contains("all 1000 rows are in one of 3 clusters"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn small_clusters_are_named() {
+        let one = collapse(&[5000, 4, 5000]).expect("4 of 10004 rows");
+        assert!(
+            one.contains("cluster 1 of 3 holds less than 0.1 % of 10004 rows"),
+            "{one}"
+        );
+        let two = collapse(&[0, 5000, 0, 5000]).expect("two clusters are empty");
+        assert!(two.contains("cluster 0 and 1 more of 4"), "{two}");
+    }
+}

@@ -7,6 +7,7 @@ mod step;
 use std::time::Instant;
 
 pub use checkpoint::Checkpoint;
+use checkpoint::check_losses;
 pub use history::{EpochRecord, collapse};
 pub use step::{Step, StepRule};
 
@@ -80,7 +81,7 @@ pub trait Watch {
 /// from a checkpoint, and returns the model.
 ///
 /// # Errors
-/// [`Error::Diverged`] when a loss is not finite, [`Error::Interrupted`] after [`Watch::stop`], [`Error::Memory`].
+/// [`Error::Diverged`] when a loss or a parameter is not finite, [`Error::Interrupted`] after [`Watch::stop`], [`Error::Memory`].
 pub fn train<O: Ops>(
     ops: &O,
     plan: &Plan,
@@ -138,14 +139,7 @@ pub fn train<O: Ops>(
         first_batch = 0;
 
         let losses = to_host(ops, &step.losses)?;
-        if let Some(at) = losses.chunks_exact(3).position(|loss| !loss[2].is_finite()) {
-            let loss = f64::from(losses[3 * at + 2]);
-            return Err(Error::Diverged {
-                loss,
-                epoch: epoch + 1,
-                batch: at + 1,
-            });
-        }
+        check_losses(&losses, epoch)?;
         let mean = |column: usize| {
             losses.chunks_exact(3).map(|l| f64::from(l[column])).sum::<f64>() / batches as f64
         };
@@ -176,7 +170,8 @@ pub fn train<O: Ops>(
             )?)?;
         }
     }
-    step.network.to_model(ops)
+    let end = Checkpoint::take(ops, &step, plan.epochs, 0, steps_done, seconds(&clock))?;
+    Ok(end.model)
 }
 
 /// Labels all training rows with the network as it stands.
@@ -210,5 +205,47 @@ impl<O: Ops> Labeller<O> {
             first += labels.len();
         }
         Ok(&self.labels)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::{AdamRule, Cut, HeatKernel, Objective, Penalty, Volumes};
+
+    #[test]
+    fn the_learning_rate_falls_along_half_a_cosine() {
+        let mut plan = Plan {
+            clusters: 2,
+            hidden: vec![],
+            batch: 10,
+            epochs: 4,
+            learning_rate: 0.2,
+            seed: 1,
+            rule: StepRule {
+                kernel: HeatKernel {
+                    sigma: 1.0,
+                    neighbors: None,
+                },
+                objective: Objective {
+                    gamma: 1.0,
+                    penalty: Penalty::Squared,
+                    volumes: Volumes::Through,
+                    cut: Cut::Ncut,
+                },
+                adam: AdamRule::new(0.0),
+            },
+        };
+        let root = 0.5f64.sqrt();
+        let expected = [0.2, 0.1 * (1.0 + root), 0.1, 0.1 * (1.0 - root), 0.0];
+        for (epoch, expected) in expected.into_iter().enumerate() {
+            let found = plan.learning_rate_at(epoch);
+            assert!(
+                (found - expected).abs() < 1e-16,
+                "epoch {epoch}: {found}, expected {expected}"
+            );
+        }
+        plan.epochs = 1;
+        assert_eq!(plan.learning_rate_at(0), 0.2, "a single epoch has the full rate");
     }
 }

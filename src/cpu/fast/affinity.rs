@@ -14,8 +14,15 @@ use crate::ops::{CutMatrix, HeatKernel, Shape};
 /// Up to this many rows a dense affinity is stored (256 MiB); beyond, its tiles are formed anew in each contraction.
 const STORED_ROWS: usize = 8192;
 
-/// Columns of a tile that is formed and used up at once: with [`BLOCK`] rows it stays in the second-level cache.
+/// Columns, at most, of a tile that is formed and used up at once: with [`BLOCK`] rows it stays in the second-level cache.
 const TILE: usize = 1024;
+
+/// Columns of each tile of `n` columns, the last perhaps fewer. Nearly equal parts rather than whole ones and a rest: a rest
+/// of a single column would go another way through the GEMM crate, whose sums round differently, and rows at equal
+/// distances would no longer look so.
+fn tile_width(n: usize) -> usize {
+    n.div_ceil(n.div_ceil(TILE).max(1)).next_multiple_of(16).min(n)
+}
 
 /// The affinity of one mini-batch.
 pub struct Affinity {
@@ -188,9 +195,10 @@ pub fn pairwise(x: &Matrix<f32>, kernel: HeatKernel, affinity: &mut Affinity) {
 
 /// Forms the tiles of a row block one after the other: `work(first_column, tile, width)`.
 fn for_tiles(points: &Points, sigma: f64, rows: Range<usize>, mut work: impl FnMut(usize, &[f32], usize)) {
-    let mut tile = vec![0.0; rows.len() * TILE.min(points.len())];
-    for first in (0..points.len()).step_by(TILE) {
-        let width = TILE.min(points.len() - first);
+    let widest = tile_width(points.len());
+    let mut tile = vec![0.0; rows.len() * widest];
+    for first in (0..points.len()).step_by(widest) {
+        let width = widest.min(points.len() - first);
         let tile = &mut tile[..rows.len() * width];
         kernel_tile(points, sigma, rows.clone(), first..first + width, tile, width);
         work(first, tile, width);
@@ -201,6 +209,7 @@ fn for_tiles(points: &Points, sigma: f64, rows: Range<usize>, mut work: impl FnM
 fn nearest(points: &Points, sigma: f64, neighbors: usize) -> Vec<Vec<(u32, f32)>> {
     let n = points.len();
     let neighbors = neighbors.min(n.saturating_sub(1));
+    let widest = tile_width(n);
     let factor = (-0.5 / (sigma * sigma)) as f32;
     let mut lists: Vec<Vec<(u32, f32)>> = vec![Vec::new(); n];
     lists
@@ -208,9 +217,9 @@ fn nearest(points: &Points, sigma: f64, neighbors: usize) -> Vec<Vec<(u32, f32)>
         .enumerate()
         .for_each(|(block, lists)| {
             let rows = block * BLOCK..block * BLOCK + lists.len();
-            let mut tile = vec![0.0; rows.len() * TILE.min(n)];
-            for first in (0..n).step_by(TILE) {
-                let width = TILE.min(n - first);
+            let mut tile = vec![0.0; rows.len() * widest];
+            for first in (0..n).step_by(widest) {
+                let width = widest.min(n - first);
                 let tile = &mut tile[..rows.len() * width];
                 points.squared_distances(rows.clone(), first..first + width, tile, width);
                 for ((i, list), row) in rows.clone().zip(lists.iter_mut()).zip(tile.chunks_exact(width)) {

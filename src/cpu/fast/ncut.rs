@@ -77,7 +77,8 @@ pub fn ncut(
     let (l_orth, slope) = match objective.penalty {
         Penalty::Squared => (squares, objective.gamma),
         Penalty::Frobenius if norm > 0.0 => (norm / k as f64, objective.gamma / (2.0 * k as f64 * norm)),
-        Penalty::Frobenius => (norm / k as f64, 0.0),
+        // |M| = 0, where the root has no slope; or NaN, which must stay.
+        Penalty::Frobenius => (norm, 0.0),
     };
     let d_volume: Vec<f32> = (0..k)
         .into_par_iter()

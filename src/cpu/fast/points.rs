@@ -5,16 +5,17 @@ use std::ops::Range;
 use super::product::{plain, product, row_blocks, transposed};
 use super::simd::{sum, vectorised};
 
-/// Below this many columns distances are summed directly: exact to the last bit or two, and no slower than a product.
+/// Up to this many columns distances are summed directly: exact to the last bit or two, and no slower than a product.
 const DIRECT: usize = 16;
 
 /// Rows made ready for their distances to be taken.
 pub struct Points {
+    rows: usize,
     dims: usize,
-    /// Rows minus their mean. Distances do not notice, and the product form below cancels less.
-    centred: Vec<f32>,
-    /// Columns of `centred`, when there are few.
+    /// The columns one after the other, when there are few. Not centred: that would round, and differences need none of it.
     columns: Vec<f32>,
+    /// Otherwise rows minus their mean. Distances do not notice, and the product form below cancels less.
+    centred: Vec<f32>,
     /// Squared norms of the centred rows.
     norms: Vec<f32>,
 }
@@ -23,22 +24,33 @@ impl Points {
     /// Room for `rows` rows.
     pub fn new(rows: usize) -> Self {
         Points {
+            rows: 0,
             dims: 0,
-            centred: Vec::new(),
             columns: Vec::new(),
+            centred: Vec::new(),
             norms: Vec::with_capacity(rows),
         }
     }
 
     /// How many rows there are.
     pub fn len(&self) -> usize {
-        self.norms.len()
+        self.rows
     }
 
     /// Takes the rows of `x`, row-major with `dims` columns.
     pub fn set(&mut self, x: &[f32], dims: usize) {
         let rows = x.len() / dims;
+        self.rows = rows;
         self.dims = dims;
+        if dims <= DIRECT {
+            self.columns.resize(rows * dims, 0.0);
+            for (i, row) in x.chunks_exact(dims).enumerate() {
+                for (c, &value) in row.iter().enumerate() {
+                    self.columns[c * rows + i] = value;
+                }
+            }
+            return;
+        }
         self.centred.resize(rows * dims, 0.0);
         self.norms.resize(rows, 0.0);
         let mut mean = vec![0f64; dims];
@@ -71,14 +83,6 @@ impl Points {
                 }
             });
         });
-        if dims <= DIRECT {
-            self.columns.resize(rows * dims, 0.0);
-            for (i, row) in self.centred.chunks_exact(dims).enumerate() {
-                for (c, &value) in row.iter().enumerate() {
-                    self.columns[c * rows + i] = value;
-                }
-            }
-        }
     }
 
     /// `out[r][c] = |x_(rows.start + r) - x_(cols.start + c)|^2`, row-major, rows `stride` apart, on the calling thread.

@@ -15,10 +15,12 @@ pub fn adam<T: Real>(
 ) {
     let (step_size, root_correction) = rule.corrections(state);
     let (beta1, beta2) = (T::of(rule.beta1), T::of(rule.beta2));
+    // Subtracted before rounding: 1 - 0.999 in f32 is wrong from the fifth digit on.
+    let (rest1, rest2) = (T::of(1.0 - rule.beta1), T::of(1.0 - rule.beta2));
     for i in 0..gradient.len() {
         let g = gradient[i] + T::of(rule.weight_decay) * parameter[i];
-        first_moment[i] = beta1 * first_moment[i] + (T::ONE - beta1) * g;
-        second_moment[i] = beta2 * second_moment[i] + (T::ONE - beta2) * g * g;
+        first_moment[i] = beta1 * first_moment[i] + rest1 * g;
+        second_moment[i] = beta2 * second_moment[i] + rest2 * g * g;
         let root = second_moment[i].sqrt() / T::of(root_correction) + T::of(rule.epsilon);
         parameter[i] = parameter[i] - T::of(step_size) * first_moment[i] / root;
     }

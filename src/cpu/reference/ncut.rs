@@ -53,7 +53,8 @@ pub fn ncut<T: Real>(
         Penalty::Frobenius if norm > T::ZERO => {
             (norm / T::of(k as f64), gamma / (two * T::of(k as f64) * norm))
         }
-        Penalty::Frobenius => (T::ZERO, T::ZERO),
+        // |M| = 0, where the root has no slope; or NaN, which must stay.
+        Penalty::Frobenius => (norm, T::ZERO),
     };
 
     let d_volume: Vec<T> = (0..k)

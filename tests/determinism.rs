@@ -1,0 +1,431 @@
+//! Training gives the same bits whatever the number of threads and however often it is interrupted, tells the same
+//! losses as the reference, and never hands on a model that is no number.
+
+mod common;
+
+use common::{FLOOR, Random, filled, largest};
+use neuncut::cpu::{Fast, Reference};
+use neuncut::error::{Error, Result};
+use neuncut::model::Model;
+use neuncut::ops::{AdamRule, Cut, HeatKernel, Objective, Ops, Penalty, Volumes};
+use neuncut::train::{Checkpoint, EpochRecord, Plan, StepRule, Watch, train};
+
+/// Keeps what it is told, and stops before a given step.
+#[derive(Default)]
+struct Notes {
+    records: Vec<EpochRecord>,
+    checkpoints: Vec<Checkpoint>,
+    every_epoch: bool,
+    steps_allowed: Option<usize>,
+}
+
+impl Watch for Notes {
+    fn step(&mut self, _: usize, _: usize, _: usize, _: usize) {
+        if let Some(left) = &mut self.steps_allowed {
+            *left -= 1;
+        }
+    }
+    fn epoch(&mut self, record: &EpochRecord) -> Result<()> {
+        self.records.push(record.clone());
+        Ok(())
+    }
+    fn wants_checkpoint(&mut self) -> bool {
+        self.every_epoch
+    }
+    fn checkpoint(&mut self, checkpoint: &Checkpoint) -> Result<()> {
+        self.checkpoints.push(checkpoint.clone());
+        Ok(())
+    }
+    fn stop(&mut self) -> bool {
+        self.steps_allowed == Some(0)
+    }
+}
+
+fn plan(neighbors: Option<usize>, seed: u64) -> Plan {
+    Plan {
+        clusters: 3,
+        hidden: vec![17, 9],
+        batch: 61,
+        epochs: 4,
+        learning_rate: 0.01,
+        seed,
+        rule: StepRule {
+            kernel: HeatKernel {
+                sigma: 2.0,
+                neighbors,
+            },
+            objective: Objective {
+                gamma: 3.0,
+                penalty: Penalty::Squared,
+                volumes: Volumes::Through,
+                cut: Cut::Ncut,
+            },
+            adam: AdamRule::new(1e-4),
+        },
+    }
+}
+
+/// Three clouds on a grid of eighths, where all f32 distances between short rows are exact: every precision sees the same
+/// neighbours.
+fn rows(random: &Random, count: usize, d: usize) -> Vec<f32> {
+    (0..count * d)
+        .map(|at| {
+            let centre = if at / d % 3 == at % d { 4.0 } else { 0.0 };
+            ((8.0 * (centre + random.normal())).round() / 8.0) as f32
+        })
+        .collect()
+}
+
+fn run<O: Ops>(ops: &O, plan: &Plan, rows: &[f32], d: usize, notes: &mut Notes) -> Result<Model> {
+    resume(ops, plan, rows, d, None, notes)
+}
+
+fn resume<O: Ops>(
+    ops: &O,
+    plan: &Plan,
+    rows: &[f32],
+    d: usize,
+    from: Option<Checkpoint>,
+    notes: &mut Notes,
+) -> Result<Model> {
+    let data = filled(ops, rows.len() / d, d, rows);
+    train(ops, plan, &data, None, from, notes)
+}
+
+/// Parameters as bits, so that 0 and -0 differ.
+fn bits(model: &Model) -> Vec<u32> {
+    let layers = model.layers.iter();
+    layers
+        .flat_map(|layer| layer.weight.iter().chain(&layer.bias).map(|v| v.to_bits()))
+        .collect()
+}
+
+/// What a record says, without the time it took.
+fn told(records: &[EpochRecord]) -> Vec<EpochRecord> {
+    let timeless = |record: &EpochRecord| EpochRecord {
+        seconds: 0.0,
+        ..record.clone()
+    };
+    records.iter().map(timeless).collect()
+}
+
+#[test]
+fn training_gives_the_same_bits_on_any_number_of_threads() {
+    let random = Random::new("threads");
+    // Rows taken by differences and by products; several row blocks.
+    for (d, neighbors) in [(5, None), (5, Some(4)), (40, None), (40, Some(4))] {
+        let rows = rows(&random, 700, d);
+        let plan = Plan {
+            batch: 300,
+            ..plan(neighbors, random.below(1000) as u64)
+        };
+        let mut first = Notes::default();
+        let model = run(&Fast::new(1).unwrap(), &plan, &rows, d, &mut first).unwrap();
+        assert!(model.is_finite());
+        for threads in [1, 2, 3, 7] {
+            let mut again = Notes::default();
+            let other = run(&Fast::new(threads).unwrap(), &plan, &rows, d, &mut again).unwrap();
+            assert_eq!(
+                bits(&model),
+                bits(&other),
+                "{threads} threads, d {d}, {neighbors:?} neighbours"
+            );
+            assert_eq!(told(&first.records), told(&again.records));
+        }
+        let other = Plan {
+            seed: plan.seed + 1,
+            ..plan
+        };
+        let other = run(&Fast::new(1).unwrap(), &other, &rows, d, &mut Notes::default()).unwrap();
+        assert_ne!(bits(&model), bits(&other), "another seed");
+    }
+}
+
+#[test]
+fn training_resumed_from_any_step_gives_the_bits_of_an_uninterrupted_one() {
+    let random = Random::new("resumed");
+    let (d, ops) = (5, Fast::new(2).unwrap());
+    let rows = rows(&random, 200, d);
+    let folder = tempfile::tempdir().unwrap();
+    for neighbors in [None, Some(4)] {
+        let plan = plan(neighbors, random.below(1000) as u64);
+        let batches = 200 / plan.batch;
+        let mut whole = Notes {
+            every_epoch: true,
+            ..Notes::default()
+        };
+        let model = run(&ops, &plan, &rows, d, &mut whole).unwrap();
+        assert_eq!(
+            whole.checkpoints.len(),
+            plan.epochs - 1,
+            "none is needed after the last epoch"
+        );
+
+        for steps in 0..batches * plan.epochs {
+            let mut before = Notes {
+                steps_allowed: Some(steps),
+                ..Notes::default()
+            };
+            let stopped = run(&ops, &plan, &rows, d, &mut before);
+            assert!(
+                matches!(stopped, Err(Error::Interrupted(_))),
+                "stopped after {steps} steps: {stopped:?}"
+            );
+            let [checkpoint] = &before.checkpoints[..] else {
+                panic!("{} checkpoints after {steps} steps", before.checkpoints.len());
+            };
+            assert_eq!(
+                (checkpoint.epoch, checkpoint.batch),
+                (steps / batches, steps % batches)
+            );
+            assert_eq!(checkpoint.step, steps as u64);
+            if checkpoint.batch == 0 && steps > 0 {
+                let regular = &whole.checkpoints[checkpoint.epoch - 1];
+                assert_eq!(checkpoint.first_moments, regular.first_moments);
+                assert_eq!(checkpoint.second_moments, regular.second_moments);
+                assert_eq!(bits(&checkpoint.model), bits(&regular.model));
+            }
+
+            let path = folder.path().join("checkpoint.safetensors");
+            checkpoint.save(&path).unwrap();
+            let loaded = Checkpoint::load(&path).unwrap();
+            assert_eq!(&loaded, checkpoint, "what was saved is what is loaded");
+            let mut after = Notes::default();
+            let resumed = resume(&ops, &plan, &rows, d, Some(loaded), &mut after).unwrap();
+            assert_eq!(bits(&model), bits(&resumed), "resumed after {steps} steps");
+            let records = [told(&before.records), told(&after.records)].concat();
+            assert_eq!(records, told(&whole.records), "resumed after {steps} steps");
+        }
+    }
+}
+
+#[test]
+fn a_checkpoint_of_another_training_is_refused() {
+    let random = Random::new("refused");
+    let (d, ops) = (5, Fast::new(2).unwrap());
+    let rows = rows(&random, 200, d);
+    let plan = plan(None, 1);
+    let mut notes = Notes {
+        steps_allowed: Some(4),
+        ..Notes::default()
+    };
+    assert!(run(&ops, &plan, &rows, d, &mut notes).is_err());
+    let checkpoint = notes.checkpoints.pop().unwrap();
+    let others = [
+        (
+            "clusters",
+            Plan {
+                clusters: 4,
+                ..plan.clone()
+            },
+            checkpoint.clone(),
+        ),
+        (
+            "hidden layers",
+            Plan {
+                hidden: vec![17],
+                ..plan.clone()
+            },
+            checkpoint.clone(),
+        ),
+        (
+            "batches an epoch",
+            Plan {
+                batch: 40,
+                ..plan.clone()
+            },
+            checkpoint.clone(),
+        ),
+        (
+            "steps",
+            plan.clone(),
+            Checkpoint {
+                step: 5,
+                ..checkpoint.clone()
+            },
+        ),
+        (
+            "epochs",
+            plan.clone(),
+            Checkpoint {
+                epoch: usize::MAX,
+                ..checkpoint.clone()
+            },
+        ),
+        (
+            "batch",
+            plan.clone(),
+            Checkpoint {
+                batch: 9,
+                ..checkpoint.clone()
+            },
+        ),
+        (
+            "losses",
+            plan.clone(),
+            Checkpoint {
+                losses: vec![],
+                ..checkpoint.clone()
+            },
+        ),
+    ];
+    for (what, plan, checkpoint) in others {
+        let result = resume(&ops, &plan, &rows, d, Some(checkpoint), &mut Notes::default());
+        assert!(
+            matches!(result, Err(Error::Shape { .. })),
+            "other {what}: {result:?}"
+        );
+    }
+}
+
+#[test]
+fn a_damaged_checkpoint_file_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("checkpoint.safetensors");
+    let good = Checkpoint::fresh(Model::random(1, 3, &[4], 2));
+    good.save(&path).unwrap();
+    assert_eq!(Checkpoint::load(&path).unwrap(), good);
+
+    let whole = std::fs::read(&path).unwrap();
+    std::fs::write(&path, &whole[..whole.len() - 1]).unwrap();
+    assert!(Checkpoint::load(&path).is_err(), "truncated");
+
+    let mut spoilt = good.clone();
+    spoilt.second_moments.layers[1].bias[0] = f32::NAN;
+    spoilt.save(&path).unwrap();
+    let message = Checkpoint::load(&path).unwrap_err().to_string();
+    assert!(message.contains("not finite"), "{message}");
+
+    // A file of tensors, but without the counters.
+    let parts = [
+        ("", &good.model),
+        ("m.", &good.first_moments),
+        ("v.", &good.second_moments),
+    ];
+    let tensors: Vec<_> = parts
+        .iter()
+        .flat_map(|(prefix, model)| model.tensors(prefix))
+        .collect();
+    let tensors: Vec<(&str, &[usize], &[f32])> =
+        tensors.iter().map(|(n, s, v)| (&n[..], &s[..], *v)).collect();
+    neuncut::data::safetensors::write(&path, &tensors, &Default::default()).unwrap();
+    let message = Checkpoint::load(&path).unwrap_err().to_string();
+    assert!(message.contains("epoch") && !message.contains('\n'), "{message}");
+}
+
+/// Losses per epoch against the f64 reference, over several seeds: the root mean square error of the fast backend is at most
+/// twice that of the reference in f32. (Of a single run the ratio is luck: training amplifies every rounding.)
+#[test]
+fn losses_of_every_epoch_are_those_of_the_reference() {
+    let random = Random::new("losses");
+    let (d, seeds) = (5, 8);
+    for neighbors in [None, Some(4)] {
+        let (mut ours, mut plain, mut scale, mut count) = (0.0, 0.0, 0f64, 0);
+        for _ in 0..seeds {
+            let rows = rows(&random, 200, d);
+            let plan = plan(neighbors, random.below(1 << 30) as u64);
+            let losses = |notes: Notes| -> Vec<f64> {
+                assert_eq!(notes.records.len(), plan.epochs);
+                notes
+                    .records
+                    .iter()
+                    .flat_map(|r| [r.l_lap, r.l_orth, r.loss])
+                    .collect()
+            };
+            let (mut fast, mut single, mut double) = (Notes::default(), Notes::default(), Notes::default());
+            run(&Fast::new(2).unwrap(), &plan, &rows, d, &mut fast).unwrap();
+            run(&Reference::<f32>::new(), &plan, &rows, d, &mut single).unwrap();
+            run(&Reference::<f64>::new(), &plan, &rows, d, &mut double).unwrap();
+            let (fast, single, double) = (losses(fast), losses(single), losses(double));
+            scale = scale.max(largest(&double));
+            for ((fast, single), double) in fast.iter().zip(&single).zip(&double) {
+                ours += (fast - double).powi(2);
+                plain += (single - double).powi(2);
+                count += 1;
+            }
+        }
+        let (ours, plain) = (
+            (ours / f64::from(count)).sqrt(),
+            (plain / f64::from(count)).sqrt(),
+        );
+        println!("{neighbors:?} neighbours: ours {ours:.1e}, plain {plain:.1e}");
+        assert!(
+            ours <= 2.0 * plain + FLOOR * scale,
+            "{neighbors:?} neighbours: {ours:.1e}, plain loops {plain:.1e}"
+        );
+    }
+}
+
+#[test]
+fn a_training_that_diverges_says_so() {
+    let random = Random::new("diverges");
+    let (d, ops) = (5, Fast::new(2).unwrap());
+    let good = rows(&random, 200, d);
+    let huge: Vec<f32> = good.iter().map(|v| v * 1e25).collect();
+    for epochs in [1, 3] {
+        for learning_rate in [1.0, 1e6, 1e18, 1e30, 1e38, 1e39, 1e300] {
+            for (rows, batch) in [(&good, 61), (&good, 200), (&huge, 61)] {
+                let plan = Plan {
+                    epochs,
+                    learning_rate,
+                    batch,
+                    ..plan(None, 3)
+                };
+                let mut notes = Notes {
+                    every_epoch: true,
+                    ..Notes::default()
+                };
+                let name = format!("{epochs} epochs, lr {learning_rate}, batch {batch}");
+                match run(&ops, &plan, rows, d, &mut notes) {
+                    Ok(model) => assert!(model.is_finite(), "{name}: a model that is no number"),
+                    Err(Error::Diverged { epoch, batch, .. }) => {
+                        assert!(
+                            (1..=epochs).contains(&epoch) && (1..=3).contains(&batch),
+                            "{name}: {epoch}, {batch}"
+                        );
+                    }
+                    Err(other) => panic!("{name}: {other}"),
+                }
+                for checkpoint in &notes.checkpoints {
+                    assert!(
+                        checkpoint.model.is_finite() && checkpoint.second_moments.is_finite(),
+                        "{name}"
+                    );
+                }
+            }
+        }
+    }
+    // A single update beyond f32: its loss was finite, its parameters are not.
+    let plan = Plan {
+        epochs: 1,
+        learning_rate: 1e39,
+        batch: 200,
+        ..plan(None, 3)
+    };
+    let result = run(&ops, &plan, &good, d, &mut Notes::default());
+    assert!(
+        matches!(
+            result,
+            Err(Error::Diverged {
+                epoch: 1,
+                batch: 1,
+                ..
+            })
+        ),
+        "{result:?}"
+    );
+    // Distances beyond f32: by differences all rows are infinitely far apart, by products there is no graph.
+    let huge: Vec<f32> = self::rows(&random, 200, 40).iter().map(|v| v * 1e25).collect();
+    let result = run(&ops, &self::plan(None, 3), &huge, 40, &mut Notes::default());
+    assert!(
+        matches!(
+            result,
+            Err(Error::Diverged {
+                epoch: 1,
+                batch: 1,
+                ..
+            })
+        ),
+        "{result:?}"
+    );
+}
