@@ -14,14 +14,22 @@ const K: usize = 10;
 
 fn random(rows: usize, cols: usize, sub: u32) -> Matrix<f32> {
     let stream = Stream::new(2, Purpose::Synthetic, sub);
-    let values = (0..(rows * cols) as u64).map(|i| stream.normal(i)[0] as f32).collect();
+    let values = (0..(rows * cols) as u64)
+        .map(|i| stream.normal(i)[0] as f32)
+        .collect();
     Matrix::from_rows(rows, cols, values)
 }
 
 fn operations(criterion: &mut Criterion) {
     let ops = Fast::new(0).expect("threads");
     let mut group = criterion.benchmark_group("ops");
-    let state = StepState { seed: 1, epoch: 0, batch: 0, step: 0, learning_rate: 1e-3 };
+    let state = StepState {
+        seed: 1,
+        epoch: 0,
+        batch: 0,
+        step: 0,
+        learning_rate: 1e-3,
+    };
     let data = random(10 * M, D, 0);
     let mut x = random(M, D, 1);
     ops.normalize_rows(1.0, &mut x).expect("rows");
@@ -34,15 +42,24 @@ fn operations(criterion: &mut Criterion) {
     ops.softmax(&logits, &mut y).expect("softmax");
 
     let mut batch = random(M, D, 9);
-    group.bench_function("gather_rows", |b| b.iter(|| ops.gather_rows(&data, &state, &mut batch)));
-    group.bench_function("normalize_rows", |b| b.iter(|| ops.normalize_rows(1.0, &mut batch)));
+    group.bench_function("gather_rows", |b| {
+        b.iter(|| ops.gather_rows(&data, &state, &mut batch))
+    });
+    group.bench_function("normalize_rows", |b| {
+        b.iter(|| ops.normalize_rows(1.0, &mut batch))
+    });
 
     let mut s = random(M, K, 10);
     let mut degrees = random(1, M, 11);
     for (name, neighbors) in [("dense", None), ("neighbors10", Some(10))] {
-        let kernel = HeatKernel { sigma: 0.7, neighbors };
+        let kernel = HeatKernel {
+            sigma: 0.7,
+            neighbors,
+        };
         let mut affinity = ops.affinity(M, kernel).expect("memory");
-        group.bench_function(format!("pairwise {name}"), |b| b.iter(|| ops.pairwise(&x, kernel, &mut affinity)));
+        group.bench_function(format!("pairwise {name}"), |b| {
+            b.iter(|| ops.pairwise(&x, kernel, &mut affinity))
+        });
         group.bench_function(format!("contract {name}"), |b| {
             b.iter(|| ops.contract(&x, &affinity, &y, &mut s, &mut degrees));
         });
@@ -71,10 +88,25 @@ fn operations(criterion: &mut Criterion) {
     group.throughput(Throughput::Elements((M * K) as u64));
     group.bench_function("softmax", |b| b.iter(|| ops.softmax(&logits, &mut y)));
     let (mut volumes, mut d_logits, mut losses) = (random(1, K, 18), random(M, K, 19), random(1, 3, 20));
-    let objective =
-        Objective { gamma: 0.3, penalty: Penalty::Squared, volumes: Volumes::Through, cut: Cut::Ncut };
+    let objective = Objective {
+        gamma: 0.3,
+        penalty: Penalty::Squared,
+        volumes: Volumes::Through,
+        cut: Cut::Ncut,
+    };
     group.bench_function("ncut", |b| {
-        b.iter(|| ops.ncut(&y, &s, &degrees, objective, &state, &mut volumes, &mut d_logits, &mut losses));
+        b.iter(|| {
+            ops.ncut(
+                &y,
+                &s,
+                &degrees,
+                objective,
+                &state,
+                &mut volumes,
+                &mut d_logits,
+                &mut losses,
+            )
+        });
     });
     let mut labels = vec![0; M];
     group.bench_function("argmax", |b| b.iter(|| ops.argmax(&logits, &mut labels)));

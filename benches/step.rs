@@ -18,10 +18,34 @@ struct Shape {
 }
 
 const SHAPES: [Shape; 4] = [
-    Shape { name: "mnist m1000 d500 k10 dense", rows: 1000, dims: 500, clusters: 10, neighbors: None },
-    Shape { name: "mnist m1000 d500 k10 neighbors10", rows: 1000, dims: 500, clusters: 10, neighbors: Some(10) },
-    Shape { name: "pixels m1000 d784 k10 neighbors10", rows: 1000, dims: 784, clusters: 10, neighbors: Some(10) },
-    Shape { name: "imagenet m3000 d768 k1000 dense", rows: 3000, dims: 768, clusters: 1000, neighbors: None },
+    Shape {
+        name: "mnist m1000 d500 k10 dense",
+        rows: 1000,
+        dims: 500,
+        clusters: 10,
+        neighbors: None,
+    },
+    Shape {
+        name: "mnist m1000 d500 k10 neighbors10",
+        rows: 1000,
+        dims: 500,
+        clusters: 10,
+        neighbors: Some(10),
+    },
+    Shape {
+        name: "pixels m1000 d784 k10 neighbors10",
+        rows: 1000,
+        dims: 784,
+        clusters: 10,
+        neighbors: Some(10),
+    },
+    Shape {
+        name: "imagenet m3000 d768 k1000 dense",
+        rows: 3000,
+        dims: 768,
+        clusters: 1000,
+        neighbors: None,
+    },
 ];
 
 fn steps(criterion: &mut Criterion) {
@@ -52,7 +76,10 @@ fn prepare(ops: &Fast, shape: &Shape) -> (Step<Fast>, <Fast as Ops>::Matrix) {
     ops.upload(&values, &mut data, 0).expect("rows fit");
     ops.normalize_rows(1.0, &mut data).expect("rows");
     let rule = StepRule {
-        kernel: HeatKernel { sigma: 0.7, neighbors: shape.neighbors },
+        kernel: HeatKernel {
+            sigma: 0.7,
+            neighbors: shape.neighbors,
+        },
         objective: Objective {
             gamma: 0.3,
             penalty: Penalty::Squared,
@@ -62,8 +89,17 @@ fn prepare(ops: &Fast, shape: &Shape) -> (Step<Fast>, <Fast as Ops>::Matrix) {
         adam: AdamRule::new(1e-4),
     };
     let model = Model::random(1, shape.dims, &[512, 512], shape.clusters);
-    let state = StepState { seed: 1, epoch: 0, batch: 0, step: 0, learning_rate: 1e-3 };
-    (Step::new(ops, &model, rule, shape.rows, 1, state).expect("memory"), data)
+    let state = StepState {
+        seed: 1,
+        epoch: 0,
+        batch: 0,
+        step: 0,
+        learning_rate: 1e-3,
+    };
+    (
+        Step::new(ops, &model, rule, shape.rows, 1, state).expect("memory"),
+        data,
+    )
 }
 
 criterion_group!(benches, steps);

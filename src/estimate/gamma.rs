@@ -230,7 +230,9 @@ mod tests {
                 // Sums of f32 products: some epsilons of the largest eigenvalue.
                 let largest = values[values.len() - 1];
                 assert!(values[0].abs() < 1e-5 * largest, "{name}");
-                assert!(values[count - 1] < 0.1 * values[count], "{name}");
+                // The network's functions are nearly constant on a cloud: they vary by its deviation over its distance, 5 %.
+                assert!(values[count - 1] < 0.05 * values[values.len() / 2], "{name}");
+                assert!(values[count - 1] < 0.5 * values[count], "{name}");
 
                 let gamma = spectrum.gamma(count, Penalty::Squared);
                 let bulk = values[values.len() / 2].max(LEAST * spectrum.unit);
