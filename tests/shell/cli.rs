@@ -204,7 +204,7 @@ fn a_configuration_file_gives_every_option_and_the_command_line_comes_first() {
         "penalty = \"squared\"",
         "hidden = [512, 512]",
         "batch = 211",
-        "lr = 0.001",
+        "lr = 0.005",
     ] {
         assert!(defaults.lines().any(|found| found == line), "{line}: {defaults}");
     }

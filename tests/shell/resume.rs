@@ -170,7 +170,7 @@ fn a_run_goes_on_only_as_it_was_begun() {
     for (option, name) in [
         ("-k 4", "clusters = 5, not 4"),
         ("--seed 1", "seed = 0, not 1"),
-        ("--lr 0.01", "lr = 0.001, not 0.01"),
+        ("--lr 0.01", "lr = 0.005, not 0.01"),
         ("--epochs 61", "epochs = 60, not 61"),
         ("--hidden 64", "hidden = [64, 48], not [64]"),
         ("--gamma 0.125", "gamma = "),
