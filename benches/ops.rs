@@ -58,7 +58,7 @@ fn operations(criterion: &mut Criterion) {
         };
         let mut affinity = ops.affinity(M, kernel).expect("memory");
         group.bench_function(format!("pairwise {name}"), |b| {
-            b.iter(|| ops.pairwise(&x, kernel, &mut affinity))
+            b.iter(|| ops.pairwise(&x, &mut affinity))
         });
         group.bench_function(format!("contract {name}"), |b| {
             b.iter(|| ops.contract(&x, &affinity, &y, &mut s, &mut degrees));
@@ -94,6 +94,7 @@ fn operations(criterion: &mut Criterion) {
         volumes: Volumes::Through,
         cut: Cut::Ncut,
     };
+    let mut workspace = ops.workspace(M, K).expect("memory");
     group.bench_function("ncut", |b| {
         b.iter(|| {
             ops.ncut(
@@ -102,6 +103,7 @@ fn operations(criterion: &mut Criterion) {
                 &degrees,
                 objective,
                 &state,
+                &mut workspace,
                 &mut volumes,
                 &mut d_logits,
                 &mut losses,
@@ -109,7 +111,7 @@ fn operations(criterion: &mut Criterion) {
         });
     });
     let mut labels = vec![0; M];
-    group.bench_function("argmax", |b| b.iter(|| ops.argmax(&logits, &mut labels)));
+    group.bench_function("argmax", |b| b.iter(|| ops.argmax(&logits, &mut labels, 0)));
     group.finish();
 }
 

@@ -2,15 +2,7 @@
 
 use crate::error::Result;
 use crate::model::{Dense, Model};
-use crate::ops::{Ops, Real, Shape};
-
-/// Weight and bias of one layer.
-pub struct Layer<M> {
-    /// outputs x inputs.
-    pub weight: M,
-    /// 1 x outputs.
-    pub bias: M,
-}
+use crate::ops::{Layer, Ops, Real, Shape};
 
 /// A multi-layer perceptron in a backend's memory.
 pub struct Network<O: Ops> {

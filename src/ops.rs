@@ -7,9 +7,9 @@
 //! Three rules let one training loop drive a CPU and a GPU alike:
 //!
 //! * **Memory is opaque and allocated before training.** The loop only names matrices; numbers cross to the host through
-//!   [`Ops::upload`] and [`Ops::download`], never inside a step.
+//!   [`Ops::upload`] and the downloads, never inside a step.
 //! * **What changes from step to step lives in [`Ops::State`]**, on the device: batch number, step number, learning rate.
-//!   The sequence of calls of a step is always the same, so that a backend may record it once and replay it.
+//!   The calls of a step are always the same ([`Ops::step`]), so that a backend may record them once and replay them.
 //! * **Sums are ordered.** The same input gives the same bits, whatever the number of threads.
 
 use std::fmt::{Debug, Display};
@@ -135,8 +135,8 @@ pub const VOLUME_FLOOR: f64 = 1e-6;
 pub struct HeatKernel {
     /// Width, in the unit of the features.
     pub sigma: f64,
-    /// Keep only the diagonal and this many largest other entries of each row (the lower column first among equals),
-    /// then symmetrise as `(A + A') / 2`. `None` keeps all.
+    /// Keep only the diagonal and the entries of this many nearest other rows in each row (the lower column first among
+    /// equal distances), then symmetrise as `(A + A') / 2`. `None` keeps all.
     pub neighbors: Option<usize>,
 }
 
@@ -201,6 +201,24 @@ impl StepState {
 /// Its row sums are the volumes, its diagonal what is not cut.
 pub type CutMatrix = Vec<f64>;
 
+/// What belongs to one layer: its parameters, or their gradients or moments.
+pub struct Layer<M> {
+    /// outputs x inputs.
+    pub weight: M,
+    /// 1 x outputs.
+    pub bias: M,
+}
+
+/// A layer in training.
+pub struct TrainedLayer<'a, M> {
+    /// Weight and bias.
+    pub parameters: &'a mut Layer<M>,
+    /// Adam's running means of their gradients.
+    pub first_moments: &'a mut Layer<M>,
+    /// Adam's running means of the squares.
+    pub second_moments: &'a mut Layer<M>,
+}
+
 /// A backend. See the module's head for the symbols and the rules.
 pub trait Ops {
     /// The precision computed in; also what [`upload`](Self::upload) and [`download`](Self::download) exchange.
@@ -214,6 +232,10 @@ pub trait Ops {
     type Affinity;
     /// The [`StepState`], where the operations can read it.
     type State;
+    /// Intermediate results of [`ncut`](Self::ncut).
+    type Workspace;
+    /// The calls of a step, once recorded.
+    type Recording: Default;
 
     /// Name of the device and precision, for logs.
     fn name(&self) -> String;
@@ -224,8 +246,12 @@ pub trait Ops {
     fn matrix(&self, what: &str, rows: usize, cols: usize) -> Result<Self::Matrix>;
     /// A vector of `len` labels.
     fn labels(&self, what: &str, len: usize) -> Result<Self::Labels>;
-    /// Room for the affinity of mini-batches of `rows` rows.
+    /// Room for the affinity of mini-batches of `rows` rows under `kernel`.
     fn affinity(&self, rows: usize, kernel: HeatKernel) -> Result<Self::Affinity>;
+    /// The affinity last prepared as a full matrix, m x m row-major, on the host: for checks, not for training.
+    fn download_affinity(&self, from: &Self::Affinity) -> Result<Vec<Self::Real>>;
+    /// Room for [`ncut`](Self::ncut) on mini-batches of `rows` rows and `clusters` clusters.
+    fn workspace(&self, rows: usize, clusters: usize) -> Result<Self::Workspace>;
     /// A state at the beginning of training.
     fn state(&self, start: StepState) -> Result<Self::State>;
     /// Replaces the state, at the start of an epoch.
@@ -248,6 +274,13 @@ pub trait Ops {
 
     // ---- one step, in order -----------------------------------------------------------------------------------------
 
+    /// Runs a step. `calls` makes the same calls on the same memory every time, so a backend may record them the first
+    /// time and afterwards replay the recording instead; this default just makes them.
+    fn step(&self, recording: &mut Self::Recording, calls: &mut dyn FnMut() -> Result<()>) -> Result<()> {
+        let _ = recording;
+        calls()
+    }
+
     /// The mini-batch: row `i` of `x` is row `order(batch m + i)` of `data`, in the epoch's order
     /// ([`StepState::order`]; Algorithm 1, line 3).
     fn gather_rows(&self, data: &Self::Matrix, state: &Self::State, x: &mut Self::Matrix) -> Result<()>;
@@ -255,7 +288,7 @@ pub trait Ops {
     fn copy_rows(&self, data: &Self::Matrix, first_row: usize, x: &mut Self::Matrix) -> Result<()>;
     /// The heat kernel between all rows of `x`. Does not depend on the weights, so a backend may run it beside
     /// the forward pass.
-    fn pairwise(&self, x: &Self::Matrix, kernel: HeatKernel, affinity: &mut Self::Affinity) -> Result<()>;
+    fn pairwise(&self, x: &Self::Matrix, affinity: &mut Self::Affinity) -> Result<()>;
     /// `[S | D] = A [Y | 1]`: `contraction` m x k and `degrees` 1 x m, all that the loss needs of A.
     fn contract(
         &self,
@@ -291,6 +324,7 @@ pub trait Ops {
         degrees: &Self::Matrix,
         objective: Objective,
         state: &Self::State,
+        workspace: &mut Self::Workspace,
         volumes: &mut Self::Matrix,
         d_logits: &mut Self::Matrix,
         losses: &mut Self::Matrix,
@@ -321,13 +355,47 @@ pub trait Ops {
         first_moment: &mut Self::Matrix,
         second_moment: &mut Self::Matrix,
     ) -> Result<()>;
+    /// Gradients of a layer's parameters and the Adam step on them. A backend may fuse the two; this default computes one
+    /// after the other and leaves the gradients in `gradients`.
+    fn update_layer(
+        &self,
+        d_z: &Self::Matrix,
+        x: &Self::Matrix,
+        rule: AdamRule,
+        state: &Self::State,
+        gradients: &mut Layer<Self::Matrix>,
+        training: TrainedLayer<Self::Matrix>,
+    ) -> Result<()> {
+        self.linear_backward_weights(d_z, x, &mut gradients.weight, &mut gradients.bias)?;
+        let TrainedLayer {
+            parameters: p,
+            first_moments: m,
+            second_moments: v,
+        } = training;
+        self.adam(
+            &gradients.weight,
+            rule,
+            state,
+            &mut p.weight,
+            &mut m.weight,
+            &mut v.weight,
+        )?;
+        self.adam(
+            &gradients.bias,
+            rule,
+            state,
+            &mut p.bias,
+            &mut m.bias,
+            &mut v.bias,
+        )
+    }
     /// The next mini-batch: `batch` and `step` grow by one.
     fn advance(&self, state: &mut Self::State) -> Result<()>;
 
     // ---- labels -----------------------------------------------------------------------------------------------------
 
-    /// The column of each row's largest entry, the first among equals.
-    fn argmax(&self, logits: &Self::Matrix, labels: &mut Self::Labels) -> Result<()>;
+    /// The column of each row's largest entry, the first among equals, into the labels from `first` on.
+    fn argmax(&self, logits: &Self::Matrix, labels: &mut Self::Labels, first: usize) -> Result<()>;
     /// The exact cut matrix of hard labels over all rows of `x`, by streaming the tiles of A: memory O(n (d + k)).
     /// `labels` holds one number below `clusters` per row.
     fn cut_matrix(

@@ -56,7 +56,7 @@ impl<'a, O: Ops> Predictor<'a, O> {
         ops.upload(&to_real::<O>(rows), &mut self.x, 0)?;
         self.pipeline.apply(ops, &mut self.x)?;
         self.network.forward(ops, &self.x, &mut self.activations)?;
-        ops.argmax(self.activations.logits(), &mut self.labels)?;
+        ops.argmax(self.activations.logits(), &mut self.labels, 0)?;
         ops.download_labels(&self.labels, labels)?;
         if let Some(probabilities) = probabilities {
             self.membership.set_rows(labels.len());

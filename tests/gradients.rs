@@ -107,6 +107,7 @@ fn ncut<O: Ops>(
         degrees,
         objective,
         &state,
+        &mut ops.workspace(m, k).unwrap(),
         &mut volumes,
         &mut d_logits,
         &mut losses,
@@ -126,7 +127,7 @@ fn loss_of_logits<O: Ops>(
     let (x, kernel) = graph;
     let m = x.rows();
     let mut affinity = ops.affinity(m, kernel).unwrap();
-    ops.pairwise(x, kernel, &mut affinity).unwrap();
+    ops.pairwise(x, &mut affinity).unwrap();
     let mut y = poisoned(ops, m, k);
     ops.softmax(&filled(ops, m, k, z), &mut y).unwrap();
     let (mut s, mut degrees) = (poisoned(ops, m, k), poisoned(ops, 1, m));
@@ -145,7 +146,7 @@ fn kernels() -> [HeatKernel; 2] {
 fn graph_of(x: &Matrix<f64>, kernel: HeatKernel) -> Vec<f64> {
     let ops = Reference::<f64>::new();
     let mut affinity = ops.affinity(x.rows(), kernel).unwrap();
-    ops.pairwise(x, kernel, &mut affinity).unwrap();
+    ops.pairwise(x, &mut affinity).unwrap();
     affinity.to_vec()
 }
 

@@ -188,8 +188,8 @@ fn affinity_matrix<O: Ops>(ops: &O, x: &O::Matrix, kernel: HeatKernel) -> (Vec<f
     // Used before with other rows and more of them: nothing of that may remain.
     let mut affinity = ops.affinity(m + 2, kernel).unwrap();
     let other = filled(ops, m + 2, x.cols(), &vec![0.5f32; (m + 2) * x.cols()]);
-    ops.pairwise(&other, kernel, &mut affinity).unwrap();
-    ops.pairwise(x, kernel, &mut affinity).unwrap();
+    ops.pairwise(&other, &mut affinity).unwrap();
+    ops.pairwise(x, &mut affinity).unwrap();
     let (mut product, mut degrees) = (poisoned(ops, m, m), poisoned(ops, 1, m));
     let identity = filled(ops, m, m, &identity);
     ops.contract(x, &affinity, &identity, &mut product, &mut degrees)
@@ -381,9 +381,10 @@ fn equal_distances_choose_the_references_neighbours() {
                 let exact = exact();
                 let mut expected = exact.affinity(m, kernel).unwrap();
                 exact
-                    .pairwise(&filled(&exact, m, d, &rows), kernel, &mut expected)
+                    .pairwise(&filled(&exact, m, d, &rows), &mut expected)
                     .unwrap();
-                for (at, (found, expected)) in found.iter().zip(expected.iter()).enumerate() {
+                let expected = exact.download_affinity(&expected).unwrap();
+                for (at, (found, expected)) in found.iter().zip(&expected).enumerate() {
                     // A wrong choice is wrong by half an affinity.
                     assert!(
                         (found - expected).abs() <= 1e-3 * expected,
@@ -442,7 +443,7 @@ fn an_affinity_too_large_to_store_is_contracted_tile_by_tile() {
         };
         let mut affinity = ops.affinity(m, kernel).unwrap();
         let (mut contraction, mut degrees) = (poisoned(&ops, m, k), poisoned(&ops, 1, m));
-        ops.pairwise(&x, kernel, &mut affinity).unwrap();
+        ops.pairwise(&x, &mut affinity).unwrap();
         let membership = filled(&ops, m, k, &y);
         ops.contract(&x, &affinity, &membership, &mut contraction, &mut degrees)
             .unwrap();
@@ -503,7 +504,7 @@ fn contracted<O: Ops>(
 ) -> Arrays {
     let x = filled(ops, m, d, x);
     let mut affinity = ops.affinity(m, kernel).unwrap();
-    ops.pairwise(&x, kernel, &mut affinity).unwrap();
+    ops.pairwise(&x, &mut affinity).unwrap();
     let (mut contraction, mut degrees) = (poisoned(ops, m, k), poisoned(ops, 1, m));
     ops.contract(
         &x,
@@ -643,6 +644,7 @@ fn ncut<O: Ops>(ops: &O, (m, k): (usize, usize), problem: &Problem, objective: O
         &filled(ops, 1, m, &problem.degrees),
         objective,
         &ops.state(state).unwrap(),
+        &mut ops.workspace(m, k).unwrap(),
         &mut volumes,
         &mut d_logits,
         &mut losses,
@@ -899,7 +901,7 @@ fn argmax_takes_the_first_of_the_largest() {
         // Few distinct values: ties in nearly every row.
         let z: Vec<f32> = (0..m * k).map(|_| random.below(3) as f32 - 1.0).collect();
         let mut labels = ops.labels("labels", m + 3).unwrap();
-        ops.argmax(&filled(&ops, m, k, &z), &mut labels).unwrap();
+        ops.argmax(&filled(&ops, m, k, &z), &mut labels, 0).unwrap();
         let mut found = vec![u32::MAX; m];
         ops.download_labels(&labels, &mut found).unwrap();
         for (row, &label) in z.chunks_exact(k).zip(&found) {

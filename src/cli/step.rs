@@ -102,27 +102,13 @@ pub fn run(args: StepArgs, console: &mut Console) -> Result<()> {
     values::output(&args.output, "npz", &[&args.problem])?;
     let problem = Problem::read(&args.problem)?;
     match (args.device, args.precision) {
-        (Device::Auto | Device::Cpu, None | Some(Precision::Fp32)) => step(
-            &Fast::new(args.threads)?,
-            neuncut::cpu::fast::Affinity::to_dense,
-            &args,
-            problem,
-            console,
-        ),
-        (Device::Auto | Device::Reference, Some(Precision::F64)) | (Device::Reference, None) => step(
-            &Reference::<f64>::new(),
-            |affinity| affinity.to_vec(),
-            &args,
-            problem,
-            console,
-        ),
-        (Device::Reference, Some(Precision::Fp32)) => step(
-            &Reference::<f32>::new(),
-            |affinity| affinity.to_vec(),
-            &args,
-            problem,
-            console,
-        ),
+        (Device::Auto | Device::Cpu, None | Some(Precision::Fp32)) => {
+            step(&Fast::new(args.threads)?, &args, problem, console)
+        }
+        (Device::Auto | Device::Reference, Some(Precision::F64)) | (Device::Reference, None) => {
+            step(&Reference::<f64>::new(), &args, problem, console)
+        }
+        (Device::Reference, Some(Precision::Fp32)) => step(&Reference::<f32>::new(), &args, problem, console),
         (Device::Cpu, Some(Precision::F64)) => Err(Error::option(
             "--precision",
             "the CPU backend computes in fp32",
@@ -223,13 +209,7 @@ impl Problem {
     }
 }
 
-fn step<O: Ops>(
-    ops: &O,
-    to_dense: impl Fn(&O::Affinity) -> Vec<O::Real>,
-    args: &StepArgs,
-    problem: Problem,
-    console: &mut Console,
-) -> Result<()> {
+fn step<O: Ops>(ops: &O, args: &StepArgs, problem: Problem, console: &mut Console) -> Result<()> {
     let began = std::time::Instant::now();
     let m = problem.x.shape[0];
     let rule = StepRule {
@@ -274,7 +254,11 @@ fn step<O: Ops>(
     let k = step.volumes.cols();
     let mut out = Output::default();
     if m <= AFFINITY_ROWS {
-        out.push("affinity", vec![m, m], to_f64(to_dense(&step.affinity)));
+        out.push(
+            "affinity",
+            vec![m, m],
+            to_f64(ops.download_affinity(&step.affinity)?),
+        );
     }
     out.push("degrees", vec![m], values_of(ops, &step.degrees)?);
     out.push("contraction", vec![m, k], values_of(ops, &step.contraction)?);

@@ -10,12 +10,13 @@ use super::eigen::generalised_eigenvalues;
 use super::sample;
 use crate::error::{Error, Result};
 use crate::model::Model;
-use crate::network::{Network, to_host, to_real};
+use crate::network::{Network, to_host};
 use crate::ops::{Cut, HeatKernel, Ops, Penalty, Real, Shape};
 use crate::random::{Purpose, Stream};
 
-/// Leading directions of the network's last hidden layer that stand for the smooth functions.
-const DIRECTIONS: usize = 50;
+/// Leading directions of the network's last hidden layer that stand for the smooth functions: twice as many as clusters, so that
+/// the k-th eigenvalue has a bulk above it, within these bounds. More would take the eigensolver long.
+const DIRECTIONS: std::ops::RangeInclusive<usize> = 50..=200;
 
 /// Rounds of subspace iteration that find them; a rough span is enough.
 const ROUNDS: usize = 4;
@@ -27,6 +28,8 @@ pub struct Spectrum {
     pub eigenvalues: Vec<f64>,
     /// The scale they are measured on: 1 for (L, D), the mean degree for (L, I).
     pub unit: f64,
+    /// The mean eigenvalue of the whole graph, smooth or not.
+    pub mean: f64,
 }
 
 /// The least gamma, in the spectrum's unit. On a graph in clean pieces the k-th eigenvalue is about 0 and says nothing; but an
@@ -35,12 +38,17 @@ pub struct Spectrum {
 const LEAST: f64 = 0.3;
 
 impl Spectrum {
-    /// gamma for k clusters: the geometric mean of the k-th eigenvalue, below which the clusters would die, and the median,
-    /// which stands for the bulk; at least 0.3 units. With the Frobenius penalty, the equivalent `2 k sqrt(k - 1)` times that.
+    /// gamma for k clusters: the geometric mean of the k-th eigenvalue, below which the clusters would die, and of the bulk,
+    /// for which the median stands or, when k is beyond it, the mean of the whole graph; at least 0.3 units. With the Frobenius penalty, the equivalent `2 k sqrt(k - 1)` times that.
     pub fn gamma(&self, clusters: usize, penalty: Penalty) -> f64 {
         let n = self.eigenvalues.len();
         let kth = self.eigenvalues[(clusters - 1).min(n - 1)].max(0.0);
-        let bulk = self.eigenvalues[n / 2].max(kth);
+        let bulk = if clusters <= n / 2 {
+            self.eigenvalues[n / 2]
+        } else {
+            self.mean
+        };
+        let bulk = bulk.max(kth);
         let squared = (kth * bulk).sqrt().max(LEAST * self.unit);
         match penalty {
             Penalty::Squared => squared,
@@ -67,11 +75,8 @@ pub fn smooth_spectrum<O: Ops>(
     batch: usize,
     seed: u64,
 ) -> Result<Spectrum> {
-    let values = sample(ops, data, seed, 1, batch)?;
-    let m = values.len() / data.cols();
-    let mut x = ops.matrix("a sample of rows", m, data.cols())?;
-    ops.upload(&to_real::<O>(&values), &mut x, 0)?;
-
+    let x = sample(ops, data, seed, 1, batch)?;
+    let m = x.rows();
     let network = Network::new(ops, model)?;
     let mut activations = network.activations(ops, m)?;
     network.forward(ops, &x, &mut activations)?;
@@ -81,7 +86,8 @@ pub fn smooth_spectrum<O: Ops>(
     } else {
         activations.hidden(layers - 2)
     };
-    let (functions, p) = leading_directions(&to_host(ops, hidden)?, m, hidden.cols());
+    let wanted = (2 * model.clusters()).clamp(*DIRECTIONS.start(), *DIRECTIONS.end());
+    let (functions, p) = leading_directions(&to_host(ops, hidden)?, m, hidden.cols(), wanted);
 
     let mut basis = ops.matrix("smooth functions", m, p)?;
     let reals: Vec<O::Real> = functions.iter().map(|&v| O::Real::of(v)).collect();
@@ -89,14 +95,14 @@ pub fn smooth_spectrum<O: Ops>(
     let mut affinity = ops.affinity(m, kernel)?;
     let mut product = ops.matrix("the affinity's product", m, p)?;
     let mut degrees = ops.matrix("the degrees", 1, m)?;
-    ops.pairwise(&x, kernel, &mut affinity)?;
+    ops.pairwise(&x, &mut affinity)?;
     ops.contract(&x, &affinity, &basis, &mut product, &mut degrees)?;
     let (product, degrees) = (to_host(ops, &product)?, to_host(ops, &degrees)?);
     if !product.iter().chain(&degrees).all(|v| v.is_finite()) {
         return Err(Error::option(
             "--gamma",
-            "auto fails: the distances between rows are too large for f32",
-            "scale the input down (--features unit does), or give a number",
+            "auto fails: the distances between rows are too large or too small for f32",
+            "scale the input (--features unit does), or give a number",
         ));
     }
 
@@ -117,19 +123,22 @@ pub fn smooth_spectrum<O: Ops>(
             }
         }
     }
+    let mean_degree = degrees.iter().map(|&degree| f64::from(degree)).sum::<f64>() / m as f64;
     let unit = match cut {
         Cut::Ncut => 1.0,
-        Cut::Rcut => degrees.iter().map(|&degree| f64::from(degree)).sum::<f64>() / m as f64,
+        Cut::Rcut => mean_degree,
     };
     Ok(Spectrum {
         eigenvalues: generalised_eigenvalues(&laplacian, &metric, p),
         unit,
+        // The trace of L is what the degrees hold beside the diagonal of ones.
+        mean: unit * (mean_degree - 1.0) / mean_degree,
     })
 }
 
 /// The constant function and the leading left singular directions of the centred columns of `values` (m x n), as the columns
 /// of a row-major m x p matrix.
-fn leading_directions(values: &[f32], m: usize, n: usize) -> (Vec<f64>, usize) {
+fn leading_directions(values: &[f32], m: usize, n: usize, wanted: usize) -> (Vec<f64>, usize) {
     let mut mean = vec![0.0; n];
     for row in values.chunks_exact(n) {
         for (mean, &v) in mean.iter_mut().zip(row) {
@@ -140,7 +149,7 @@ fn leading_directions(values: &[f32], m: usize, n: usize) -> (Vec<f64>, usize) {
         .chunks_exact(n)
         .flat_map(|row| row.iter().zip(&mean).map(|(&v, mean)| f64::from(v) - mean))
         .collect();
-    let p = DIRECTIONS.min(n).min(m.saturating_sub(1));
+    let p = wanted.min(n).min(m.saturating_sub(1));
     let stream = Stream::new(0, Purpose::Estimate, 2);
     // Rows of `q` are the iterates, orthonormal in R^n.
     let mut q: Vec<Vec<f64>> = (0..p)

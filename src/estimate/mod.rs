@@ -8,18 +8,19 @@ pub use gamma::{Spectrum, smooth_spectrum};
 pub use sigma::sigma;
 
 use crate::error::Result;
-use crate::network::to_host;
-use crate::ops::{Ops, Shape};
-use crate::random::{Permutation, Purpose};
+use crate::ops::{Ops, Shape, StepState};
 
-/// `count` rows of `data` at random (all, if there are no more), the `draw`-th such sample, row-major on the host.
-fn sample<O: Ops>(ops: &O, data: &O::Matrix, seed: u64, draw: u32, count: usize) -> Result<Vec<f32>> {
-    let order = Permutation::new(seed, Purpose::Estimate, draw, data.rows() as u64);
-    let mut row = ops.matrix("a row", 1, data.cols())?;
-    let mut values = Vec::with_capacity(count.min(data.rows()) * data.cols());
-    for i in 0..count.min(data.rows()) as u64 {
-        ops.copy_rows(data, order.at(i) as usize, &mut row)?;
-        values.extend(to_host(ops, &row)?);
-    }
-    Ok(values)
+/// `count` rows of `data` at random (all, if there are no more), the `draw`-th such sample: the first mini-batch of an epoch
+/// that no training reaches.
+fn sample<O: Ops>(ops: &O, data: &O::Matrix, seed: u64, draw: u32, count: usize) -> Result<O::Matrix> {
+    let mut x = ops.matrix("a sample of rows", count.min(data.rows()), data.cols())?;
+    let state = StepState {
+        seed,
+        epoch: u32::MAX - draw,
+        batch: 0,
+        step: 0,
+        learning_rate: 0.0,
+    };
+    ops.gather_rows(data, &ops.state(state)?, &mut x)?;
+    Ok(x)
 }

@@ -3,6 +3,7 @@
 use super::sample;
 use crate::cpu::fast::Points;
 use crate::error::Result;
+use crate::network::to_host;
 use crate::ops::{Ops, Shape};
 
 /// The neighbour whose distance sets the scale (Zelnik-Manor and Perona, "Self-tuning spectral clustering", 2004).
@@ -11,35 +12,42 @@ const NEIGHBOR: usize = 7;
 /// Rows sampled at most.
 const ROWS: usize = 4096;
 
+/// Rows whose distances are taken at a time.
+const BLOCK: usize = 64;
+
 /// `sigma = median of r_i / sqrt(2)` over a mini-batch of the training rows, `r_i` being the distance from row i to its 7th
 /// nearest other row in that mini-batch: the self-tuning kernel `exp(-d^2 / (r_i r_j))` with one width for all rows. `None`
 /// when that distance is 0 for half of the rows or there are fewer than two rows.
 pub fn sigma<O: Ops>(ops: &O, data: &O::Matrix, batch: usize, seed: u64) -> Result<Option<f64>> {
     let cols = data.cols();
-    let values = sample(ops, data, seed, 0, batch.min(ROWS))?;
+    let values = to_host(ops, &sample(ops, data, seed, 0, batch.min(ROWS))?)?;
     let m = values.len() / cols;
     if m < 2 {
         return Ok(None);
     }
     let mut points = Points::new(m);
     points.set(&values, cols);
-    let mut distances = vec![0.0; m];
+    let mut distances = vec![0.0; BLOCK.min(m) * m];
     let mut others: Vec<usize> = (0..m).collect();
-    let mut radii: Vec<f64> = (0..m)
-        .map(|i| {
-            points.squared_distances(i..i + 1, 0..m, &mut distances, m);
+    let mut radii = Vec::with_capacity(m);
+    for first in (0..m).step_by(BLOCK) {
+        let rows = first..m.min(first + BLOCK);
+        points.squared_distances(rows.clone(), 0..m, &mut distances, m);
+        for (i, distances) in rows.zip(distances.chunks_exact_mut(m)) {
             // The row itself comes first, at distance 0.
             distances[i] = -1.0;
             let nearer = |a: &usize, b: &usize| distances[*a].total_cmp(&distances[*b]);
             let j = *others.select_nth_unstable_by(NEIGHBOR.min(m - 1), nearer).1;
             // Taken anew by differences: from products, equal rows come out a rounding error apart instead of 0.
             let (a, b) = (&values[i * cols..][..cols], &values[j * cols..][..cols]);
-            a.iter()
-                .zip(b)
-                .map(|(&a, &b)| (f64::from(a) - f64::from(b)).powi(2))
-                .sum()
-        })
-        .collect();
+            radii.push(
+                a.iter()
+                    .zip(b)
+                    .map(|(&a, &b)| (f64::from(a) - f64::from(b)).powi(2))
+                    .sum::<f64>(),
+            );
+        }
+    }
     let median = *radii.select_nth_unstable_by(m / 2, f64::total_cmp).1;
     Ok((median > 0.0).then(|| (median / 2.0).sqrt()))
 }

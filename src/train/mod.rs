@@ -178,9 +178,9 @@ pub fn train<O: Ops>(
 struct Labeller<O: Ops> {
     x: O::Matrix,
     activations: crate::network::Activations<O>,
-    chunk: O::Labels,
+    on_device: O::Labels,
     labels: Vec<u32>,
-    rows: usize,
+    chunk: usize,
 }
 
 impl<O: Ops> Labeller<O> {
@@ -188,22 +188,21 @@ impl<O: Ops> Labeller<O> {
         Ok(Labeller {
             x: ops.matrix("rows to be labelled", chunk, step.x.cols())?,
             activations: step.network.activations(ops, chunk)?,
-            chunk: ops.labels("labels of the training rows", chunk)?,
+            on_device: ops.labels("labels of the training rows", rows)?,
             labels: vec![0; rows],
-            rows: chunk,
+            chunk,
         })
     }
 
     fn labels(&mut self, ops: &O, step: &Step<O>, data: &O::Matrix) -> Result<&[u32]> {
-        let mut first = 0;
-        for labels in self.labels.chunks_mut(self.rows) {
-            self.x.set_rows(labels.len());
+        let rows = self.labels.len();
+        for first in (0..rows).step_by(self.chunk) {
+            self.x.set_rows(self.chunk.min(rows - first));
             ops.copy_rows(data, first, &mut self.x)?;
             step.network.forward(ops, &self.x, &mut self.activations)?;
-            ops.argmax(self.activations.logits(), &mut self.chunk)?;
-            ops.download_labels(&self.chunk, labels)?;
-            first += labels.len();
+            ops.argmax(self.activations.logits(), &mut self.on_device, first)?;
         }
+        ops.download_labels(&self.on_device, &mut self.labels)?;
         Ok(&self.labels)
     }
 }

@@ -2,8 +2,8 @@
 
 use crate::error::Result;
 use crate::model::Model;
-use crate::network::{Activations, Layer, Network};
-use crate::ops::{AdamRule, HeatKernel, Objective, Ops, Shape, StepState};
+use crate::network::{Activations, Network};
+use crate::ops::{AdamRule, HeatKernel, Layer, Objective, Ops, Shape, StepState, TrainedLayer};
 
 /// What does not change from step to step.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -48,6 +48,8 @@ pub struct Step<O: Ops> {
     pub losses: O::Matrix,
     /// Gradients with respect to the outputs of the layers; the last is dL/dZ.
     d_outputs: Vec<O::Matrix>,
+    workspace: O::Workspace,
+    recording: O::Recording,
 }
 
 impl<O: Ops> Step<O> {
@@ -82,20 +84,27 @@ impl<O: Ops> Step<O> {
             volumes: ops.matrix("the volumes", 1, k)?,
             losses: ops.matrix("the losses of an epoch", batches, 3)?,
             d_outputs,
+            workspace: ops.workspace(rows, k)?,
+            recording: O::Recording::default(),
             network,
         })
     }
 
     /// One step on the next mini-batch of `data`.
     pub fn run(&mut self, ops: &O, data: &O::Matrix) -> Result<()> {
-        ops.gather_rows(data, &self.state, &mut self.x)?;
-        self.run_on_batch(ops)?;
-        ops.advance(&mut self.state)
+        let mut recording = std::mem::take(&mut self.recording);
+        let done = ops.step(&mut recording, &mut || {
+            ops.gather_rows(data, &self.state, &mut self.x)?;
+            self.run_on_batch(ops)?;
+            ops.advance(&mut self.state)
+        });
+        self.recording = recording;
+        done
     }
 
     /// One step on the rows that `x` holds; the state stays.
     pub fn run_on_batch(&mut self, ops: &O) -> Result<()> {
-        ops.pairwise(&self.x, self.rule.kernel, &mut self.affinity)?;
+        ops.pairwise(&self.x, &mut self.affinity)?;
         self.network.forward(ops, &self.x, &mut self.activations)?;
         ops.softmax(self.activations.logits(), &mut self.membership)?;
         ops.contract(
@@ -112,6 +121,7 @@ impl<O: Ops> Step<O> {
             &self.degrees,
             self.rule.objective,
             &self.state,
+            &mut self.workspace,
             &mut self.volumes,
             &mut self.d_outputs[last],
             &mut self.losses,
@@ -127,9 +137,19 @@ impl<O: Ops> Step<O> {
             if let Some(d_x) = below.last_mut() {
                 ops.linear_backward_data(&d_z[0], &self.network.layers[i].weight, x, d_x)?;
             }
-            let gradient = &mut self.gradients.layers[i];
-            ops.linear_backward_weights(&d_z[0], x, &mut gradient.weight, &mut gradient.bias)?;
-            self.update(ops, i)?;
+            let layer = TrainedLayer {
+                parameters: &mut self.network.layers[i],
+                first_moments: &mut self.first_moments.layers[i],
+                second_moments: &mut self.second_moments.layers[i],
+            };
+            ops.update_layer(
+                &d_z[0],
+                x,
+                self.rule.adam,
+                &self.state,
+                &mut self.gradients.layers[i],
+                layer,
+            )?;
         }
         Ok(())
     }
@@ -137,24 +157,6 @@ impl<O: Ops> Step<O> {
     /// dL/dZ, m x k.
     pub fn d_logits(&self) -> &O::Matrix {
         &self.d_outputs[self.d_outputs.len() - 1]
-    }
-
-    fn update(&mut self, ops: &O, i: usize) -> Result<()> {
-        let (g, w) = (&self.gradients.layers[i], &mut self.network.layers[i]);
-        let (m, v) = (
-            &mut self.first_moments.layers[i],
-            &mut self.second_moments.layers[i],
-        );
-        let adam = self.rule.adam;
-        ops.adam(
-            &g.weight,
-            adam,
-            &self.state,
-            &mut w.weight,
-            &mut m.weight,
-            &mut v.weight,
-        )?;
-        ops.adam(&g.bias, adam, &self.state, &mut w.bias, &mut m.bias, &mut v.bias)
     }
 }
 

@@ -17,17 +17,18 @@ const STORED_ROWS: usize = 8192;
 /// Columns, at most, of a tile that is formed and used up at once: with [`BLOCK`] rows it stays in the second-level cache.
 const TILE: usize = 1024;
 
-/// Columns of each tile of `n` columns, the last perhaps fewer. Nearly equal parts rather than whole ones and a rest: a rest
-/// of a single column would go another way through the GEMM crate, whose sums round differently, and rows at equal
-/// distances would no longer look so.
-fn tile_width(n: usize) -> usize {
-    n.div_ceil(n.div_ceil(TILE).max(1)).next_multiple_of(16).min(n)
+/// The columns of each tile of `n` columns. Nearly equal parts rather than whole ones and a rest: a rest of a single column
+/// would go another way through the GEMM crate, whose sums round differently, and rows at equal distances would no
+/// longer look so.
+fn tiles(n: usize) -> impl Iterator<Item = Range<usize>> {
+    let count = n.div_ceil(TILE);
+    (0..count).map(move |i| i * n / count..(i + 1) * n / count)
 }
 
 /// The affinity of one mini-batch.
 pub struct Affinity {
     points: Points,
-    sigma: f64,
+    kernel: HeatKernel,
     form: Form,
     degrees: Vec<f32>,
 }
@@ -36,11 +37,18 @@ enum Form {
     /// The lower triangle in row blocks: row i holds the columns up to the end of its block. The kernel is symmetric, so
     /// what lies above is read from below.
     Dense(Matrix<f32>),
-    /// Symmetrised nearest neighbours.
-    Sparse(Csr),
+    /// Symmetrised nearest neighbours; the lists they are made of keep their memory from batch to batch.
+    Sparse {
+        csr: Csr,
+        outgoing: Vec<Neighbors>,
+        incoming: Vec<Neighbors>,
+    },
     /// Nothing but the points.
     Streamed,
 }
+
+/// Columns and, at first, distances, later affinities of a row's neighbours.
+type Neighbors = Vec<(u32, f32)>;
 
 #[derive(Default)]
 struct Csr {
@@ -53,7 +61,11 @@ impl Affinity {
     /// Room for mini-batches of `rows` rows.
     pub fn new(rows: usize, kernel: HeatKernel) -> Result<Self> {
         let form = match kernel.neighbors {
-            Some(_) => Form::Sparse(Csr::default()),
+            Some(_) => Form::Sparse {
+                csr: Csr::default(),
+                outgoing: Vec::new(),
+                incoming: Vec::new(),
+            },
             None if rows <= STORED_ROWS => {
                 Form::Dense(Matrix::zeros("the affinity of a mini-batch", rows, rows)?)
             }
@@ -61,7 +73,7 @@ impl Affinity {
         };
         Ok(Affinity {
             points: Points::new(rows),
-            sigma: kernel.sigma,
+            kernel,
             form,
             degrees: vec![0.0; rows],
         })
@@ -80,7 +92,7 @@ impl Affinity {
                     }
                 }
             }
-            Form::Sparse(csr) => {
+            Form::Sparse { csr, .. } => {
                 for i in 0..m {
                     for at in csr.starts[i]..csr.starts[i + 1] {
                         full[i * m + csr.columns[at] as usize] = csr.values[at];
@@ -91,7 +103,7 @@ impl Affinity {
                 row_blocks(&mut full, m, |first, block| {
                     kernel_tile(
                         &self.points,
-                        self.sigma,
+                        self.kernel.sigma,
                         first..first + block.len() / m,
                         0..m,
                         block,
@@ -131,17 +143,17 @@ fn kernel_tile(
 }
 
 /// Prepares the affinity of the rows of `x`.
-pub fn pairwise(x: &Matrix<f32>, kernel: HeatKernel, affinity: &mut Affinity) {
+pub fn pairwise(x: &Matrix<f32>, affinity: &mut Affinity) {
     let m = x.rows();
-    affinity.sigma = kernel.sigma;
     affinity.points.set(x, x.cols());
     affinity.degrees.resize(m, 0.0);
     let Affinity {
         points,
         form,
         degrees,
-        sigma,
+        kernel,
     } = affinity;
+    let sigma = kernel.sigma;
     match form {
         Form::Dense(lower) => {
             lower.set_rows(0);
@@ -154,7 +166,7 @@ pub fn pairwise(x: &Matrix<f32>, kernel: HeatKernel, affinity: &mut Affinity) {
                 .rev()
                 .for_each(|(block, rows)| {
                     let range = block * BLOCK..block * BLOCK + rows.len() / m;
-                    kernel_tile(points, *sigma, range.clone(), 0..range.end, rows, m);
+                    kernel_tile(points, sigma, range.clone(), 0..range.end, rows, m);
                 });
             let lower = &**lower;
             row_blocks(degrees, 1, |first, degrees| {
@@ -171,9 +183,14 @@ pub fn pairwise(x: &Matrix<f32>, kernel: HeatKernel, affinity: &mut Affinity) {
                 });
             });
         }
-        Form::Sparse(csr) => {
-            let neighbors = kernel.neighbors.unwrap_or(m);
-            symmetrise(nearest(points, *sigma, neighbors), m, csr);
+        Form::Sparse {
+            csr,
+            outgoing,
+            incoming,
+        } => {
+            outgoing.resize_with(m, Vec::new);
+            nearest(points, sigma, kernel.neighbors.unwrap_or(m), outgoing);
+            symmetrise(outgoing, incoming, csr);
             for (i, degree) in degrees.iter_mut().enumerate() {
                 *degree = csr.values[csr.starts[i]..csr.starts[i + 1]].iter().sum();
             }
@@ -181,7 +198,7 @@ pub fn pairwise(x: &Matrix<f32>, kernel: HeatKernel, affinity: &mut Affinity) {
         Form::Streamed => {
             row_blocks(degrees, 1, |first, degrees| {
                 degrees.fill(0.0);
-                for_tiles(points, *sigma, first..first + degrees.len(), |_, tile, width| {
+                for_tiles(points, sigma, first..first + degrees.len(), |_, tile, width| {
                     vectorised(|| {
                         for (degree, row) in degrees.iter_mut().zip(tile.chunks_exact(width)) {
                             *degree += sum(row);
@@ -195,33 +212,31 @@ pub fn pairwise(x: &Matrix<f32>, kernel: HeatKernel, affinity: &mut Affinity) {
 
 /// Forms the tiles of a row block one after the other: `work(first_column, tile, width)`.
 fn for_tiles(points: &Points, sigma: f64, rows: Range<usize>, mut work: impl FnMut(usize, &[f32], usize)) {
-    let widest = tile_width(points.len());
-    let mut tile = vec![0.0; rows.len() * widest];
-    for first in (0..points.len()).step_by(widest) {
-        let width = widest.min(points.len() - first);
+    let mut tile = vec![0.0; rows.len() * TILE.min(points.len())];
+    for columns in tiles(points.len()) {
+        let (first, width) = (columns.start, columns.len());
         let tile = &mut tile[..rows.len() * width];
-        kernel_tile(points, sigma, rows.clone(), first..first + width, tile, width);
+        kernel_tile(points, sigma, rows.clone(), columns, tile, width);
         work(first, tile, width);
     }
 }
 
 /// For each row its nearest other rows, sorted by column, with their affinities.
-fn nearest(points: &Points, sigma: f64, neighbors: usize) -> Vec<Vec<(u32, f32)>> {
+fn nearest(points: &Points, sigma: f64, neighbors: usize, lists: &mut [Neighbors]) {
     let n = points.len();
     let neighbors = neighbors.min(n.saturating_sub(1));
-    let widest = tile_width(n);
     let factor = (-0.5 / (sigma * sigma)) as f32;
-    let mut lists: Vec<Vec<(u32, f32)>> = vec![Vec::new(); n];
     lists
         .par_chunks_mut(BLOCK)
         .enumerate()
         .for_each(|(block, lists)| {
             let rows = block * BLOCK..block * BLOCK + lists.len();
-            let mut tile = vec![0.0; rows.len() * widest];
-            for first in (0..n).step_by(widest) {
-                let width = widest.min(n - first);
+            lists.iter_mut().for_each(Vec::clear);
+            let mut tile = vec![0.0; rows.len() * TILE.min(n)];
+            for columns in tiles(n) {
+                let (first, width) = (columns.start, columns.len());
                 let tile = &mut tile[..rows.len() * width];
-                points.squared_distances(rows.clone(), first..first + width, tile, width);
+                points.squared_distances(rows.clone(), columns, tile, width);
                 for ((i, list), row) in rows.clone().zip(lists.iter_mut()).zip(tile.chunks_exact(width)) {
                     keep_nearest(list, neighbors, i, first, row);
                 }
@@ -233,7 +248,6 @@ fn nearest(points: &Points, sigma: f64, neighbors: usize) -> Vec<Vec<(u32, f32)>
                 list.sort_unstable_by_key(|&(column, _)| column);
             }
         });
-    lists
 }
 
 /// Merges a row's distances to the columns from `first` on into its list, which stays sorted by distance. Columns come in
@@ -261,10 +275,11 @@ fn keep_nearest(list: &mut Vec<(u32, f32)>, limit: usize, own: usize, first: usi
 }
 
 /// `(B + B') / 2` of the directed neighbour lists B, plus the diagonal of ones.
-fn symmetrise(lists: Vec<Vec<(u32, f32)>>, m: usize, csr: &mut Csr) {
-    // Incoming edges of each row, sorted by their origin because origins are visited in order.
-    let mut incoming: Vec<Vec<(u32, f32)>> = vec![Vec::new(); m];
-    for (i, list) in lists.iter().enumerate() {
+fn symmetrise(outgoing: &[Neighbors], incoming: &mut Vec<Neighbors>, csr: &mut Csr) {
+    incoming.resize_with(outgoing.len(), Vec::new);
+    incoming.iter_mut().for_each(Vec::clear);
+    // Sorted by origin, because origins are visited in order.
+    for (i, list) in outgoing.iter().enumerate() {
         for &(j, value) in list {
             incoming[j as usize].push((i as u32, value));
         }
@@ -273,23 +288,28 @@ fn symmetrise(lists: Vec<Vec<(u32, f32)>>, m: usize, csr: &mut Csr) {
     csr.columns.clear();
     csr.values.clear();
     csr.starts.push(0);
-    for (i, (outgoing, incoming)) in lists.iter().zip(&incoming).enumerate() {
-        let mut edges: Vec<(u32, f32)> = outgoing
-            .iter()
-            .chain(incoming)
-            .map(|&(j, v)| (j, 0.5 * v))
-            .collect();
-        edges.push((i as u32, 1.0));
-        edges.sort_by_key(|&(j, _)| j);
-        for (j, value) in edges {
-            if csr.columns.len() > csr.starts[i] && csr.columns.last() == Some(&j) {
-                if let Some(last) = csr.values.last_mut() {
-                    *last += value;
-                }
-            } else {
-                csr.columns.push(j);
-                csr.values.push(value);
+    for (i, (outgoing, incoming)) in outgoing.iter().zip(incoming.iter()).enumerate() {
+        // Three sorted lists become one: what goes out, what comes in, and the row itself.
+        let (mut out, mut into) = (outgoing.iter().peekable(), incoming.iter().peekable());
+        let mut own = Some(i as u32);
+        while let Some(column) = [out.peek().map(|e| e.0), into.peek().map(|e| e.0), own]
+            .into_iter()
+            .flatten()
+            .min()
+        {
+            let mut value = 0.0;
+            if let Some(edge) = out.next_if(|edge| edge.0 == column) {
+                value += 0.5 * edge.1;
             }
+            if let Some(edge) = into.next_if(|edge| edge.0 == column) {
+                value += 0.5 * edge.1;
+            }
+            if own == Some(column) {
+                own = None;
+                value = 1.0;
+            }
+            csr.columns.push(column);
+            csr.values.push(value);
         }
         csr.starts.push(csr.columns.len());
     }
@@ -323,7 +343,7 @@ pub fn contract(
                     product((rows, k, m - end), above, plain(&y[end * k..], k), 1.0, block, k);
                 }
             }
-            Form::Sparse(csr) => {
+            Form::Sparse { csr, .. } => {
                 block.fill(0.0);
                 for (i, out) in (first..end).zip(block.chunks_exact_mut(k)) {
                     for at in csr.starts[i]..csr.starts[i + 1] {
@@ -338,7 +358,7 @@ pub fn contract(
                 block.fill(0.0);
                 for_tiles(
                     &affinity.points,
-                    affinity.sigma,
+                    affinity.kernel.sigma,
                     first..end,
                     |column, tile, width| {
                         product(
@@ -363,7 +383,9 @@ pub fn cut_matrix(x: &Matrix<f32>, labels: &[u32], clusters: usize, kernel: Heat
     let directed = if let Some(neighbors) = kernel.neighbors {
         points.set(x, d);
         let mut directed = vec![0.0; clusters * clusters];
-        for (i, list) in nearest(&points, kernel.sigma, neighbors).into_iter().enumerate() {
+        let mut lists = vec![Vec::new(); points.len()];
+        nearest(&points, kernel.sigma, neighbors, &mut lists);
+        for (i, list) in lists.into_iter().enumerate() {
             let row = &mut directed[labels[i] as usize * clusters..][..clusters];
             row[labels[i] as usize] += 1.0;
             for (j, value) in list {

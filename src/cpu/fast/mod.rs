@@ -66,6 +66,8 @@ impl Ops for Fast {
     type Labels = Vec<u32>;
     type Affinity = Affinity;
     type State = StepState;
+    type Workspace = ncut::Workspace;
+    type Recording = ();
 
     fn name(&self) -> String {
         format!("CPU (f32, {} threads)", self.threads())
@@ -79,6 +81,12 @@ impl Ops for Fast {
     }
     fn affinity(&self, rows: usize, kernel: HeatKernel) -> Result<Affinity> {
         Affinity::new(rows, kernel)
+    }
+    fn download_affinity(&self, from: &Affinity) -> Result<Vec<f32>> {
+        Ok(self.pool.install(|| from.to_dense()))
+    }
+    fn workspace(&self, rows: usize, clusters: usize) -> Result<ncut::Workspace> {
+        ncut::Workspace::new(rows, clusters)
     }
     fn state(&self, start: StepState) -> Result<StepState> {
         Ok(start)
@@ -120,8 +128,8 @@ impl Ops for Fast {
         x.copy_from_slice(&data[first_row * data.cols()..][..len]);
         Ok(())
     }
-    fn pairwise(&self, x: &Matrix<f32>, kernel: HeatKernel, affinity: &mut Affinity) -> Result<()> {
-        self.pool.install(|| affinity::pairwise(x, kernel, affinity));
+    fn pairwise(&self, x: &Matrix<f32>, affinity: &mut Affinity) -> Result<()> {
+        self.pool.install(|| affinity::pairwise(x, affinity));
         Ok(())
     }
     fn contract(
@@ -158,13 +166,22 @@ impl Ops for Fast {
         degrees: &Matrix<f32>,
         objective: Objective,
         state: &StepState,
+        workspace: &mut ncut::Workspace,
         volumes: &mut Matrix<f32>,
         d_logits: &mut Matrix<f32>,
         losses: &mut Matrix<f32>,
     ) -> Result<()> {
-        let loss = self
-            .pool
-            .install(|| ncut::ncut(membership, contraction, degrees, objective, volumes, d_logits));
+        let loss = self.pool.install(|| {
+            ncut::ncut(
+                membership,
+                contraction,
+                degrees,
+                objective,
+                workspace,
+                volumes,
+                d_logits,
+            )
+        });
         losses.row_mut(state.batch as usize).copy_from_slice(&loss);
         Ok(())
     }
@@ -209,8 +226,9 @@ impl Ops for Fast {
         Ok(())
     }
 
-    fn argmax(&self, logits: &Matrix<f32>, labels: &mut Vec<u32>) -> Result<()> {
-        self.pool.install(|| argmax::argmax(logits, labels));
+    fn argmax(&self, logits: &Matrix<f32>, labels: &mut Vec<u32>, first: usize) -> Result<()> {
+        self.pool
+            .install(|| argmax::argmax(logits, &mut labels[first..first + logits.rows()]));
         Ok(())
     }
     fn cut_matrix(

@@ -5,7 +5,35 @@ use rayon::prelude::*;
 use super::product::{BLOCK, parallel_product, plain, transposed};
 use super::simd::{sum, vectorised};
 use crate::cpu::Matrix;
+use crate::error::Result;
 use crate::ops::{Cut, Objective, Penalty, Shape, VOLUME_FLOOR, Volumes};
+
+/// Intermediate results of one mini-batch.
+pub struct Workspace {
+    /// W Y, m x k.
+    weighted: Matrix<f32>,
+    /// The weights of the ratio cut, 1 x m.
+    ones: Matrix<f32>,
+    /// N = Y' W Y, k x k.
+    gram: Matrix<f32>,
+    /// What pulls on the memberships, k x k.
+    pull: Matrix<f32>,
+}
+
+impl Workspace {
+    /// Room for mini-batches of `rows` rows.
+    pub fn new(rows: usize, clusters: usize) -> Result<Self> {
+        let what = "the loss of a mini-batch";
+        let mut ones = Matrix::zeros(what, 1, rows)?;
+        ones.fill(1.0);
+        Ok(Workspace {
+            weighted: Matrix::zeros(what, rows, clusters)?,
+            ones,
+            gram: Matrix::zeros(what, clusters, clusters)?,
+            pull: Matrix::zeros(what, clusters, clusters)?,
+        })
+    }
+}
 
 /// Returns `(L_lap, L_orth, loss)`; fills `volumes` and `d_logits`. See [`Ops::ncut`](crate::ops::Ops::ncut). Sums over rows
 /// run in f32 within a block and in f64 across blocks; everything k x k is f64 except the product `Y' W Y`.
@@ -14,21 +42,24 @@ pub fn ncut(
     contraction: &Matrix<f32>,
     degrees: &Matrix<f32>,
     objective: Objective,
+    workspace: &mut Workspace,
     volumes: &mut Matrix<f32>,
     d_logits: &mut Matrix<f32>,
 ) -> [f32; 3] {
     let (m, k) = (membership.rows(), membership.cols());
     let y = &**membership;
-    let ones = match objective.cut {
-        Cut::Ncut => Vec::new(),
-        Cut::Rcut => vec![1.0; m],
-    };
+    let Workspace {
+        weighted,
+        ones,
+        gram,
+        pull,
+    } = workspace;
     let weights: &[f32] = match objective.cut {
         Cut::Ncut => &degrees[..m],
-        Cut::Rcut => &ones,
+        Cut::Rcut => &ones[..m],
     };
 
-    let mut weighted = vec![0.0f32; m * k];
+    weighted.set_rows(m);
     let parts: Vec<(Vec<f32>, Vec<f32>)> = weighted
         .par_chunks_mut(BLOCK * k)
         .enumerate()
@@ -61,8 +92,8 @@ pub fn ncut(
     let l_lap: f64 = q.iter().zip(&v).map(|(q, v)| q / v).sum();
 
     // N = Y' W Y, then M = Lambda^-1 N Lambda^-1 - I.
-    let mut n = vec![0.0f32; k * k];
-    parallel_product((k, m), transposed(&weighted, k), plain(y, k), &mut n, |_, _| {});
+    parallel_product((k, m), transposed(weighted, k), plain(y, k), gram, |_, _| {});
+    let n = &**gram;
     let root: Vec<f64> = v.iter().map(|v| v.sqrt()).collect();
     let entry = |a: usize, b: usize| {
         let p = f64::from(n[a * k + b]) / (root[a] * root[b]);
@@ -93,15 +124,13 @@ pub fn ncut(
         .collect();
 
     // Lambda^-1 M Lambda^-1 with the penalty's slope, so that the pull on row i is w_i y_i times it.
-    let pull: Vec<f32> = (0..k * k)
-        .into_par_iter()
-        .map(|at| {
-            let (a, b) = (at / k, at % k);
-            (2.0 * slope * entry(a, b) / (root[a] * root[b])) as f32
-        })
-        .collect();
+    pull.par_chunks_mut(k).enumerate().for_each(|(a, pull)| {
+        for (b, pull) in pull.iter_mut().enumerate() {
+            *pull = (2.0 * slope * entry(a, b) / (root[a] * root[b])) as f32;
+        }
+    });
     let twice_inverse: Vec<f32> = v.iter().map(|v| (2.0 / v) as f32).collect();
-    parallel_product((k, k), plain(y, k), plain(&pull, k), d_logits, |first, block| {
+    parallel_product((k, k), plain(y, k), plain(pull, k), d_logits, |first, block| {
         vectorised(|| {
             let mut products = vec![0.0; k];
             for (i, g) in (first..).zip(block.chunks_exact_mut(k)) {

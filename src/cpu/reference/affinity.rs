@@ -1,16 +1,44 @@
 //! The heat kernel, its contraction with the memberships, and exact cuts of hard labels.
 
+use std::cmp::Ordering;
+
 use crate::cpu::Matrix;
+use crate::error::Result;
 use crate::ops::{CutMatrix, HeatKernel, Real, Shape};
 
+/// The affinity of one mini-batch, m x m.
+pub struct Affinity<T> {
+    kernel: HeatKernel,
+    entries: Matrix<T>,
+}
+
+impl<T: Real> Affinity<T> {
+    /// Room for mini-batches of `rows` rows.
+    pub fn new(rows: usize, kernel: HeatKernel) -> Result<Self> {
+        Ok(Affinity {
+            kernel,
+            entries: Matrix::zeros("the affinity of a mini-batch", rows, rows)?,
+        })
+    }
+
+    /// All entries, row-major.
+    pub fn to_vec(&self) -> Vec<T> {
+        self.entries.to_vec()
+    }
+}
+
 /// `A_ij = exp(-|x_i - x_j|^2 / (2 sigma^2))`, thinned to the nearest neighbours when the kernel says so.
-pub fn pairwise<T: Real>(x: &Matrix<T>, kernel: HeatKernel, affinity: &mut Matrix<T>) {
+pub fn pairwise<T: Real>(x: &Matrix<T>, affinity: &mut Affinity<T>) {
     let m = x.rows();
+    let Affinity {
+        kernel,
+        entries: affinity,
+    } = affinity;
     affinity.set_rows(0);
     affinity.set_cols(m);
     affinity.set_rows(m);
     for i in 0..m {
-        affinity[i * m..][..m].copy_from_slice(&kernel_row(x, i, kernel));
+        affinity[i * m..][..m].copy_from_slice(&kernel_row(x, i, *kernel));
     }
     if kernel.neighbors.is_some() {
         for i in 0..m {
@@ -25,19 +53,24 @@ pub fn pairwise<T: Real>(x: &Matrix<T>, kernel: HeatKernel, affinity: &mut Matri
 
 /// Row `i` of the kernel before symmetrisation.
 fn kernel_row<T: Real>(x: &Matrix<T>, i: usize, kernel: HeatKernel) -> Vec<T> {
-    let mut row: Vec<T> = (0..x.rows())
+    let squared: Vec<T> = (0..x.rows())
         .map(|j| {
-            let mut squared = T::ZERO;
-            for (&a, &b) in x.row(i).iter().zip(x.row(j)) {
-                squared += (a - b) * (a - b);
-            }
-            (-squared / T::of(2.0 * kernel.sigma * kernel.sigma)).exp()
+            x.row(i)
+                .iter()
+                .zip(x.row(j))
+                .map(|(&a, &b)| (a - b) * (a - b))
+                .sum()
         })
+        .collect();
+    let twice_variance = T::of(2.0 * kernel.sigma * kernel.sigma);
+    let mut row: Vec<T> = squared
+        .iter()
+        .map(|&squared| (-squared / twice_variance).exp())
         .collect();
     if let Some(neighbors) = kernel.neighbors {
         let mut others: Vec<usize> = (0..x.rows()).filter(|&j| j != i).collect();
         // A stable sort: among equals the lower column stays first.
-        others.sort_by(|&a, &b| row[b].partial_cmp(&row[a]).unwrap_or(std::cmp::Ordering::Equal));
+        others.sort_by(|&a, &b| squared[a].partial_cmp(&squared[b]).unwrap_or(Ordering::Equal));
         for &j in others.iter().skip(neighbors) {
             row[j] = T::ZERO;
         }
@@ -47,14 +80,14 @@ fn kernel_row<T: Real>(x: &Matrix<T>, i: usize, kernel: HeatKernel) -> Vec<T> {
 
 /// `[S | D] = A [Y | 1]`.
 pub fn contract<T: Real>(
-    affinity: &Matrix<T>,
+    affinity: &Affinity<T>,
     membership: &Matrix<T>,
     contraction: &mut Matrix<T>,
     degrees: &mut Matrix<T>,
 ) {
     let m = membership.rows();
     for i in 0..m {
-        let row = &affinity[i * m..][..m];
+        let row = &affinity.entries[i * m..][..m];
         degrees[i] = row.iter().copied().sum();
         for l in 0..membership.cols() {
             contraction.row_mut(i)[l] = (0..m).map(|j| row[j] * membership.row(j)[l]).sum();

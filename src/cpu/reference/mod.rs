@@ -11,6 +11,8 @@ mod softmax;
 
 use std::marker::PhantomData;
 
+use affinity::Affinity;
+
 use crate::cpu::Matrix;
 use crate::error::Result;
 use crate::ops::{AdamRule, CutMatrix, HeatKernel, Objective, Ops, Real, Shape, StepState};
@@ -30,8 +32,10 @@ impl<T: Real> Ops for Reference<T> {
     type Real = T;
     type Matrix = Matrix<T>;
     type Labels = Vec<u32>;
-    type Affinity = Matrix<T>;
+    type Affinity = Affinity<T>;
     type State = StepState;
+    type Workspace = ();
+    type Recording = ();
 
     fn name(&self) -> String {
         format!("reference (plain loops, f{})", 8 * size_of::<T>())
@@ -43,8 +47,14 @@ impl<T: Real> Ops for Reference<T> {
     fn labels(&self, _what: &str, len: usize) -> Result<Vec<u32>> {
         Ok(vec![0; len])
     }
-    fn affinity(&self, rows: usize, _kernel: HeatKernel) -> Result<Matrix<T>> {
-        Matrix::zeros("the affinity of a mini-batch", rows, rows)
+    fn affinity(&self, rows: usize, kernel: HeatKernel) -> Result<Affinity<T>> {
+        Affinity::new(rows, kernel)
+    }
+    fn download_affinity(&self, from: &Affinity<T>) -> Result<Vec<T>> {
+        Ok(from.to_vec())
+    }
+    fn workspace(&self, _rows: usize, _clusters: usize) -> Result<()> {
+        Ok(())
     }
     fn state(&self, start: StepState) -> Result<StepState> {
         Ok(start)
@@ -86,14 +96,14 @@ impl<T: Real> Ops for Reference<T> {
         x.copy_from_slice(&data[first_row * data.cols()..][..len]);
         Ok(())
     }
-    fn pairwise(&self, x: &Matrix<T>, kernel: HeatKernel, affinity: &mut Matrix<T>) -> Result<()> {
-        affinity::pairwise(x, kernel, affinity);
+    fn pairwise(&self, x: &Matrix<T>, affinity: &mut Affinity<T>) -> Result<()> {
+        affinity::pairwise(x, affinity);
         Ok(())
     }
     fn contract(
         &self,
         _x: &Matrix<T>,
-        affinity: &Matrix<T>,
+        affinity: &Affinity<T>,
         membership: &Matrix<T>,
         contraction: &mut Matrix<T>,
         degrees: &mut Matrix<T>,
@@ -123,6 +133,7 @@ impl<T: Real> Ops for Reference<T> {
         degrees: &Matrix<T>,
         objective: Objective,
         state: &StepState,
+        _workspace: &mut (),
         volumes: &mut Matrix<T>,
         d_logits: &mut Matrix<T>,
         losses: &mut Matrix<T>,
@@ -169,8 +180,8 @@ impl<T: Real> Ops for Reference<T> {
         Ok(())
     }
 
-    fn argmax(&self, logits: &Matrix<T>, labels: &mut Vec<u32>) -> Result<()> {
-        argmax::argmax(logits, labels);
+    fn argmax(&self, logits: &Matrix<T>, labels: &mut Vec<u32>, first: usize) -> Result<()> {
+        argmax::argmax(logits, &mut labels[first..first + logits.rows()]);
         Ok(())
     }
     fn cut_matrix(
