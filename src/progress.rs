@@ -13,16 +13,3 @@ pub trait Progress {
     /// Whether the user asked to stop.
     fn interrupted(&self) -> bool;
 }
-
-/// An audience that neither listens nor interrupts.
-pub struct Silent;
-
-impl Progress for Silent {
-    fn line(&mut self, _text: &str) {}
-    fn begin(&mut self, _stage: &str, _total: u64, _unit: &'static str) {}
-    fn advance(&mut self, _done: u64, _note: &str) {}
-    fn end(&mut self) {}
-    fn interrupted(&self) -> bool {
-        false
-    }
-}

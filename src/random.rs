@@ -18,8 +18,6 @@ pub enum Purpose {
     Estimate = 4,
     /// Synthetic data; the sub-stream is the generator.
     Synthetic = 5,
-    /// k-means: seeding; the sub-stream is the start.
-    KMeans = 6,
 }
 
 /// Ten rounds of Philox4x32 on one counter.
