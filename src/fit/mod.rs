@@ -81,11 +81,12 @@ pub enum Start {
     GoOn,
 }
 
-/// Trains as `options` say and leaves the run in `folder`, which must exist. An error before the first checkpoint leaves no
-/// run there.
+/// Trains on `data`, which `options.data` names, as `options` say, and leaves the run in `folder`, which must exist. An error
+/// before the first checkpoint leaves no run there.
 pub fn fit<O: Ops>(
     ops: &O,
     options: &FitOptions,
+    data: Dataset,
     folder: &RunFolder,
     start: Start,
     every: CheckpointEvery,
@@ -93,7 +94,10 @@ pub fn fit<O: Ops>(
 ) -> Result<Metrics> {
     let mut stages = Stages::start();
     let mut options = options.clone();
-    let data = open(&options)?;
+    let data = match &options.labels {
+        Some(path) => with_labels_from(data, Path::new(path))?,
+        None => data,
+    };
     check(&options, &data)?;
     check_memory(ops, &options, data.cols())?;
     progress.line(&format!(
@@ -125,8 +129,9 @@ pub fn fit<O: Ops>(
     if start == Start::Anew {
         folder.clear()?;
     }
-    pipeline.save(&folder.features_file())?;
+    // The options first: by them the folder is known to hold a run.
     folder.save_options(&options)?;
+    pipeline.save(&folder.features_file())?;
 
     let truth = data.labels().map(|labels| Labels {
         classes: labels.classes.clone(),
@@ -165,10 +170,6 @@ pub fn fit<O: Ops>(
         .labels()
         .map(|truth| Contingency::new(&labels, options.clusters, &truth.index, truth.classes.len()))
         .transpose()?;
-    let scores = data
-        .labels()
-        .map(|truth| Scores::of(&labels, options.clusters, &truth.index, truth.classes.len()))
-        .transpose()?;
     let sizes = count(&labels, options.clusters);
     let warnings: Vec<String> = collapse(&sizes).into_iter().collect();
     let last = &history[history.len() - 1];
@@ -176,7 +177,7 @@ pub fn fit<O: Ops>(
         data: data.name().to_string(),
         rows: data.rows(),
         train_rows: chosen.len(),
-        scores,
+        scores: table.as_ref().map(Scores::from),
         nmi_arithmetic: table.as_ref().map(|table| nmi(table, Mean::Arithmetic)),
         cuts,
         cut_rows: cut_labels.len(),
@@ -232,15 +233,6 @@ impl Stages {
     }
     fn total(&self) -> f64 {
         self.began.elapsed().as_secs_f64()
-    }
-}
-
-/// Opens the data of a run, with its labels.
-pub fn open(options: &FitOptions) -> Result<Dataset> {
-    let data = Dataset::open(&options.data)?;
-    match &options.labels {
-        Some(path) => with_labels_from(data, Path::new(path)),
-        None => Ok(data),
     }
 }
 

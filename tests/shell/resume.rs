@@ -112,6 +112,26 @@ fn interrupted_a_run_says_how_to_go_on_and_goes_on_to_the_same_bits() {
 }
 
 #[test]
+fn two_runs_cannot_be_at_work_in_one_folder() {
+    let here = with_data();
+    let line = "neuncut fit x.npy -k 5 --epochs 100000000 --hidden 8 --out run --checkpoint-seconds 0";
+    let child = start_until_checkpoint(&here, line, "run");
+    for other in [
+        "neuncut fit x.npy -k 5 --out run",
+        "neuncut fit x.npy -k 5 --out run --overwrite",
+        "neuncut fit --resume --out run",
+    ] {
+        here.run(other).refuses(
+            1,
+            &["run: another process is at work on the run in this folder; wait"],
+        );
+    }
+    // A kill opens the folder to others again.
+    kill(child);
+    here.ok("neuncut fit x.npy -k 5 --epochs 1 --hidden 8 --out run --overwrite");
+}
+
+#[test]
 fn a_long_training_tells_its_progress_in_lines() {
     let here = with_data();
     let line = "neuncut fit x.npy -k 5 --epochs 100000000 --hidden 8 --out run --json 2>progress";
@@ -177,11 +197,8 @@ fn a_run_goes_on_only_as_it_was_begun() {
         ("--sigma 0.125", "sigma = "),
         ("--neighbors all", "neighbors = 10, not \"all\""),
         ("--cut rcut", "cut = \"ncut\", not \"rcut\""),
-        (
-            "--labels other.csv",
-            "labels = \"x-labels.npy\", not \"other.csv\"",
-        ),
-        ("other.csv", "data = \"x.npy\", not \"other.csv\""),
+        ("--labels other.csv", "x-labels.npy\", not \""),
+        ("other.csv", "x.npy\", not \""),
     ] {
         let told = here.run(&format!("neuncut fit --resume --out run {option}"));
         told.refuses(
