@@ -12,6 +12,7 @@ use crate::data::safetensors;
 use crate::error::{Error, Result};
 use crate::features::Pipeline;
 use crate::model::Model;
+use crate::ops::Real;
 use crate::options::FitOptions;
 use crate::train::{Checkpoint, EpochRecord};
 
@@ -219,7 +220,7 @@ impl RunFolder {
     }
 
     /// Reads the checkpoint, if there is one.
-    pub fn load_checkpoint(&self) -> Result<Option<Checkpoint>> {
+    pub fn load_checkpoint<R: Real>(&self) -> Result<Option<Checkpoint<R>>> {
         let path = self.checkpoint_file();
         if path.exists() {
             Checkpoint::load(&path).map(Some)

@@ -3,7 +3,7 @@
 use crate::error::Result;
 use crate::model::Model;
 use crate::network::{Activations, Layer, Network};
-use crate::ops::{AdamRule, HeatKernel, Objective, Ops, Shape, StepState};
+use crate::ops::{AdamRule, HeatKernel, Objective, Ops, Real, Shape, StepState};
 
 /// What does not change from step to step.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -54,7 +54,7 @@ impl<O: Ops> Step<O> {
     /// Allocates a step for mini-batches of `rows` rows and epochs of `batches` mini-batches; moments start at 0.
     pub fn new(
         ops: &O,
-        model: &Model,
+        model: &Model<impl Real>,
         rule: StepRule,
         rows: usize,
         batches: usize,

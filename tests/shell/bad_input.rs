@@ -152,7 +152,7 @@ fn options_of_fit() {
                 "neuncut fit x.npy -k 2 --hidden 99999999999",
                 1,
                 &[
-                    "not enough memory for the network's parameters",
+                    "not enough memory for the training (most of it for the network's parameters",
                     "smaller --hidden",
                 ],
             ),

@@ -218,6 +218,25 @@ fn a_run_goes_on_only_as_it_was_begun() {
 }
 
 #[test]
+fn a_run_goes_on_only_with_the_data_it_was_begun_with() {
+    let here = with_data();
+    // Without transforms that are fitted, only the rows themselves can tell.
+    for features in ["auto", "none"] {
+        here.ok("neuncut generate subspaces --rows 1403 --seed 11 -o x.npy");
+        let line = format!("{FIT} --features {features} --out {features}");
+        kill(start_until_checkpoint(&here, &line, features));
+        here.ok("cp x.npy whole.npy && neuncut generate subspaces --rows 1403 --seed 12 -o x.npy");
+        let before = here.tree();
+        let told = here.run(&format!("neuncut --quiet fit --resume --out {features}"));
+        told.refuses(1, &["--resume: the training rows have changed", "--overwrite"]);
+        assert_eq!(here.tree(), before, "a refusal changed something");
+        here.ok(&format!(
+            "mv whole.npy x.npy && neuncut fit --resume --out {features}"
+        ));
+    }
+}
+
+#[test]
 fn damage_in_an_unfinished_run_is_named() {
     let here = with_data();
     let line = format!("{FIT} --out run");
