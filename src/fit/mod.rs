@@ -320,7 +320,10 @@ fn check_memory<O: Ops>(ops: &O, options: &FitOptions, rows: usize, cols: usize)
         ("the affinity", batch * kept.min(batch).min(8192.0)),
         ("the training rows", rows * cols as f64),
         ("a mini-batch", 2.0 * batch * cols as f64),
-        ("a chunk of rows", CHUNK as f64 * (2.0 * cols as f64 + outputs)),
+        (
+            "a chunk of rows to be labelled",
+            CHUNK as f64 * (2.0 * cols as f64 + outputs),
+        ),
     ];
     let bytes = |numbers: f64| numbers * size_of::<O::Real>() as f64;
     let needed = bytes(parts.iter().map(|(_, numbers)| numbers).sum());

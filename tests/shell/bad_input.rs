@@ -152,7 +152,8 @@ fn options_of_fit() {
                 "neuncut fit x.npy -k 2 --hidden 99999999999",
                 1,
                 &[
-                    "not enough memory for the training (most of it for the network's parameters",
+                    "not enough memory for the training (most of it for a chunk of rows to be labelled; ",
+                    " MiB are available)",
                     "smaller --hidden",
                 ],
             ),
