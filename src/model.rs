@@ -5,26 +5,27 @@ use std::path::Path;
 
 use crate::data::safetensors;
 use crate::error::{Error, Result};
+use crate::ops::Real;
 use crate::random::{Purpose, Stream};
 
 /// One fully connected layer in PyTorch's layout.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Dense {
+pub struct Dense<T = f32> {
     /// Length of an input row.
     pub inputs: usize,
     /// Length of an output row.
     pub outputs: usize,
     /// `outputs` x `inputs`, row-major.
-    pub weight: Vec<f32>,
+    pub weight: Vec<T>,
     /// `outputs` numbers.
-    pub bias: Vec<f32>,
+    pub bias: Vec<T>,
 }
 
 /// A multi-layer perceptron: layers with ReLU between them, logits at the end.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Model {
+pub struct Model<T = f32> {
     /// From input to output; never empty.
-    pub layers: Vec<Dense>,
+    pub layers: Vec<Dense<T>>,
 }
 
 impl Model {
@@ -57,6 +58,22 @@ impl Model {
             .collect();
         Model { layers }
     }
+}
+
+impl<T: Real> Model<T> {
+    /// The same parameters, rounded to another precision.
+    pub fn cast<U: Real>(&self) -> Model<U> {
+        let cast = |values: &[T]| values.iter().map(|v| U::of(v.to_f64())).collect();
+        let layers = self.layers.iter().map(|layer| Dense {
+            inputs: layer.inputs,
+            outputs: layer.outputs,
+            weight: cast(&layer.weight),
+            bias: cast(&layer.bias),
+        });
+        Model {
+            layers: layers.collect(),
+        }
+    }
 
     /// Length of an input row.
     pub fn inputs(&self) -> usize {
@@ -78,7 +95,7 @@ impl Model {
 
     /// Whether no parameter is infinite or NaN.
     pub fn is_finite(&self) -> bool {
-        let finite = |values: &[f32]| values.iter().all(|v| v.is_finite());
+        let finite = |values: &[T]| values.iter().all(|v| v.to_f64().is_finite());
         self.layers
             .iter()
             .all(|layer| finite(&layer.weight) && finite(&layer.bias))
@@ -86,8 +103,8 @@ impl Model {
 
     /// The parameters under the names that `nn.Sequential(Linear, ReLU, Linear, ...)` gives them, `prefix` in front:
     /// `0.weight`, `0.bias`, `2.weight`, ...
-    pub fn tensors(&self, prefix: &str) -> Vec<(String, Vec<usize>, &[f32])> {
-        let named = |i: usize, layer: &'_ Dense| {
+    pub fn tensors(&self, prefix: &str) -> Vec<(String, Vec<usize>, &[T])> {
+        let named = |i: usize, layer: &'_ Dense<T>| {
             (
                 format!("{prefix}{}.weight", 2 * i),
                 vec![layer.outputs, layer.inputs],
@@ -112,7 +129,7 @@ impl Model {
     pub fn from_tensors(
         path: &Path,
         prefix: &str,
-        tensors: &BTreeMap<String, safetensors::Tensor>,
+        tensors: &BTreeMap<String, safetensors::Tensor<T>>,
     ) -> Result<Self> {
         let bad = |problem: String| {
             Error::file(
@@ -121,7 +138,7 @@ impl Model {
                 "use the file that `neuncut fit` wrote, or train again",
             )
         };
-        let mut layers: Vec<Dense> = Vec::new();
+        let mut layers: Vec<Dense<T>> = Vec::new();
         while let Some(weight) = tensors.get(&format!("{prefix}{}.weight", 2 * layers.len())) {
             let i = layers.len();
             let &[outputs, inputs] = &weight.shape[..] else {
@@ -150,7 +167,7 @@ impl Model {
                 .values
                 .iter()
                 .chain(&bias.values)
-                .position(|v| !v.is_finite())
+                .position(|v| !v.to_f64().is_finite())
             {
                 return Err(bad(format!(
                     "layer {i} holds a number that is not finite (at {at})"

@@ -12,7 +12,7 @@ pub struct Network<O: Ops> {
 
 impl<O: Ops> Network<O> {
     /// Uploads a model.
-    pub fn new(ops: &O, model: &Model) -> Result<Self> {
+    pub fn new(ops: &O, model: &Model<impl Real>) -> Result<Self> {
         let mut layers = Vec::new();
         for dense in &model.layers {
             let mut layer = Layer {
@@ -27,13 +27,13 @@ impl<O: Ops> Network<O> {
     }
 
     /// Downloads the parameters.
-    pub fn to_model(&self, ops: &O) -> Result<Model> {
+    pub fn to_model(&self, ops: &O) -> Result<Model<O::Real>> {
         let layers = self.layers.iter().map(|layer| {
             Ok(Dense {
                 inputs: layer.weight.cols(),
                 outputs: layer.weight.rows(),
-                weight: to_host(ops, &layer.weight)?,
-                bias: to_host(ops, &layer.bias)?,
+                weight: download(ops, &layer.weight)?,
+                bias: download(ops, &layer.bias)?,
             })
         });
         Ok(Model {
@@ -87,13 +87,19 @@ impl<O: Ops> Activations<O> {
 }
 
 /// Host numbers in a backend's precision.
-pub fn to_real<O: Ops>(values: &[f32]) -> Vec<O::Real> {
-    values.iter().map(|&v| O::Real::of(f64::from(v))).collect()
+pub fn to_real<O: Ops>(values: &[impl Real]) -> Vec<O::Real> {
+    values.iter().map(|v| O::Real::of(v.to_f64())).collect()
+}
+
+/// A backend's matrix, in its precision.
+pub fn download<O: Ops>(ops: &O, matrix: &O::Matrix) -> Result<Vec<O::Real>> {
+    let mut values = vec![O::Real::ZERO; matrix.rows() * matrix.cols()];
+    ops.download(matrix, &mut values)?;
+    Ok(values)
 }
 
 /// A backend's matrix as host numbers.
 pub fn to_host<O: Ops>(ops: &O, matrix: &O::Matrix) -> Result<Vec<f32>> {
-    let mut values = vec![O::Real::ZERO; matrix.rows() * matrix.cols()];
-    ops.download(matrix, &mut values)?;
+    let values = download(ops, matrix)?;
     Ok(values.into_iter().map(|v| v.to_f64() as f32).collect())
 }

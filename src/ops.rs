@@ -18,12 +18,13 @@ use std::ops::{Add, AddAssign, Div, Mul, Neg, Sub};
 
 use serde::{Deserialize, Serialize};
 
+use crate::data::safetensors::Stored;
 use crate::error::Result;
 use crate::random::{Permutation, Purpose};
 
 /// A floating-point number of the precision a backend computes in.
 pub trait Real:
-    bytemuck::Pod
+    Stored
     + PartialOrd
     + Debug
     + Display

@@ -1,6 +1,6 @@
 //! The folder that a training leaves behind, and goes on from.
 
-use std::fs;
+use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -12,6 +12,7 @@ use crate::data::safetensors;
 use crate::error::{Error, Result};
 use crate::features::Pipeline;
 use crate::model::Model;
+use crate::ops::Real;
 use crate::options::FitOptions;
 use crate::train::{Checkpoint, EpochRecord};
 
@@ -28,18 +29,12 @@ impl RunFolder {
         RunFolder { path: path.into() }
     }
 
-    /// Makes the folder for a new run, before the long work begins. What is in it stays.
+    /// Makes the folder for a new run, before the long work begins, and keeps others out of it. What is in it stays.
     ///
     /// # Errors
-    /// When it cannot be made, or already holds a run and `overwrite` is not given.
-    pub fn reserve(&self, overwrite: bool) -> Result<Reserved> {
-        if self.config_file().exists() && !overwrite {
-            return Err(Error::file(
-                &self.path,
-                "there is a run in this folder already",
-                "choose another --out, go on with it by --resume, or replace it by --overwrite",
-            ));
-        }
+    /// When it cannot be made, another process is at work in it, it holds a run and `overwrite` is not given, or the run would
+    /// replace one of the `inputs` or another file that is not of a run.
+    pub fn reserve(&self, overwrite: bool, inputs: &[&Path]) -> Result<Reserved> {
         if self.path.exists() && !self.path.is_dir() {
             return Err(Error::file(
                 &self.path,
@@ -48,16 +43,80 @@ impl RunFolder {
             ));
         }
         let missing = self.path.ancestors().take_while(|folder| !folder.exists());
-        let reserved = Reserved {
+        let mut reserved = Reserved {
             made: missing.map(Path::to_path_buf).collect(),
+            _lock: None,
         };
         fs::create_dir_all(&self.path).map_err(|e| Error::io(&self.path, "make the run's folder", e))?;
+        reserved._lock = Some(self.lock()?);
+        self.check_place(overwrite, inputs)?;
         Ok(reserved)
+    }
+
+    /// Keeps others out of the folder of a run that goes on.
+    ///
+    /// # Errors
+    /// When another process is at work in it.
+    pub fn enter(&self) -> Result<Reserved> {
+        Ok(Reserved {
+            made: Vec::new(),
+            _lock: Some(self.lock()?),
+        })
+    }
+
+    /// The folder itself is locked, not a file in it, so that nothing is left behind; the lock ends with the process at the
+    /// latest, however that ends.
+    fn lock(&self) -> Result<File> {
+        let folder = File::open(&self.path).map_err(|e| Error::io(&self.path, "open the run's folder", e))?;
+        match folder.try_lock() {
+            Err(TryLockError::WouldBlock) => Err(Error::file(
+                &self.path,
+                "another process is at work on the run in this folder",
+                "wait for its end, or choose another --out",
+            )),
+            // Some file systems have no locks; there, runs are as safe as their users.
+            Ok(()) | Err(TryLockError::Error(_)) => Ok(folder),
+        }
+    }
+
+    /// Refuses to write a new run over what is not a run to be replaced.
+    fn check_place(&self, overwrite: bool, inputs: &[&Path]) -> Result<()> {
+        let inputs: Vec<PathBuf> = inputs
+            .iter()
+            .filter_map(|path| path.canonicalize().ok())
+            .collect();
+        let is_run = self.config_file().exists() && self.load_options().is_ok();
+        let files = self.files();
+        for file in &files {
+            if file.canonicalize().is_ok_and(|place| inputs.contains(&place)) {
+                return Err(Error::file(
+                    file,
+                    "the run reads this file, and would replace it by its own of that name",
+                    "choose another --out",
+                ));
+            }
+        }
+        for file in &files {
+            if !is_run && file.symlink_metadata().is_ok() {
+                return Err(Error::file(
+                    file,
+                    "this file is not of a run, and a run would replace it",
+                    "choose another --out, or move the file away",
+                ));
+            }
+        }
+        if is_run && !overwrite {
+            return Err(Error::file(
+                &self.path,
+                "there is a run in this folder already",
+                "choose another --out, go on with it by --resume, or replace it by --overwrite",
+            ));
+        }
+        Ok(())
     }
 
     /// Removes the run, but not the folder.
     pub fn clear(&self) -> Result<()> {
-        // The options first: without them the rest is no run, should this be cut short.
         self.files().iter().try_for_each(|file| remove(file))
     }
 
@@ -103,16 +162,17 @@ impl RunFolder {
         self.path.join("checkpoint.safetensors")
     }
 
+    /// In an order in which they can be removed: what is left, should that be cut short, is an unfinished run.
     fn files(&self) -> [PathBuf; 8] {
         [
-            self.config_file(),
-            self.features_file(),
-            self.model_file(),
-            self.history_file(),
             self.metrics_file(),
+            self.model_file(),
+            self.checkpoint_file(),
+            self.history_file(),
+            self.features_file(),
             self.labels_file(),
             self.report_file(),
-            self.checkpoint_file(),
+            self.config_file(),
         ]
     }
 
@@ -160,7 +220,7 @@ impl RunFolder {
     }
 
     /// Reads the checkpoint, if there is one.
-    pub fn load_checkpoint(&self) -> Result<Option<Checkpoint>> {
+    pub fn load_checkpoint<R: Real>(&self) -> Result<Option<Checkpoint<R>>> {
         let path = self.checkpoint_file();
         if path.exists() {
             Checkpoint::load(&path).map(Some)
@@ -226,10 +286,12 @@ impl RunFolder {
     }
 }
 
-/// The folders made for a run. When dropped, those that are still empty are taken away again: a start that failed leaves
-/// nothing behind.
+/// The right to work in the folder of a run, until dropped, and the folders made for it. Those that are still empty then are
+/// taken away again: a start that failed leaves nothing behind.
 #[derive(Debug)]
+#[must_use = "others are kept out only until this is dropped"]
 pub struct Reserved {
+    _lock: Option<File>,
     /// From the innermost outwards.
     made: Vec<PathBuf>,
 }

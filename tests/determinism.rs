@@ -7,19 +7,19 @@ use common::{FLOOR, Random, filled, largest};
 use neuncut::cpu::{Fast, Reference};
 use neuncut::error::{Error, Result};
 use neuncut::model::Model;
-use neuncut::ops::{AdamRule, Cut, HeatKernel, Objective, Ops, Penalty, Volumes};
+use neuncut::ops::{AdamRule, Cut, HeatKernel, Objective, Ops, Penalty, Real, Volumes};
 use neuncut::train::{Checkpoint, EpochRecord, Plan, StepRule, Watch, train};
 
 /// Keeps what it is told, and stops before a given step.
 #[derive(Default)]
-struct Notes {
+struct Notes<R = f32> {
     records: Vec<EpochRecord>,
-    checkpoints: Vec<Checkpoint>,
+    checkpoints: Vec<Checkpoint<R>>,
     every_epoch: bool,
     steps_allowed: Option<usize>,
 }
 
-impl Watch for Notes {
+impl<R: Real> Watch<R> for Notes<R> {
     fn step(&mut self, _: usize, _: usize, _: usize, _: usize) {
         if let Some(left) = &mut self.steps_allowed {
             *left -= 1;
@@ -32,7 +32,7 @@ impl Watch for Notes {
     fn wants_checkpoint(&mut self) -> bool {
         self.every_epoch
     }
-    fn checkpoint(&mut self, checkpoint: &Checkpoint) -> Result<()> {
+    fn checkpoint(&mut self, checkpoint: &Checkpoint<R>) -> Result<()> {
         self.checkpoints.push(checkpoint.clone());
         Ok(())
     }
@@ -76,7 +76,7 @@ fn rows(random: &Random, count: usize, d: usize) -> Vec<f32> {
         .collect()
 }
 
-fn run<O: Ops>(ops: &O, plan: &Plan, rows: &[f32], d: usize, notes: &mut Notes) -> Result<Model> {
+fn run<O: Ops>(ops: &O, plan: &Plan, rows: &[f32], d: usize, notes: &mut Notes<O::Real>) -> Result<Model> {
     resume(ops, plan, rows, d, None, notes)
 }
 
@@ -85,18 +85,24 @@ fn resume<O: Ops>(
     plan: &Plan,
     rows: &[f32],
     d: usize,
-    from: Option<Checkpoint>,
-    notes: &mut Notes,
+    from: Option<Checkpoint<O::Real>>,
+    notes: &mut Notes<O::Real>,
 ) -> Result<Model> {
     let data = filled(ops, rows.len() / d, d, rows);
     train(ops, plan, &data, None, from, notes)
 }
 
 /// Parameters as bits, so that 0 and -0 differ.
-fn bits(model: &Model) -> Vec<u32> {
+fn bits<T: Real>(model: &Model<T>) -> Vec<u64> {
     let layers = model.layers.iter();
     layers
-        .flat_map(|layer| layer.weight.iter().chain(&layer.bias).map(|v| v.to_bits()))
+        .flat_map(|layer| {
+            layer
+                .weight
+                .iter()
+                .chain(&layer.bias)
+                .map(|v| v.to_f64().to_bits())
+        })
         .collect()
 }
 
@@ -143,8 +149,16 @@ fn training_gives_the_same_bits_on_any_number_of_threads() {
 
 #[test]
 fn training_resumed_from_any_step_gives_the_bits_of_an_uninterrupted_one() {
+    resumed_from_any_step(&Fast::new(2).unwrap());
+    resumed_from_any_step(&Reference::<f64>::new());
+}
+
+fn resumed_from_any_step<O: Ops>(ops: &O)
+where
+    O::Real: Default,
+{
     let random = Random::new("resumed");
-    let (d, ops) = (5, Fast::new(2).unwrap());
+    let d = 5;
     let rows = rows(&random, 200, d);
     let folder = tempfile::tempdir().unwrap();
     for neighbors in [None, Some(4)] {
@@ -154,7 +168,7 @@ fn training_resumed_from_any_step_gives_the_bits_of_an_uninterrupted_one() {
             every_epoch: true,
             ..Notes::default()
         };
-        let model = run(&ops, &plan, &rows, d, &mut whole).unwrap();
+        let model = run(ops, &plan, &rows, d, &mut whole).unwrap();
         assert_eq!(
             whole.checkpoints.len(),
             plan.epochs - 1,
@@ -166,7 +180,7 @@ fn training_resumed_from_any_step_gives_the_bits_of_an_uninterrupted_one() {
                 steps_allowed: Some(steps),
                 ..Notes::default()
             };
-            let stopped = run(&ops, &plan, &rows, d, &mut before);
+            let stopped = run(ops, &plan, &rows, d, &mut before);
             assert!(
                 matches!(stopped, Err(Error::Interrupted(_))),
                 "stopped after {steps} steps: {stopped:?}"
@@ -191,7 +205,7 @@ fn training_resumed_from_any_step_gives_the_bits_of_an_uninterrupted_one() {
             let loaded = Checkpoint::load(&path).unwrap();
             assert_eq!(&loaded, checkpoint, "what was saved is what is loaded");
             let mut after = Notes::default();
-            let resumed = resume(&ops, &plan, &rows, d, Some(loaded), &mut after).unwrap();
+            let resumed = resume(ops, &plan, &rows, d, Some(loaded), &mut after).unwrap();
             assert_eq!(bits(&model), bits(&resumed), "resumed after {steps} steps");
             let records = [told(&before.records), told(&after.records)].concat();
             assert_eq!(records, told(&whole.records), "resumed after {steps} steps");
@@ -276,24 +290,43 @@ fn a_checkpoint_of_another_training_is_refused() {
             "other {what}: {result:?}"
         );
     }
+    // One number changed by one bit, two rows in each other's place, a row less.
+    let mut changed = rows.clone();
+    let at = random.below(rows.len());
+    changed[at] = f32::from_bits(rows[at].to_bits() ^ 1);
+    let mut swapped = rows.clone();
+    swapped.rotate_left(d);
+    for other in [&changed, &swapped, &rows[d..].to_vec()] {
+        let result = resume(
+            &ops,
+            &plan,
+            other,
+            d,
+            Some(checkpoint.clone()),
+            &mut Notes::default(),
+        );
+        let message = result.unwrap_err().to_string();
+        assert!(message.contains("the training rows have changed"), "{message}");
+        assert!(message.contains("200 x 5 with checksum"), "{message}");
+    }
 }
 
 #[test]
 fn a_damaged_checkpoint_file_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("checkpoint.safetensors");
-    let good = Checkpoint::fresh(Model::random(1, 3, &[4], 2));
+    let good: Checkpoint = Checkpoint::fresh("rows".into(), Model::random(1, 3, &[4], 2));
     good.save(&path).unwrap();
     assert_eq!(Checkpoint::load(&path).unwrap(), good);
 
     let whole = std::fs::read(&path).unwrap();
     std::fs::write(&path, &whole[..whole.len() - 1]).unwrap();
-    assert!(Checkpoint::load(&path).is_err(), "truncated");
+    assert!(Checkpoint::<f32>::load(&path).is_err(), "truncated");
 
     let mut spoilt = good.clone();
     spoilt.second_moments.layers[1].bias[0] = f32::NAN;
     spoilt.save(&path).unwrap();
-    let message = Checkpoint::load(&path).unwrap_err().to_string();
+    let message = Checkpoint::<f32>::load(&path).unwrap_err().to_string();
     assert!(message.contains("not finite"), "{message}");
 
     // A file of tensors, but without the counters.
@@ -309,8 +342,11 @@ fn a_damaged_checkpoint_file_is_refused() {
     let tensors: Vec<(&str, &[usize], &[f32])> =
         tensors.iter().map(|(n, s, v)| (&n[..], &s[..], *v)).collect();
     neuncut::data::safetensors::write(&path, &tensors, &Default::default()).unwrap();
-    let message = Checkpoint::load(&path).unwrap_err().to_string();
-    assert!(message.contains("epoch") && !message.contains('\n'), "{message}");
+    let message = Checkpoint::<f32>::load(&path).unwrap_err().to_string();
+    assert!(
+        message.contains("its metadata lacks") && !message.contains('\n'),
+        "{message}"
+    );
 }
 
 /// Losses per epoch against the f64 reference, over several seeds: the root mean square error of the fast backend is at most
@@ -324,19 +360,19 @@ fn losses_of_every_epoch_are_those_of_the_reference() {
         for _ in 0..seeds {
             let rows = rows(&random, 200, d);
             let plan = plan(neighbors, random.below(1 << 30) as u64);
-            let losses = |notes: Notes| -> Vec<f64> {
-                assert_eq!(notes.records.len(), plan.epochs);
-                notes
-                    .records
-                    .iter()
-                    .flat_map(|r| [r.l_lap, r.l_orth, r.loss])
-                    .collect()
+            let losses = |records: &[EpochRecord]| -> Vec<f64> {
+                assert_eq!(records.len(), plan.epochs);
+                records.iter().flat_map(|r| [r.l_lap, r.l_orth, r.loss]).collect()
             };
             let (mut fast, mut single, mut double) = (Notes::default(), Notes::default(), Notes::default());
             run(&Fast::new(2).unwrap(), &plan, &rows, d, &mut fast).unwrap();
             run(&Reference::<f32>::new(), &plan, &rows, d, &mut single).unwrap();
             run(&Reference::<f64>::new(), &plan, &rows, d, &mut double).unwrap();
-            let (fast, single, double) = (losses(fast), losses(single), losses(double));
+            let (fast, single, double) = (
+                losses(&fast.records),
+                losses(&single.records),
+                losses(&double.records),
+            );
             scale = scale.max(largest(&double));
             for ((fast, single), double) in fast.iter().zip(&single).zip(&double) {
                 ours += (fast - double).powi(2);

@@ -9,6 +9,7 @@ use neuncut::data::{Dataset, Labels};
 use neuncut::features::{self, Pipeline};
 use neuncut::ops::{HeatKernel, Ops};
 use neuncut::options::{Auto, Neighbors};
+use neuncut::predict::CHUNK;
 use neuncut::run_folder::RunFolder;
 use neuncut::scores::{Contingency, Mean, acc, ari, nmi};
 use neuncut::{Error, Result};
@@ -110,11 +111,13 @@ fn exact_cuts(args: &EvaluateArgs, source: &str, predictions: &Labels) -> Result
         ));
     }
     let ops = Fast::new(args.threads)?;
-    let mut values = vec![0.0; data.rows() * data.cols()];
-    data.read_rows(0, &mut values)?;
     let mut x = ops.matrix("the rows", data.rows(), data.cols())?;
-    ops.upload(&values, &mut x, 0)?;
-    drop(values);
+    let mut chunk = vec![0.0; CHUNK.min(data.rows()) * data.cols()];
+    for first in (0..data.rows()).step_by(CHUNK) {
+        let chunk = &mut chunk[..CHUNK.min(data.rows() - first) * data.cols()];
+        data.read_rows(first, chunk)?;
+        ops.upload(chunk, &mut x, first)?;
+    }
     let kernel = match &args.run {
         Some(run) => {
             let run = RunFolder::at(run);

@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use neuncut::cpu::{Fast, Reference};
 use neuncut::data::Dataset;
+use neuncut::data::folder::BUILT_IN;
 use neuncut::fit::{CheckpointEvery, Metrics, Start, fit};
 use neuncut::ops::{Cut, Penalty, Volumes};
 use neuncut::options::{Auto, Device, FitOptions, Hidden, Neighbors};
 use neuncut::progress::Progress;
-use neuncut::run_folder::{RunFolder, config_error};
+use neuncut::run_folder::{Reserved, RunFolder, config_error};
 use neuncut::{Error, Result};
 use serde::Deserialize;
 use serde_json::json;
@@ -23,14 +24,10 @@ pub struct FitArgs {
     #[command(flatten)]
     options: Partial,
 
-    /// File with the same options as `name = value` lines (TOML); the command line comes before it. A run's own
+    /// File with any of the options above as `name = value` lines (TOML); the command line comes before it. A run's own
     /// config.toml repeats that run
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-
-    /// Folder for the run [default: runs/DATA-kK-seedN]
-    #[arg(long, value_name = "RUN")]
-    out: Option<PathBuf>,
 
     /// Go on with the unfinished run in --out; the result has the same bits as without the interruption
     #[arg(long, conflicts_with = "overwrite")]
@@ -39,18 +36,10 @@ pub struct FitArgs {
     /// Replace the run that is in --out
     #[arg(long)]
     overwrite: bool,
-
-    /// CPU threads; 0 for one per core. The result does not depend on it [default: 0]
-    #[arg(long, value_name = "N")]
-    threads: Option<usize>,
-
-    /// Least seconds between two checkpoints; 0 for one after every epoch
-    #[arg(long, value_name = "SECONDS", default_value_t = 10.0)]
-    checkpoint_seconds: f64,
 }
 
-/// The options that decide the outcome, each of which may be left out.
-#[derive(Args, Deserialize, Default, Clone)]
+/// The options that a file can give too, each of which may be left out. All but the last three decide the outcome.
+#[derive(Args, Deserialize, Default)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 struct Partial {
     /// What to cluster: a file (IDX, IDX.gz, .npy, .npz, .safetensors, .csv), a folder in MNIST's layout, or the built-in
@@ -126,6 +115,18 @@ struct Partial {
     /// Where to compute: auto, cpu, or reference (plain loops in f64, for checks) [default: auto]
     #[arg(long, value_name = "DEVICE", value_parser = values::device)]
     device: Option<Device>,
+
+    /// CPU threads; 0 for one per core. The result does not depend on it [default: 0]
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+
+    /// Folder for the run [default: runs/DATA-kK-seedN]
+    #[arg(long, value_name = "RUN")]
+    out: Option<PathBuf>,
+
+    /// Least seconds between two checkpoints; 0 for one after every epoch [default: 10]
+    #[arg(long, value_name = "SECONDS")]
+    checkpoint_seconds: Option<f64>,
 }
 
 impl Partial {
@@ -150,29 +151,62 @@ impl Partial {
             weight_decay: self.weight_decay.or(other.weight_decay),
             seed: self.seed.or(other.seed),
             device: self.device.or(other.device),
+            threads: self.threads.or(other.threads),
+            out: self.out.or(other.out),
+            checkpoint_seconds: self.checkpoint_seconds.or(other.checkpoint_seconds),
         }
     }
 
-    /// With the defaults filled in, and everything checked that can be without the data.
-    fn resolve(self) -> Result<FitOptions> {
-        let data = self.data.unwrap_or_else(|| "mnist-t10k".into());
-        let clusters = self.clusters.ok_or_else(|| {
+    fn source(&self) -> String {
+        match self.data.as_deref().unwrap_or("mnist-t10k") {
+            name if BUILT_IN.contains(&name) => name.to_string(),
+            path => absolute(path),
+        }
+    }
+
+    fn count(&self) -> Result<usize> {
+        self.clusters.ok_or_else(|| {
             Error::option(
                 "--clusters",
                 "not given",
                 "say how many clusters to look for, as in --clusters 10",
             )
-        })?;
+        })
+    }
+
+    /// The run's folder, as given or as the options name it.
+    fn folder(&self) -> Result<RunFolder> {
+        let folder = match &self.out {
+            Some(out) if out.as_os_str().is_empty() => {
+                return Err(Error::option("--out", "an empty path", "name a folder"));
+            }
+            Some(out) => out.clone(),
+            None => {
+                let source = self.source();
+                let stem = Path::new(&source).file_stem().unwrap_or_default();
+                let (k, seed) = (self.count()?, self.seed.unwrap_or(0));
+                PathBuf::from("runs").join(format!("{}-k{k}-seed{seed}", stem.to_string_lossy()))
+            }
+        };
+        Ok(RunFolder::at(folder))
+    }
+
+    /// With the defaults filled in, and everything checked that can be without the data; the data too, where a default
+    /// asks for it.
+    fn resolve(self) -> Result<(FitOptions, Option<Dataset>)> {
+        let (data, clusters) = (self.source(), self.count()?);
         let train_rows = self.train_rows.unwrap_or(20_000);
         values::at_least("--clusters", 2, clusters)?;
         values::at_least("--train-rows", 2, train_rows)?;
-        let batch = match self.batch {
-            Some(batch) => batch,
-            None => Dataset::open(&data)?.rows().min(train_rows).min(1000),
+        let opened = match self.batch {
+            Some(_) => None,
+            None => Some(Dataset::open(&data)?),
         };
+        let most = opened.as_ref().map_or(usize::MAX, Dataset::rows);
+        let batch = self.batch.unwrap_or(most.min(train_rows).min(1000));
         let options = FitOptions {
             data,
-            labels: self.labels,
+            labels: self.labels.as_deref().map(absolute),
             clusters,
             train_rows,
             features: self.features.unwrap_or_else(|| "auto".into()),
@@ -207,14 +241,13 @@ impl Partial {
         if options.features != "auto" {
             neuncut::features::parse(&options.features)?;
         }
-        Ok(options)
+        Ok((options, opened))
     }
 }
 
 /// Trains, and prints the scores.
 pub fn run(args: FitArgs, console: &mut Console) -> Result<()> {
     catch_interrupts();
-    values::not_negative("--checkpoint-seconds", args.checkpoint_seconds)?;
     let from_file = args
         .config
         .as_deref()
@@ -222,23 +255,26 @@ pub fn run(args: FitArgs, console: &mut Console) -> Result<()> {
         .transpose()?
         .unwrap_or_default();
     let options = args.options.or(from_file);
-    let every = CheckpointEvery(args.checkpoint_seconds);
-    let (metrics, folder) = if args.resume {
-        let (options, folder) = resume(options, args.out)?;
-        let metrics = match folder.load_metrics::<Metrics>()? {
+    let seconds = options.checkpoint_seconds.unwrap_or(10.0);
+    values::not_negative("--checkpoint-seconds", seconds)?;
+    let (every, threads) = (CheckpointEvery(seconds), options.threads.unwrap_or(0));
+    let folder = options.folder()?;
+    let metrics = if args.resume {
+        let (options, _entered) = resume(options, &folder)?;
+        match folder.load_metrics::<Metrics>()? {
             Some(metrics) => {
                 console.line("this run is finished already");
                 metrics
             }
-            None => train(&options, &folder, Start::GoOn, every, args.threads, console)?,
-        };
-        (metrics, folder)
+            None => train(&options, None, &folder, Start::GoOn, every, threads, console)?,
+        }
     } else {
-        let options = options.resolve()?;
-        let folder = RunFolder::at(args.out.unwrap_or_else(|| default_folder(&options)));
-        let _reserved = folder.reserve(args.overwrite)?;
-        let metrics = train(&options, &folder, Start::Anew, every, args.threads, console)?;
-        (metrics, folder)
+        let (options, data) = options.resolve()?;
+        let inputs = [Some(&options.data), options.labels.as_ref()];
+        let inputs = inputs.into_iter().flatten().map(Path::new);
+        let inputs: Vec<&Path> = inputs.chain(args.config.as_deref()).collect();
+        let _reserved = folder.reserve(args.overwrite, &inputs)?;
+        train(&options, data, &folder, Start::Anew, every, threads, console)?
     };
     for warning in &metrics.warnings {
         console.line(&format!("warning: {warning}"));
@@ -251,18 +287,26 @@ pub fn run(args: FitArgs, console: &mut Console) -> Result<()> {
 
 fn train(
     options: &FitOptions,
+    data: Option<Dataset>,
     folder: &RunFolder,
     start: Start,
     every: CheckpointEvery,
-    threads: Option<usize>,
+    threads: usize,
     console: &mut Console,
 ) -> Result<Metrics> {
+    let data = match data {
+        Some(data) => data,
+        None => Dataset::open(&options.data)?,
+    };
     let metrics = match options.device {
         Device::Auto | Device::Cpu => {
-            let ops = Fast::new(threads.unwrap_or(0))?;
-            fit(&ops, options, folder, start, every, console)
+            let ops = Fast::new(threads)?;
+            fit(&ops, options, data, folder, start, every, console)
         }
-        Device::Reference => fit(&Reference::<f64>::new(), options, folder, start, every, console),
+        Device::Reference => {
+            let ops = Reference::<f64>::new();
+            fit(&ops, options, data, folder, start, every, console)
+        }
     };
     metrics.map_err(|error| match error {
         Error::Interrupted(what) if folder.has_progress() => Error::Interrupted(format!(
@@ -278,13 +322,8 @@ fn read_config(path: &Path) -> Result<Partial> {
     toml::from_str(&text).map_err(|e| config_error(path, &e))
 }
 
-/// The options of the run to go on with. Options given again must say the same.
-fn resume(given: Partial, out: Option<PathBuf>) -> Result<(FitOptions, RunFolder)> {
-    let out = match (out, &given) {
-        (Some(out), _) => out,
-        (None, given) => default_folder(&given.clone().resolve()?),
-    };
-    let folder = RunFolder::at(out);
+/// Enters the folder of the run to go on with, and reads its options. Options given again must say the same.
+fn resume(given: Partial, folder: &RunFolder) -> Result<(FitOptions, Reserved)> {
     if !folder.config_file().exists() {
         return Err(Error::file(
             folder.path(),
@@ -292,6 +331,7 @@ fn resume(given: Partial, out: Option<PathBuf>) -> Result<(FitOptions, RunFolder
             "check --out, or leave --resume away",
         ));
     }
+    let entered = folder.enter()?;
     let stored = folder.load_options()?;
     // What was left to the data then is a number in the run now.
     let given = Partial {
@@ -301,7 +341,7 @@ fn resume(given: Partial, out: Option<PathBuf>) -> Result<(FitOptions, RunFolder
         ..given
     };
     let table = |options: &FitOptions| toml::Table::try_from(options).unwrap_or_default();
-    let repeated = given.or(read_config(&folder.config_file())?).resolve()?;
+    let (repeated, _) = given.or(read_config(&folder.config_file())?).resolve()?;
     let (stored_table, repeated_table) = (table(&stored), table(&repeated));
     for (name, value) in &repeated_table {
         if stored_table.get(name) != Some(value) {
@@ -318,15 +358,14 @@ fn resume(given: Partial, out: Option<PathBuf>) -> Result<(FitOptions, RunFolder
             ));
         }
     }
-    Ok((stored, folder))
+    Ok((stored, entered))
 }
 
-fn default_folder(options: &FitOptions) -> PathBuf {
-    let stem = Path::new(&options.data)
-        .file_stem()
-        .unwrap_or_default()
-        .to_string_lossy();
-    PathBuf::from("runs").join(format!("{stem}-k{}-seed{}", options.clusters, options.seed))
+/// A path as it can be found from any folder; as given where it has no such form in UTF-8.
+fn absolute(path: &str) -> String {
+    let found = std::path::absolute(path).ok();
+    let found = found.and_then(|found| found.into_os_string().into_string().ok());
+    found.unwrap_or_else(|| path.to_string())
 }
 
 /// The outcome for people.

@@ -1,9 +1,10 @@
 //! The safetensors format: a JSON header, then little-endian tensors. Read by mapping.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::Path;
 
-use ::safetensors::tensor::{Metadata, SafeTensors};
+use ::safetensors::tensor::{Metadata, SafeTensors, TensorInfo};
 use ::safetensors::{Dtype, SafeTensorError};
 use serde_json::{Map, Value, json};
 
@@ -12,17 +13,43 @@ use super::matrix::{Element, Endian, Matrix, Origin, one_line};
 use crate::atomic::AtomicFile;
 use crate::error::{Error, Result};
 
+/// A type of numbers that tensors are written as.
+pub trait Stored: bytemuck::Pod {
+    /// Its name in the format.
+    const TYPE: &'static str;
+    /// The elements of a matrix, of which these are the bytes, as the nearest numbers of this type.
+    fn decode(matrix: &Matrix, bytes: &[u8]) -> Vec<Self>;
+}
+
+impl Stored for f32 {
+    const TYPE: &'static str = "F32";
+    fn decode(matrix: &Matrix, _bytes: &[u8]) -> Vec<f32> {
+        matrix.to_f32()
+    }
+}
+
+impl Stored for f64 {
+    const TYPE: &'static str = "F64";
+    fn decode(matrix: &Matrix, bytes: &[u8]) -> Vec<f64> {
+        if matrix.element() != Element::F64 {
+            return matrix.to_f32().into_iter().map(f64::from).collect();
+        }
+        let (numbers, _) = bytes.as_chunks();
+        numbers.iter().map(|&number| f64::from_le_bytes(number)).collect()
+    }
+}
+
 /// A tensor in memory.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Tensor {
+pub struct Tensor<T = f32> {
     /// Length of every axis; empty for a single number.
     pub shape: Vec<usize>,
     /// The elements in C order.
-    pub values: Vec<f32>,
+    pub values: Vec<T>,
 }
 
 /// What a file holds: its tensors by name, and its free text by key.
-pub type Contents = (BTreeMap<String, Tensor>, BTreeMap<String, String>);
+pub type Contents<T> = (BTreeMap<String, Tensor<T>>, BTreeMap<String, String>);
 
 /// A mapped file whose header has been read and checked.
 struct Archive<'a> {
@@ -59,6 +86,16 @@ impl<'a> Archive<'a> {
         self.metadata.info(name).map_or(0, |info| info.shape.len())
     }
 
+    fn place(&self, info: &TensorInfo) -> Range<usize> {
+        let (begin, end) = info.data_offsets;
+        self.start + begin..self.start + end
+    }
+
+    fn data(&self, name: &str) -> &[u8] {
+        let info = self.metadata.info(name);
+        info.map_or(&[], |info| &self.bytes[self.place(info)])
+    }
+
     fn tensor(&self, name: &str) -> Result<Matrix> {
         let origin = Origin::array(self.path, name);
         let Some(info) = self.metadata.info(name) else {
@@ -82,8 +119,7 @@ impl<'a> Archive<'a> {
                 return Err(origin.error(problem, "save it as F32, F16, BF16, F64 or whole numbers"));
             }
         };
-        let (begin, end) = info.data_offsets;
-        let data = self.bytes.slice(self.start + begin..self.start + end);
+        let data = self.bytes.slice(self.place(info));
         Matrix::new(origin, info.shape.clone(), element, Endian::Little, data)
     }
 }
@@ -130,17 +166,18 @@ pub fn open_labels(path: &Path) -> Result<Matrix> {
     }
 }
 
-/// All tensors of a file as f32, and its metadata.
-pub fn read(path: impl AsRef<Path>) -> Result<Contents> {
+/// All tensors of a file as numbers of one type, and its metadata.
+pub fn read<T: Stored>(path: impl AsRef<Path>) -> Result<Contents<T>> {
     let archive = Archive::open(path.as_ref())?;
     let mut tensors = BTreeMap::new();
     for name in archive.names() {
         let matrix = archive.tensor(&name)?;
+        let values = T::decode(&matrix, archive.data(&name));
         tensors.insert(
             name,
             Tensor {
                 shape: matrix.shape().to_vec(),
-                values: matrix.to_f32(),
+                values,
             },
         );
     }
@@ -151,16 +188,16 @@ pub fn read(path: impl AsRef<Path>) -> Result<Contents> {
     ))
 }
 
-/// Writes f32 tensors of the given name, shape and values, with `metadata`; equal contents give equal bytes.
-pub fn write(
+/// Writes tensors of the given name, shape and values, with `metadata`; equal contents give equal bytes.
+pub fn write<T: Stored>(
     path: impl AsRef<Path>,
-    tensors: &[(&str, &[usize], &[f32])],
+    tensors: &[(&str, &[usize], &[T])],
     metadata: &BTreeMap<String, String>,
 ) -> Result<()> {
     let mut file = AtomicFile::create(path)?;
     let described: Vec<_> = tensors
         .iter()
-        .map(|&(name, shape, _)| (name, "F32", shape))
+        .map(|&(name, shape, _)| (name, T::TYPE, shape))
         .collect();
     file.put(&header(&described, metadata))?;
     for (_, _, values) in tensors {
@@ -169,7 +206,7 @@ pub fn write(
     file.commit()
 }
 
-/// The bytes before the data of tensors (name, type of four bytes, shape) that follow one another in this order.
+/// The bytes before the data of tensors (name, type of four bytes or F64, shape) that follow one another in this order.
 ///
 /// The crate's own serialiser keeps metadata in a hash map, whose order changes from run to run.
 pub(super) fn header(tensors: &[(&str, &str, &[usize])], metadata: &BTreeMap<String, String>) -> Vec<u8> {
@@ -180,7 +217,8 @@ pub(super) fn header(tensors: &[(&str, &str, &[usize])], metadata: &BTreeMap<Str
     let mut end = 0;
     for &(name, dtype, shape) in tensors {
         let begin = end;
-        end += shape.iter().product::<usize>() * 4;
+        let size = if dtype == f64::TYPE { 8 } else { 4 };
+        end += shape.iter().product::<usize>() * size;
         let tensor = json!({ "dtype": dtype, "shape": shape, "data_offsets": [begin, end] });
         map.insert(name.to_string(), tensor);
     }

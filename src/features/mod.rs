@@ -140,7 +140,7 @@ impl Pipeline {
 
     /// Reads what [`save`](Self::save) wrote.
     pub fn load(path: &Path) -> Result<Self> {
-        let (mut tensors, metadata) = safetensors::read(path)?;
+        let (mut tensors, metadata) = safetensors::read::<f32>(path)?;
         let bad = |problem: String| {
             Error::file(
                 path,

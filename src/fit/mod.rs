@@ -16,7 +16,7 @@ use crate::estimate;
 use crate::features::{self, Pipeline};
 use crate::model::Model;
 use crate::network::to_real;
-use crate::ops::{AdamRule, HeatKernel, Objective, Ops, Shape};
+use crate::ops::{AdamRule, HeatKernel, Objective, Ops, Real, Shape, StepState};
 use crate::options::{Auto, FitOptions};
 use crate::predict::{CHUNK, Predictor};
 use crate::progress::Progress;
@@ -60,7 +60,7 @@ pub struct Metrics {
     pub sizes: Vec<u64>,
     /// Seconds of each stage, and of all in `seconds`.
     pub stages: BTreeMap<String, f64>,
-    /// Seconds from reading the data to the report.
+    /// Seconds from the first row read to the report.
     pub seconds: f64,
     /// Device and precision.
     pub device: String,
@@ -81,11 +81,12 @@ pub enum Start {
     GoOn,
 }
 
-/// Trains as `options` say and leaves the run in `folder`, which must exist. An error before the first checkpoint leaves no
-/// run there.
+/// Trains on `data`, which `options.data` names, as `options` say, and leaves the run in `folder`, which must exist. An error
+/// before the first checkpoint leaves no run there.
 pub fn fit<O: Ops>(
     ops: &O,
     options: &FitOptions,
+    data: Dataset,
     folder: &RunFolder,
     start: Start,
     every: CheckpointEvery,
@@ -93,9 +94,12 @@ pub fn fit<O: Ops>(
 ) -> Result<Metrics> {
     let mut stages = Stages::start();
     let mut options = options.clone();
-    let data = open(&options)?;
+    let data = match &options.labels {
+        Some(path) => with_labels_from(data, Path::new(path))?,
+        None => data,
+    };
     check(&options, &data)?;
-    check_memory(ops, &options, data.cols())?;
+    check_memory(ops, &options, data.rows(), data.cols())?;
     progress.line(&format!(
         "{}: {} rows of {} numbers{}",
         data.name(),
@@ -117,16 +121,26 @@ pub fn fit<O: Ops>(
     let pipeline = Pipeline::fit(ops, &transforms, &mut x)?;
     stages.done("features");
 
+    not_interrupted(progress, "training had not begun")?;
     let (sigma, gamma) = resolve(ops, &mut options, &x, progress)?;
     stages.done("estimates");
 
-    not_interrupted(progress)?;
-    atomic::sweep(folder.path())?;
-    if start == Start::Anew {
-        folder.clear()?;
+    not_interrupted(progress, "training had not begun")?;
+    match start {
+        Start::Anew => folder.clear()?,
+        Start::GoOn if folder.features_file().exists() && folder.load_pipeline()? != pipeline => {
+            return Err(Error::option(
+                "--resume",
+                "the training rows have changed since the run began",
+                "bring the old data back, or begin again with --overwrite",
+            ));
+        }
+        Start::GoOn => {}
     }
-    pipeline.save(&folder.features_file())?;
+    atomic::sweep(folder.path())?;
+    // The options first: by them the folder is known to hold a run.
     folder.save_options(&options)?;
+    pipeline.save(&folder.features_file())?;
 
     let truth = data.labels().map(|labels| Labels {
         classes: labels.classes.clone(),
@@ -152,22 +166,20 @@ pub fn fit<O: Ops>(
     writer.commit()?;
     stages.done("labelling");
 
-    x.set_rows(x.rows().min(CUT_ROWS));
-    let cut_labels: Vec<u32> = chosen[..x.rows()]
+    not_interrupted(progress, "the training is over, its exact cut is not computed")?;
+    let (x, drawn) = cut_rows(ops, &options, &x, CUT_ROWS)?;
+    let cut_labels: Vec<u32> = drawn
         .iter()
-        .map(|&row| labels[row as usize])
+        .map(|&i| labels[chosen[i as usize] as usize])
         .collect();
     let matrix = ops.cut_matrix(&x, &cut_labels, options.clusters, plan.rule.kernel)?;
     let cuts = Cuts::of(&matrix, &count(&cut_labels, options.clusters));
     stages.done("exact cut");
+    not_interrupted(progress, "the training is over, its report is not written")?;
 
     let table = data
         .labels()
         .map(|truth| Contingency::new(&labels, options.clusters, &truth.index, truth.classes.len()))
-        .transpose()?;
-    let scores = data
-        .labels()
-        .map(|truth| Scores::of(&labels, options.clusters, &truth.index, truth.classes.len()))
         .transpose()?;
     let sizes = count(&labels, options.clusters);
     let warnings: Vec<String> = collapse(&sizes).into_iter().collect();
@@ -176,7 +188,7 @@ pub fn fit<O: Ops>(
         data: data.name().to_string(),
         rows: data.rows(),
         train_rows: chosen.len(),
-        scores,
+        scores: table.as_ref().map(Scores::from),
         nmi_arithmetic: table.as_ref().map(|table| nmi(table, Mean::Arithmetic)),
         cuts,
         cut_rows: cut_labels.len(),
@@ -235,15 +247,6 @@ impl Stages {
     }
 }
 
-/// Opens the data of a run, with its labels.
-pub fn open(options: &FitOptions) -> Result<Dataset> {
-    let data = Dataset::open(&options.data)?;
-    match &options.labels {
-        Some(path) => with_labels_from(data, Path::new(path)),
-        None => Ok(data),
-    }
-}
-
 /// The same rows with the labels of a file, which must be as many.
 pub fn with_labels_from(data: Dataset, path: &Path) -> Result<Dataset> {
     let labels = Labels::open(path)?;
@@ -295,17 +298,86 @@ fn check(options: &FitOptions, data: &Dataset) -> Result<()> {
     Ok(())
 }
 
-/// Asks for the memory of the network's parameters once, where a refusal is an error and not yet the end of the process.
-fn check_memory<O: Ops>(ops: &O, options: &FitOptions, inputs: usize) -> Result<()> {
-    let mut inputs = inputs as u128;
-    let mut parameters = 0u128;
-    for &outputs in options.hidden.0.iter().chain([&options.clusters]) {
-        let outputs = outputs as u128;
-        parameters = parameters.saturating_add((inputs + 1).saturating_mul(outputs));
-        inputs = outputs;
+/// Refuses what cannot fit into memory before the long work begins: later, the operating system would end the process
+/// without a word.
+fn check_memory<O: Ops>(ops: &O, options: &FitOptions, rows: usize, cols: usize) -> Result<()> {
+    // As floats, which no product can overflow.
+    let (rows, batch) = (options.train_rows.min(rows) as f64, options.batch as f64);
+    let (mut inputs, mut parameters, mut outputs) = (cols as f64, 0.0, 0.0);
+    for &width in options.hidden.0.iter().chain([&options.clusters]) {
+        parameters += (inputs + 1.0) * width as f64;
+        outputs += width as f64;
+        inputs = width as f64;
     }
-    let parameters = usize::try_from(parameters).unwrap_or(usize::MAX);
-    ops.matrix("the network's parameters", 1, parameters).map(drop)
+    let kept = options.neighbors.limit().map_or(batch, |count| count as f64);
+    let parts = [
+        // Weights, gradients and two moments where they are trained; weights and moments of the checkpoint that training
+        // began with, and of the one being written.
+        ("the network's parameters", 10.0 * parameters),
+        // Outputs and their gradients, and the outputs again for the labels.
+        ("the activations of a mini-batch", 3.0 * batch * outputs),
+        // Large full affinities are not stored by every backend.
+        ("the affinity", batch * kept.min(batch).min(8192.0)),
+        ("the training rows", rows * cols as f64),
+        ("a mini-batch", 2.0 * batch * cols as f64),
+        (
+            "a chunk of rows to be labelled",
+            CHUNK as f64 * (2.0 * cols as f64 + outputs),
+        ),
+    ];
+    let bytes = |numbers: f64| numbers * size_of::<O::Real>() as f64;
+    let needed = bytes(parts.iter().map(|(_, numbers)| numbers).sum());
+    let Some(available) = available_memory() else {
+        // Unknown here; then at least the largest piece is asked for once, where a refusal is an error.
+        return ops
+            .matrix("the network's parameters", 1, parameters as usize)
+            .map(drop);
+    };
+    if needed <= available {
+        return Ok(());
+    }
+    let largest = parts.iter().max_by(|a, b| a.1.total_cmp(&b.1));
+    Err(Error::Memory {
+        what: format!(
+            "the training (most of it for {}; {:.0} MiB are available)",
+            largest.map_or("", |(name, _)| name),
+            available / MIB
+        ),
+        mib: (needed / MIB).ceil() as u64,
+        advice: "use fewer rows (--train-rows), a smaller --batch or smaller --hidden layers",
+    })
+}
+
+const MIB: f64 = (1 << 20) as f64;
+
+/// Bytes that can be had without driving others out, where the operating system tells.
+fn available_memory() -> Option<f64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let kib: f64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(1024.0 * kib)
+}
+
+/// At most `most` of the training rows `x`, and which of them: drawn by a shuffle that no epoch uses, since their own order
+/// may be by class.
+fn cut_rows<O: Ops>(
+    ops: &O,
+    options: &FitOptions,
+    x: &O::Matrix,
+    most: usize,
+) -> Result<(O::Matrix, Vec<u64>)> {
+    let shuffle = StepState {
+        seed: options.seed,
+        epoch: options.epochs as u32,
+        batch: 0,
+        step: 0,
+        learning_rate: 0.0,
+    };
+    let count = x.rows().min(most);
+    let mut drawn = ops.matrix("the rows of the exact cut", count, x.cols())?;
+    ops.gather_rows(x, &ops.state(shuffle)?, &mut drawn)?;
+    let order = shuffle.order(x.rows());
+    Ok((drawn, (0..count as u64).map(|i| order.at(i)).collect()))
 }
 
 /// The rows trained on: drawn at random by the seed, or all in order when that many are there.
@@ -328,7 +400,7 @@ fn load_rows<O: Ops>(
     let mut chunk = vec![0.0; CHUNK.min(chosen.len()) * cols];
     progress.begin("reading", chosen.len() as u64, "rows");
     for (i, rows) in chosen.chunks(CHUNK).enumerate() {
-        not_interrupted(progress)?;
+        not_interrupted(progress, "training had not begun")?;
         let chunk = &mut chunk[..rows.len() * cols];
         data.gather_rows(rows, chunk)?;
         ops.upload(&to_real::<O>(chunk), &mut x, i * CHUNK)?;
@@ -338,10 +410,10 @@ fn load_rows<O: Ops>(
     Ok(x)
 }
 
-/// Asked up to the moment at which a run, and so something to go on with, comes into being.
-fn not_interrupted(progress: &dyn Progress) -> Result<()> {
+/// Asked between the stages that do not ask by themselves; `at` says how far it went.
+fn not_interrupted(progress: &dyn Progress, at: &str) -> Result<()> {
     if progress.interrupted() {
-        return Err(Error::Interrupted("training had not begun".into()));
+        return Err(Error::Interrupted(at.into()));
     }
     Ok(())
 }
@@ -357,9 +429,11 @@ fn resolve<O: Ops>(
         Auto::Value(sigma) => sigma,
         Auto::Auto => {
             let found = estimate::sigma(ops, x, options.batch, options.seed)?.ok_or_else(|| {
+                // The 7th neighbour sets the scale; in a smaller mini-batch, the farthest.
+                let duplicates = 7.min(options.batch - 1);
                 Error::option(
                     "--sigma",
-                    "auto fails: half of the rows have 7 exact duplicates in a mini-batch",
+                    format!("auto fails: half of the rows have exact duplicates in a mini-batch, {duplicates} or more"),
                     "give a number, in the unit of the features, or remove duplicate rows",
                 )
             })?;
@@ -370,6 +444,7 @@ fn resolve<O: Ops>(
         }
     };
     options.sigma = Auto::Value(sigma);
+    not_interrupted(progress, "training had not begun")?;
     let gamma = match options.gamma {
         Auto::Value(gamma) => gamma,
         Auto::Auto => {
@@ -481,7 +556,7 @@ struct Watcher<'a> {
     progress: &'a mut dyn Progress,
 }
 
-impl Watch for Watcher<'_> {
+impl<R: Real> Watch<R> for Watcher<'_> {
     fn step(&mut self, epoch: usize, _epochs: usize, batch: usize, batches: usize) {
         let note = self.history.last().map_or(String::new(), summary);
         self.progress
@@ -497,7 +572,7 @@ impl Watch for Watcher<'_> {
     fn wants_checkpoint(&mut self) -> bool {
         self.saved.elapsed().as_secs_f64() >= self.every.0
     }
-    fn checkpoint(&mut self, checkpoint: &Checkpoint) -> Result<()> {
+    fn checkpoint(&mut self, checkpoint: &Checkpoint<R>) -> Result<()> {
         checkpoint.save(&self.folder.checkpoint_file())?;
         self.saved = std::time::Instant::now();
         Ok(())
@@ -525,4 +600,93 @@ pub fn count(labels: &[u32], clusters: usize) -> Vec<u64> {
         sizes[label as usize] += 1;
     }
     sizes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cpu::{Fast, Matrix};
+    use crate::options::{Device, Hidden, Neighbors};
+
+    fn options() -> FitOptions {
+        FitOptions {
+            data: "mnist-t10k".into(),
+            labels: None,
+            clusters: 10,
+            train_rows: 20_000,
+            features: "auto".into(),
+            sigma: Auto::Auto,
+            neighbors: Neighbors::Nearest(10),
+            gamma: Auto::Auto,
+            penalty: crate::ops::Penalty::Squared,
+            volumes: crate::ops::Volumes::Through,
+            cut: crate::ops::Cut::Ncut,
+            hidden: Hidden(vec![512, 512]),
+            batch: 1000,
+            epochs: 3,
+            lr: 1e-3,
+            weight_decay: 1e-4,
+            seed: u64::from(rand::random::<u32>()),
+            device: Device::Auto,
+        }
+    }
+
+    #[test]
+    fn rows_sorted_by_class_give_the_exact_cut_all_classes() {
+        let options = options();
+        println!("seed {}", options.seed);
+        let ops = Fast::new(1).expect("a thread");
+        let (rows, most) = (5003, 1001);
+        let sorted = Matrix::from_rows(rows, 1, (0..rows).map(|i| i as f32).collect());
+        let (x, drawn) = cut_rows(&ops, &options, &sorted, most).expect("memory for a few rows");
+        let numbers: Vec<f32> = drawn.iter().map(|&row| row as f32).collect();
+        assert_eq!(x[..], numbers, "rows and their numbers belong together");
+        let mut once = drawn.clone();
+        once.sort_unstable();
+        once.dedup();
+        assert_eq!(once.len(), most, "no row twice");
+        // A tenth of the rows is a class. Hypergeometric, variance below 1001 x 0.1 x 0.9; six standard errors.
+        for class in 0..10 {
+            let count = drawn
+                .iter()
+                .filter(|&&row| row as usize * 10 / rows == class)
+                .count();
+            assert!(
+                (count as f64 - 100.1).abs() < 6.0 * 9.5,
+                "class {class}: {count} rows"
+            );
+        }
+        let (_, all) = cut_rows(&ops, &options, &sorted, rows + 1).expect("memory for a few rows");
+        assert_eq!(all.len(), rows);
+    }
+
+    #[test]
+    fn a_training_larger_than_the_memory_is_refused_before_it_begins() {
+        let ops = Fast::new(1).expect("a thread");
+        check_memory(&ops, &options(), 70_000, 784).expect("MNIST fits anywhere");
+        for (what, options) in [
+            (
+                "the network's parameters",
+                FitOptions {
+                    hidden: Hidden(vec![1 << 40]),
+                    ..options()
+                },
+            ),
+            (
+                "the training rows",
+                FitOptions {
+                    train_rows: 1 << 45,
+                    ..options()
+                },
+            ),
+        ] {
+            let message = check_memory(&ops, &options, 1 << 45, 784)
+                .expect_err(what)
+                .to_string();
+            assert!(
+                message.contains(what) && message.contains("--train-rows"),
+                "{message}"
+            );
+        }
+    }
 }

@@ -8,18 +8,20 @@ use super::{Plan, Step};
 use crate::data::safetensors;
 use crate::error::{Error, Result};
 use crate::model::{Dense, Model};
-use crate::network::{Network, to_host, to_real};
-use crate::ops::{Ops, Shape};
+use crate::network::{Network, download, to_real};
+use crate::ops::{Ops, Real, Shape};
 
-/// Everything a training needs to go on as if it had never stopped.
+/// Everything a training needs to go on as if it had never stopped, in the precision `R` that it computes in.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Checkpoint {
+pub struct Checkpoint<R = f32> {
+    /// The training rows, as [`fingerprint`] tells them from others.
+    pub data: String,
     /// Parameters.
-    pub model: Model,
+    pub model: Model<R>,
     /// Adam's first moments, in the model's shape.
-    pub first_moments: Model,
+    pub first_moments: Model<R>,
     /// Adam's second moments.
-    pub second_moments: Model,
+    pub second_moments: Model<R>,
     /// Epochs finished.
     pub epoch: usize,
     /// Mini-batches finished in the epoch begun.
@@ -27,23 +29,24 @@ pub struct Checkpoint {
     /// Steps finished in all.
     pub step: u64,
     /// (L_lap, L_orth, loss) of the mini-batches finished in the epoch begun.
-    pub losses: Vec<f32>,
+    pub losses: Vec<R>,
     /// Seconds spent so far.
     pub seconds: f64,
 }
 
-impl Checkpoint {
-    /// The beginning of a training from `model`.
-    pub fn fresh(model: Model) -> Self {
-        let blank = |layer: &Dense| Dense {
-            weight: vec![0.0; layer.weight.len()],
-            bias: vec![0.0; layer.bias.len()],
+impl<R: Real> Checkpoint<R> {
+    /// The beginning of a training from `model` on `data`.
+    pub fn fresh(data: String, model: Model<R>) -> Self {
+        let blank = |layer: &Dense<R>| Dense {
+            weight: vec![R::ZERO; layer.weight.len()],
+            bias: vec![R::ZERO; layer.bias.len()],
             ..*layer
         };
         let zeros = Model {
             layers: model.layers.iter().map(blank).collect(),
         };
         Checkpoint {
+            data,
             model,
             first_moments: zeros.clone(),
             second_moments: zeros,
@@ -56,18 +59,20 @@ impl Checkpoint {
     }
 
     /// The state of a step in training, or [`Error::Diverged`]: what is no number must be neither saved nor handed on.
-    pub(super) fn take<O: Ops>(
+    pub(super) fn take<O: Ops<Real = R>>(
         ops: &O,
+        data: &str,
         step: &Step<O>,
         epoch: usize,
         batch: usize,
         steps_done: u64,
         seconds: f64,
     ) -> Result<Self> {
-        let mut losses = to_host(ops, &step.losses)?;
+        let mut losses = download(ops, &step.losses)?;
         losses.truncate(3 * batch);
         check_losses(&losses, epoch)?;
         let taken = Checkpoint {
+            data: data.to_string(),
             model: step.network.to_model(ops)?,
             first_moments: step.first_moments.to_model(ops)?,
             second_moments: step.second_moments.to_model(ops)?,
@@ -100,9 +105,19 @@ impl Checkpoint {
         ops.upload(&to_real::<O>(&self.losses), &mut step.losses, 0)
     }
 
-    /// Whether this checkpoint belongs to a training like `plan`.
-    pub(super) fn check(&self, plan: &Plan, inputs: usize, batches: usize) -> Result<()> {
-        let shape = |model: &Model| (model.inputs(), model.hidden(), model.clusters());
+    /// Whether this checkpoint belongs to a training like `plan` on `data`.
+    pub(super) fn check(&self, data: &str, plan: &Plan, inputs: usize, batches: usize) -> Result<()> {
+        if self.data != data {
+            return Err(Error::option(
+                "--resume",
+                format!(
+                    "the training rows have changed since the run began: {}, now {data}",
+                    self.data
+                ),
+                "bring the old data back, or begin again with --overwrite",
+            ));
+        }
+        let shape = |model: &Model<R>| (model.inputs(), model.hidden(), model.clusters());
         let expected = (inputs, plan.hidden.clone(), plan.clusters);
         let fits = [&self.model, &self.first_moments, &self.second_moments]
             .iter()
@@ -132,12 +147,13 @@ impl Checkpoint {
         tensors.extend(self.second_moments.tensors("v."));
         tensors.push(("losses".into(), vec![self.losses.len() / 3, 3], &self.losses));
         let metadata = BTreeMap::from([
+            ("data".to_string(), self.data.clone()),
             ("epoch".to_string(), self.epoch.to_string()),
             ("batch".to_string(), self.batch.to_string()),
             ("step".to_string(), self.step.to_string()),
             ("seconds".to_string(), self.seconds.to_string()),
         ]);
-        let tensors: Vec<(&str, &[usize], &[f32])> = tensors
+        let tensors: Vec<(&str, &[usize], &[R])> = tensors
             .iter()
             .map(|(name, shape, values)| (&name[..], &shape[..], *values))
             .collect();
@@ -148,37 +164,62 @@ impl Checkpoint {
     pub fn load(path: &Path) -> Result<Self> {
         let (tensors, metadata) = safetensors::read(path)?;
         Ok(Checkpoint {
+            data: entry(path, &metadata, "data")?,
             model: Model::from_tensors(path, "", &tensors)?,
             first_moments: Model::from_tensors(path, "m.", &tensors)?,
             second_moments: Model::from_tensors(path, "v.", &tensors)?,
-            epoch: number(path, &metadata, "epoch")?,
-            batch: number(path, &metadata, "batch")?,
-            step: number(path, &metadata, "step")?,
+            epoch: entry(path, &metadata, "epoch")?,
+            batch: entry(path, &metadata, "batch")?,
+            step: entry(path, &metadata, "step")?,
             losses: tensors
                 .get("losses")
                 .map(|t| t.values.clone())
                 .unwrap_or_default(),
-            seconds: number(path, &metadata, "seconds")?,
+            seconds: entry(path, &metadata, "seconds")?,
         })
     }
 }
 
-fn number<T: FromStr>(path: &Path, metadata: &BTreeMap<String, String>, key: &str) -> Result<T> {
+fn entry<T: FromStr>(path: &Path, metadata: &BTreeMap<String, String>, key: &str) -> Result<T> {
     let found = metadata.get(key).and_then(|text| text.parse().ok());
     found.ok_or_else(|| {
-        let problem = format!("not a checkpoint: its metadata lacks the number {key:?}");
+        let problem = format!("not a checkpoint: its metadata lacks {key:?}");
         Error::file(path, problem, "train again without --resume")
     })
 }
 
 /// Whether all (L_lap, L_orth, loss) of an epoch, counted from 0, have finite losses.
-pub(super) fn check_losses(losses: &[f32], epoch: usize) -> Result<()> {
-    match losses.chunks_exact(3).position(|loss| !loss[2].is_finite()) {
+pub(super) fn check_losses(losses: &[impl Real], epoch: usize) -> Result<()> {
+    match losses
+        .chunks_exact(3)
+        .position(|loss| !loss[2].to_f64().is_finite())
+    {
         None => Ok(()),
         Some(at) => Err(Error::Diverged {
-            loss: f64::from(losses[3 * at + 2]),
+            loss: losses[3 * at + 2].to_f64(),
             epoch: epoch + 1,
             batch: at + 1,
         }),
     }
+}
+
+/// Tells training rows from others: their number, their length, and a checksum of all their bits, in order.
+///
+/// Every round of the checksum is a bijection of its state, and of the number that enters; so a change of one number is
+/// always seen, and other changes but for one in 2^64.
+pub fn fingerprint<O: Ops>(ops: &O, data: &O::Matrix) -> Result<String> {
+    const CHUNK: usize = 1024;
+    let (rows, cols) = (data.rows(), data.cols());
+    let mut chunk = ops.matrix("rows to be compared", CHUNK.min(rows), cols)?;
+    let mut sum = 0u64;
+    for first in (0..rows).step_by(CHUNK) {
+        chunk.set_rows(CHUNK.min(rows - first));
+        ops.copy_rows(data, first, &mut chunk)?;
+        for value in download(ops, &chunk)? {
+            // An odd factor (2^64 over the golden ratio) carries every bit upwards, the rotation brings it down again.
+            sum = (sum ^ value.to_f64().to_bits()).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+            sum = sum.rotate_left(29);
+        }
+    }
+    Ok(format!("{rows} x {cols} with checksum {sum:016x}"))
 }

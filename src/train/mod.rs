@@ -6,8 +6,8 @@ mod step;
 
 use std::time::Instant;
 
-pub use checkpoint::Checkpoint;
 use checkpoint::check_losses;
+pub use checkpoint::{Checkpoint, fingerprint};
 pub use history::{EpochRecord, collapse};
 pub use step::{Step, StepRule};
 
@@ -63,8 +63,8 @@ pub struct Truth<'a> {
     pub classes: usize,
 }
 
-/// What the training loop tells, and asks, the outside.
-pub trait Watch {
+/// What the training loop, which computes in `R`, tells, and asks, the outside.
+pub trait Watch<R = f32> {
     /// A mini-batch is done: `batch` of `batches` in `epoch` of `epochs`, all counted from 1.
     fn step(&mut self, epoch: usize, epochs: usize, batch: usize, batches: usize);
     /// An epoch is done.
@@ -72,7 +72,7 @@ pub trait Watch {
     /// Whether to save a checkpoint after this epoch.
     fn wants_checkpoint(&mut self) -> bool;
     /// A checkpoint to save.
-    fn checkpoint(&mut self, checkpoint: &Checkpoint) -> Result<()>;
+    fn checkpoint(&mut self, checkpoint: &Checkpoint<R>) -> Result<()>;
     /// Whether to stop as soon as possible, after a last checkpoint.
     fn stop(&mut self) -> bool;
 }
@@ -81,14 +81,14 @@ pub trait Watch {
 /// from a checkpoint, and returns the model.
 ///
 /// # Errors
-/// [`Error::Diverged`] when a loss or a parameter is not finite, [`Error::Interrupted`] after [`Watch::stop`], [`Error::Memory`].
+/// When the checkpoint is of another plan or other rows, [`Error::Diverged`] when a loss or a parameter is not finite, [`Error::Interrupted`] after [`Watch::stop`], [`Error::Memory`].
 pub fn train<O: Ops>(
     ops: &O,
     plan: &Plan,
     data: &O::Matrix,
     truth: Option<Truth>,
-    resume: Option<Checkpoint>,
-    watch: &mut dyn Watch,
+    resume: Option<Checkpoint<O::Real>>,
+    watch: &mut dyn Watch<O::Real>,
 ) -> Result<Model> {
     let rows = data.rows();
     if plan.batch == 0 || plan.batch > rows {
@@ -99,9 +99,12 @@ pub fn train<O: Ops>(
         ));
     }
     let batches = rows / plan.batch;
-    let fresh = || Checkpoint::fresh(Model::random(plan.seed, data.cols(), &plan.hidden, plan.clusters));
-    let start = resume.unwrap_or_else(fresh);
-    start.check(plan, data.cols(), batches)?;
+    let fingerprint = fingerprint(ops, data)?;
+    let start = resume.unwrap_or_else(|| {
+        let model = Model::random(plan.seed, data.cols(), &plan.hidden, plan.clusters);
+        Checkpoint::fresh(fingerprint.clone(), model.cast())
+    });
+    start.check(&fingerprint, plan, data.cols(), batches)?;
 
     let state = StepState {
         batch: start.batch as u32,
@@ -123,6 +126,7 @@ pub fn train<O: Ops>(
             if watch.stop() {
                 watch.checkpoint(&Checkpoint::take(
                     ops,
+                    &start.data,
                     &step,
                     epoch,
                     batch,
@@ -162,6 +166,7 @@ pub fn train<O: Ops>(
         if epoch + 1 < plan.epochs && watch.wants_checkpoint() {
             watch.checkpoint(&Checkpoint::take(
                 ops,
+                &start.data,
                 &step,
                 epoch + 1,
                 0,
@@ -170,8 +175,16 @@ pub fn train<O: Ops>(
             )?)?;
         }
     }
-    let end = Checkpoint::take(ops, &step, plan.epochs, 0, steps_done, seconds(&clock))?;
-    Ok(end.model)
+    let end = Checkpoint::take(
+        ops,
+        &start.data,
+        &step,
+        plan.epochs,
+        0,
+        steps_done,
+        seconds(&clock),
+    )?;
+    Ok(end.model.cast())
 }
 
 /// Labels all training rows with the network as it stands.

@@ -3,7 +3,7 @@
 use crate::error::Result;
 use crate::model::Model;
 use crate::network::{Activations, Network};
-use crate::ops::{AdamRule, HeatKernel, Layer, Objective, Ops, Shape, StepState, TrainedLayer};
+use crate::ops::{AdamRule, HeatKernel, Layer, Objective, Ops, Real, Shape, StepState, TrainedLayer};
 
 /// What does not change from step to step.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -56,7 +56,7 @@ impl<O: Ops> Step<O> {
     /// Allocates a step for mini-batches of `rows` rows and epochs of `batches` mini-batches; moments start at 0.
     pub fn new(
         ops: &O,
-        model: &Model,
+        model: &Model<impl Real>,
         rule: StepRule,
         rows: usize,
         batches: usize,

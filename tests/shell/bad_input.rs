@@ -152,7 +152,8 @@ fn options_of_fit() {
                 "neuncut fit x.npy -k 2 --hidden 99999999999",
                 1,
                 &[
-                    "not enough memory for the network's parameters",
+                    "not enough memory for the training (most of it for a chunk of rows to be labelled; ",
+                    " MiB are available)",
                     "smaller --hidden",
                 ],
             ),
@@ -261,6 +262,66 @@ fn places_that_a_run_cannot_have() {
             ),
             // New folders in new folders go again, all of them.
             ("neuncut fit x.npy -k 102 --out a/b/c", 1, &["102 clusters"]),
+        ],
+    );
+}
+
+#[test]
+fn a_run_replaces_no_file_of_the_user() {
+    let here = Sandbox::new();
+    here.ok("neuncut generate rings --rows 101 -o x.npy");
+    here.ok("neuncut fit x.npy -k 2 --epochs 1 --hidden 8 --out run");
+    here.ok("mkdir inputs notes && cp x.npy inputs/labels.npy && cp x-labels.npy inputs/y.npy");
+    here.ok("cp run/labels.npy labels.npy && ln -s run/labels.npy link.npy");
+    here.ok("neuncut generate rings --rows 101 -o features.safetensors");
+    here.put("notes/report.html", "my own report");
+    here.put("notes/few.toml", "clusters = 2\n");
+    here.ok("mkdir own && cp notes/few.toml own/config.toml");
+    let foreign = "this file is not of a run, and a run would replace it; choose another --out, or move";
+    let input = "the run reads this file, and would replace it by its own of that name; choose another --out";
+    refuse_all(
+        &here,
+        &[
+            (
+                "neuncut fit x.npy -k 2 --labels labels.npy --out .",
+                1,
+                &["labels.npy: ", input],
+            ),
+            (
+                "neuncut fit features.safetensors -k 2 --out . --overwrite",
+                1,
+                &["features.safetensors: ", input],
+            ),
+            (
+                "cd inputs && neuncut fit labels.npy -k 2 --labels y.npy --out ../inputs",
+                1,
+                &["labels.npy: ", input],
+            ),
+            (
+                "neuncut fit x.npy -k 2 --labels link.npy --out run --overwrite",
+                1,
+                &["run/labels.npy: ", input],
+            ),
+            (
+                "neuncut fit --config run/config.toml --out run --overwrite",
+                1,
+                &["run/config.toml: ", input],
+            ),
+            (
+                "neuncut fit x.npy -k 2 --out notes",
+                1,
+                &["notes/report.html: ", foreign],
+            ),
+            (
+                "neuncut fit x.npy -k 2 --out notes --overwrite",
+                1,
+                &["notes/report.html: ", foreign],
+            ),
+            (
+                "neuncut fit x.npy -k 2 --out own --overwrite",
+                1,
+                &["own/config.toml: ", foreign],
+            ),
         ],
     );
 }
@@ -402,6 +463,8 @@ fn configurations() {
         ("negative", "clusters = -2\n"),
         ("syntax", "clusters = 2\nepochs 3\n"),
         ("value", "clusters = 2\nlr = -0.5\n"),
+        ("place", "clusters = 2\nout = \"\"\n"),
+        ("never", "clusters = 2\ncheckpoint-seconds = -1.0\n"),
     ] {
         here.put(&format!("{name}.toml"), text);
     }
@@ -452,6 +515,16 @@ fn configurations() {
                 "neuncut fit x.npy --config value.toml",
                 1,
                 &["--lr: -0.5 is not a number above 0"],
+            ),
+            (
+                "neuncut fit x.npy --config place.toml",
+                1,
+                &["--out: an empty path; name a folder"],
+            ),
+            (
+                "neuncut fit x.npy --config never.toml",
+                1,
+                &["--checkpoint-seconds: -1 is not a number from 0 up"],
             ),
             (
                 "neuncut fit x.npy --config binary.toml",

@@ -173,12 +173,24 @@ fn a_configuration_file_gives_every_option_and_the_command_line_comes_first() {
         "seed = 42",
         "device = \"cpu\"",
     ];
-    here.put("options.toml", lines.join("\n"));
-    here.ok("neuncut fit --config options.toml --out run");
+    // What does not decide the outcome can be given, and is not stored.
+    let more = ["threads = 1", "out = \"run\"", "checkpoint-seconds = 0"];
+    here.put("options.toml", [&lines[..], &more].concat().join("\n"));
+    here.ok("neuncut fit --config options.toml");
+    let folder = here.path("").canonicalize().unwrap();
+    let folder = folder.to_str().unwrap();
     assert_eq!(
-        here.text("run/config.toml").lines().collect::<Vec<_>>(),
+        here.text("run/config.toml")
+            .replace(&format!("{folder}/"), "")
+            .lines()
+            .collect::<Vec<_>>(),
         lines,
         "the options as given"
+    );
+    assert!(
+        here.text("run/config.toml")
+            .contains(&format!("data = \"{folder}/x.npy\"")),
+        "the data as it is found from any folder"
     );
 
     here.ok("neuncut fit --config options.toml --epochs 3 --neighbors 4 --cut ncut -k 2 --hidden none --out changed");
@@ -231,6 +243,31 @@ fn a_run_repeats_itself_from_its_own_configuration_on_any_number_of_threads() {
         let history = |run: &str| epochs(&here.text(&format!("{run}/history.jsonl")));
         assert_eq!(history("run"), history(out));
     }
+}
+
+#[test]
+fn a_run_goes_on_and_repeats_itself_from_any_folder() {
+    let here = Sandbox::new();
+    here.ok("mkdir data elsewhere");
+    here.ok("neuncut generate blobs --rows 301 -o data/x.npy");
+    let fit = "neuncut fit x.npy --labels x-labels.npy -k 5 --epochs 2 --hidden 8 --out ../run";
+    here.ok(&format!("cd data && {fit}"));
+    here.ok("cd elsewhere && neuncut fit --config ../run/config.toml --out again");
+    assert_eq!(
+        here.bytes("run/labels.npy"),
+        here.bytes("elsewhere/again/labels.npy")
+    );
+    here.ok("rm run/metrics.json run/labels.npy");
+    here.ok("cd elsewhere && neuncut fit --resume --out ../run");
+    assert_eq!(
+        here.bytes("run/labels.npy"),
+        here.bytes("elsewhere/again/labels.npy")
+    );
+    here.ok("neuncut fit -k 10 --train-rows 100 --epochs 1 --hidden 8 --out digits");
+    assert!(
+        here.text("digits/config.toml")
+            .contains("data = \"mnist-t10k\"\n")
+    );
 }
 
 #[test]

@@ -112,6 +112,26 @@ fn interrupted_a_run_says_how_to_go_on_and_goes_on_to_the_same_bits() {
 }
 
 #[test]
+fn two_runs_cannot_be_at_work_in_one_folder() {
+    let here = with_data();
+    let line = "neuncut fit x.npy -k 5 --epochs 100000000 --hidden 8 --out run --checkpoint-seconds 0";
+    let child = start_until_checkpoint(&here, line, "run");
+    for other in [
+        "neuncut fit x.npy -k 5 --out run",
+        "neuncut fit x.npy -k 5 --out run --overwrite",
+        "neuncut fit --resume --out run",
+    ] {
+        here.run(other).refuses(
+            1,
+            &["run: another process is at work on the run in this folder; wait"],
+        );
+    }
+    // A kill opens the folder to others again.
+    kill(child);
+    here.ok("neuncut fit x.npy -k 5 --epochs 1 --hidden 8 --out run --overwrite");
+}
+
+#[test]
 fn a_long_training_tells_its_progress_in_lines() {
     let here = with_data();
     let line = "neuncut fit x.npy -k 5 --epochs 100000000 --hidden 8 --out run --json 2>progress";
@@ -177,11 +197,8 @@ fn a_run_goes_on_only_as_it_was_begun() {
         ("--sigma 0.125", "sigma = "),
         ("--neighbors all", "neighbors = 10, not \"all\""),
         ("--cut rcut", "cut = \"ncut\", not \"rcut\""),
-        (
-            "--labels other.csv",
-            "labels = \"x-labels.npy\", not \"other.csv\"",
-        ),
-        ("other.csv", "data = \"x.npy\", not \"other.csv\""),
+        ("--labels other.csv", "x-labels.npy\", not \""),
+        ("other.csv", "x.npy\", not \""),
     ] {
         let told = here.run(&format!("neuncut fit --resume --out run {option}"));
         told.refuses(
@@ -198,6 +215,25 @@ fn a_run_goes_on_only_as_it_was_begun() {
     let told = here.run("neuncut predict run x.npy -o y.npy");
     told.refuses(1, &["run: there is no trained run in this folder", "fit"]);
     assert_eq!(here.tree(), before, "a refusal changed something");
+}
+
+#[test]
+fn a_run_goes_on_only_with_the_data_it_was_begun_with() {
+    let here = with_data();
+    // Without transforms that are fitted, only the rows themselves can tell.
+    for features in ["auto", "none"] {
+        here.ok("neuncut generate subspaces --rows 1403 --seed 11 -o x.npy");
+        let line = format!("{FIT} --features {features} --out {features}");
+        kill(start_until_checkpoint(&here, &line, features));
+        here.ok("cp x.npy whole.npy && neuncut generate subspaces --rows 1403 --seed 12 -o x.npy");
+        let before = here.tree();
+        let told = here.run(&format!("neuncut --quiet fit --resume --out {features}"));
+        told.refuses(1, &["--resume: the training rows have changed", "--overwrite"]);
+        assert_eq!(here.tree(), before, "a refusal changed something");
+        here.ok(&format!(
+            "mv whole.npy x.npy && neuncut fit --resume --out {features}"
+        ));
+    }
 }
 
 #[test]
