@@ -4,3 +4,4 @@ mod sandbox;
 mod cli;
 mod resume;
 mod bad_input;
+mod memory;
