@@ -5,3 +5,4 @@ mod cli;
 mod resume;
 mod bad_input;
 mod memory;
+mod model_file;
