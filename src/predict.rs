@@ -97,7 +97,6 @@ impl<'a, O: Ops> Predictor<'a, O> {
             let (raw, labels) = (&mut raw[..count * cols], &mut labels[..count]);
             data.read_rows(first, raw)?;
             self.label(raw, labels, with_probabilities.then_some(&mut probabilities))?;
-            data.release(first..first + count);
             sink(labels, &probabilities)?;
             progress.advance((first + count) as u64, "");
         }

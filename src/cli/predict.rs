@@ -5,14 +5,14 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use neuncut::Result;
 use neuncut::cpu::{Fast, Reference};
-use neuncut::data::Dataset;
 use neuncut::data::npy::{LabelWriter, MatrixWriter};
-use neuncut::fit::{count, with_labels_from};
+use neuncut::data::{Dataset, LabelStream};
+use neuncut::fit::count;
 use neuncut::ops::Ops;
 use neuncut::options::Device;
 use neuncut::predict::Predictor;
 use neuncut::run_folder::RunFolder;
-use neuncut::scores::Scores;
+use neuncut::scores::{Scores, Tally};
 use serde_json::json;
 
 use super::console::{Console, catch_interrupts};
@@ -24,7 +24,8 @@ pub struct PredictArgs {
     /// Folder of a finished `neuncut fit`
     run: PathBuf,
 
-    /// Rows to label: a file, a folder in MNIST's layout, or the built-in mnist-t10k. Files that can be mapped are streamed
+    /// Rows to label: a file, a folder in MNIST's layout, or the built-in mnist-t10k. Rows, and true labels, are streamed from
+    /// plain .npy, .safetensors and IDX files and uncompressed .npz, however many; those of .csv and .gz are held in memory
     data: String,
 
     /// Where the labels go: .npy, one unsigned 32-bit number per row
@@ -70,25 +71,31 @@ fn predict<O: Ops>(ops: &O, args: &PredictArgs, console: &mut Console) -> Result
     let model = run.load_model()?;
     let clusters = model.clusters();
     let mut predictor = Predictor::new(ops, &model, &run.load_pipeline()?)?;
-    let mut data = Dataset::open(&args.data)?;
+    let (data, mut truth) = Dataset::open_streamed(&args.data)?;
     if let Some(path) = &args.labels {
-        data = with_labels_from(data, path)?;
+        truth = Some(LabelStream::open(path, &data)?);
     }
     let mut writer = LabelWriter::create(&args.output, data.rows())?;
     let mut memberships = match &args.probabilities {
         Some(path) => Some(MatrixWriter::create(path, data.rows(), clusters)?),
         None => None,
     };
-    // Labels are kept only to be scored: without a truth, memory does not grow with the number of rows.
-    let mut kept = Vec::new();
+    // Chunk by chunk, so that memory does not grow with the number of rows.
+    let mut tally = match &truth {
+        Some(truth) => Some(Tally::new(clusters, truth.classes().len())?),
+        None => None,
+    };
+    let (mut first, mut true_labels) = (0, Vec::new());
     let mut sizes = vec![0; clusters];
-    let scored = data.labels().is_some();
     predictor.label_all(&data, memberships.is_some(), console, |labels, probabilities| {
         for (total, part) in sizes.iter_mut().zip(count(labels, clusters)) {
             *total += part;
         }
-        if scored {
-            kept.extend_from_slice(labels);
+        if let (Some(truth), Some(tally)) = (&truth, &mut tally) {
+            true_labels.resize(labels.len(), 0);
+            truth.read(first, &mut true_labels)?;
+            tally.add(labels, &true_labels)?;
+            first += labels.len();
         }
         if let Some(memberships) = &mut memberships {
             memberships.write(probabilities)?;
@@ -99,10 +106,8 @@ fn predict<O: Ops>(ops: &O, args: &PredictArgs, console: &mut Console) -> Result
     if let Some(memberships) = memberships {
         memberships.commit()?;
     }
-    let scores = data
-        .labels()
-        .map(|truth| Scores::of(&kept, clusters, &truth.index, truth.classes.len()))
-        .transpose()?;
+    let table = tally.map(Tally::finish).transpose()?;
+    let scores = table.as_ref().map(Scores::from);
     let seconds = began.elapsed().as_secs_f64();
     let mut value = json!({
         "data": data.name(),

@@ -3,20 +3,20 @@
 use std::fs::File;
 use std::io;
 use std::ops::{Deref, Range};
-use std::path::Path;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use memmap2::{Mmap, UncheckedAdvice};
+use memmap2::Mmap;
 
 use crate::error::{Error, Result};
 
-/// Linux maps up to this many bytes around a page that is touched, so that many more may be resident on both
-/// sides of what was read.
-const FAULT_AROUND: usize = 1 << 16;
+/// Bytes of a file in memory at a time while it is streamed: a multiple of every element's size.
+const BLOCK: usize = 1 << 16;
 
 #[derive(Debug)]
 enum Storage {
-    Mapped(Mmap),
+    Mapped { path: PathBuf, file: File, map: Mmap },
     Owned(Vec<u8>),
 }
 
@@ -50,7 +50,11 @@ impl Bytes {
         let map = unsafe { Mmap::map(&file) }.map_err(|e| Error::io(path, "map the file", e))?;
         let range = 0..map.len();
         Ok(Bytes {
-            storage: Arc::new(Storage::Mapped(map)),
+            storage: Arc::new(Storage::Mapped {
+                path: path.to_path_buf(),
+                file,
+                map,
+            }),
             range,
         })
     }
@@ -64,16 +68,23 @@ impl Bytes {
         }
     }
 
-    /// Tells the operating system that the pages of `range` need not stay resident. They are read again from the
-    /// file when touched again; a buffer in memory is left alone.
-    pub fn release(&self, range: Range<usize>) {
-        if let Storage::Mapped(map) = &*self.storage {
-            let start = (self.range.start + range.start).saturating_sub(FAULT_AROUND);
-            let end = (self.range.start + range.end + FAULT_AROUND).min(map.len());
-            // SAFETY: the pages are backed by a file and never written, so dropping them cannot change what they hold.
-            // A refusal costs memory, not correctness.
-            let _ = unsafe { map.unchecked_advise_range(UncheckedAdvice::DontNeed, start, end - start) };
+    /// Hands on the bytes at `range`, in order and in blocks that end on multiples of 8 bytes from its start.
+    ///
+    /// A mapped file is read, not touched through the mapping: pages touched there stay resident, a large block of them
+    /// at once, so that memory would grow with the file. What is read is the operating system's to keep or to drop.
+    pub fn stream(&self, range: Range<usize>, mut sink: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        let Storage::Mapped { path, file, .. } = &*self.storage else {
+            return sink(&self[range]);
+        };
+        assert!(range.start <= range.end && range.end <= self.len());
+        let mut block = vec![0; BLOCK.min(range.len())];
+        for start in range.clone().step_by(BLOCK) {
+            let block = &mut block[..BLOCK.min(range.end - start)];
+            file.read_exact_at(block, (self.range.start + start) as u64)
+                .map_err(|e| Error::io(path, "read the file", e))?;
+            sink(block)?;
         }
+        Ok(())
     }
 }
 
@@ -92,7 +103,7 @@ impl Deref for Bytes {
 
     fn deref(&self) -> &[u8] {
         let all = match &*self.storage {
-            Storage::Mapped(map) => &map[..],
+            Storage::Mapped { map, .. } => &map[..],
             Storage::Owned(bytes) => bytes,
         };
         &all[self.range.clone()]

@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use super::bytes::Bytes;
-use super::labels::{Builder, Labels, whole};
+use super::labels::whole;
 use super::matrix::{Element, Endian, Matrix, Number, Origin};
 use crate::error::{Error, Result};
 
@@ -53,28 +53,34 @@ pub fn open(path: impl AsRef<Path>) -> Result<Matrix> {
     )
 }
 
-/// Reads labels, one whole number per line.
-pub fn read_labels(path: &Path) -> Result<Labels> {
+/// Reads labels into memory, one whole number per line.
+pub fn open_labels(path: &Path) -> Result<Matrix> {
     let text = Bytes::map(path)?;
-    let mut labels = Builder::default();
+    let mut data = Vec::new();
     for (number, line) in headless(lines(&text), b',') {
         let text = String::from_utf8_lossy(bare(line));
         let integer = text.parse().ok();
-        let label = integer.or_else(|| whole(Number::Float(text.parse().ok()?)));
-        labels.push(label.ok_or_else(|| {
+        let label: Option<i64> = integer.or_else(|| whole(Number::Float(text.parse().ok()?)));
+        let label = label.ok_or_else(|| {
             let problem = format!("line {number}: label {text:?} is not a whole number");
             Error::file(path, problem, "labels must be one whole number per line")
-        })?);
+        })?;
+        data.extend(label.to_le_bytes());
     }
-    let labels = labels.finish();
-    if labels.is_empty() {
+    if data.is_empty() {
         return Err(Error::file(
             path,
             "no labels in it",
             "labels must be one whole number per line",
         ));
     }
-    Ok(labels)
+    Matrix::new(
+        Origin::file(path),
+        vec![data.len() / Element::I64.size()],
+        Element::I64,
+        Endian::Little,
+        data.into(),
+    )
 }
 
 /// The lines that count, with their numbers from 1.

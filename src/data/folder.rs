@@ -3,12 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use super::idx;
-use super::labels::{Builder, Labels};
 use super::matrix::Matrix;
 use crate::error::{Error, Result};
 
-/// Matrices that are joined row-wise, and the labels of all their rows.
-pub type Parts = (Vec<Matrix>, Option<Labels>);
+/// Matrices that are joined row-wise, and the labels of each.
+pub type Parts = (Vec<Matrix>, Option<Vec<Matrix>>);
 
 /// The parts of a folder, in the order in which they are joined.
 const PARTS: [&str; 2] = ["train", "t10k"];
@@ -23,16 +22,15 @@ static LABELS: &[u8] = include_bytes!("builtin/t10k-labels-idx1-ubyte.gz");
 pub fn built_in(name: &str) -> Result<Parts> {
     let images = idx::gunzip(Path::new(name), IMAGES)?;
     let labels = idx::gunzip(Path::new(name), LABELS)?;
-    Ok((vec![images], Some(Labels::from_matrix(&labels)?)))
+    Ok((vec![images], Some(vec![labels])))
 }
 
 /// Opens a folder with `train-images-idx3-ubyte`, `train-labels-idx1-ubyte` and the same for `t10k`, each plain or
 /// `.gz`; one of the two parts is enough, and labels may be missing from all of them.
 pub fn open(folder: &Path) -> Result<Parts> {
     let mut parts: Vec<Matrix> = Vec::new();
-    let mut labels = Builder::default();
+    let mut labels: Vec<Matrix> = Vec::new();
     let mut unlabelled: Option<PathBuf> = None;
-    let mut labelled = false;
     for part in PARTS {
         let images = find(folder, &format!("{part}-images-idx3-ubyte"));
         let classes = find(folder, &format!("{part}-labels-idx1-ubyte"));
@@ -60,8 +58,7 @@ pub fn open(folder: &Path) -> Result<Parts> {
                     "fetch both files again: they must belong together",
                 ));
             }
-            labels.push_matrix(&classes)?;
-            labelled = true;
+            labels.push(classes);
         } else {
             unlabelled = Some(images);
         }
@@ -74,7 +71,7 @@ pub fn open(folder: &Path) -> Result<Parts> {
         return Err(Error::file(folder, problem, advice));
     }
     match unlabelled {
-        Some(images) if labelled => {
+        Some(images) if !labels.is_empty() => {
             let advice = "add its labels, or move the other labels away";
             Err(Error::file(
                 images,
@@ -83,7 +80,7 @@ pub fn open(folder: &Path) -> Result<Parts> {
             ))
         }
         Some(_) => Ok((parts, None)),
-        None => Ok((parts, Some(labels.finish()))),
+        None => Ok((parts, Some(labels))),
     }
 }
 

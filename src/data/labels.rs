@@ -1,6 +1,7 @@
 //! Class labels: one whole number per row, stored as an index into the distinct ones.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+use std::ops::Range;
 
 use super::matrix::{Matrix, Number, ShapeText};
 use crate::error::Result;
@@ -35,16 +36,120 @@ impl Labels {
         self.index.is_empty()
     }
 
-    pub(super) fn from_matrix(matrix: &Matrix) -> Result<Self> {
+    /// The labels in some arrays, one after the other.
+    pub(super) fn from_matrices(parts: &[Matrix]) -> Result<Self> {
         let mut builder = Builder::default();
-        builder.push_matrix(matrix)?;
+        for part in parts {
+            let rows = rows(part)?;
+            builder.index.reserve(rows);
+            each(part, 0..rows, |label| {
+                builder.push(label);
+                Ok(())
+            })?;
+        }
         Ok(builder.finish())
     }
 }
 
+/// Labels left where they are, mapped mostly: only their classes are in memory.
+#[derive(Clone, Debug)]
+pub struct LabelStream {
+    classes: Vec<i64>,
+    parts: Vec<Matrix>,
+}
+
+impl LabelStream {
+    /// Reads all labels once, to check them and to know the classes.
+    pub(super) fn new(parts: Vec<Matrix>) -> Result<Self> {
+        let mut classes = BTreeSet::new();
+        let mut last = None;
+        for part in &parts {
+            each(part, 0..rows(part)?, |label| {
+                if last.replace(label) != Some(label) {
+                    classes.insert(label);
+                }
+                Ok(())
+            })?;
+        }
+        Ok(LabelStream {
+            classes: classes.into_iter().collect(),
+            parts,
+        })
+    }
+
+    /// The distinct labels, ascending.
+    pub fn classes(&self) -> &[i64] {
+        &self.classes
+    }
+
+    /// Number of rows.
+    pub fn len(&self) -> usize {
+        self.parts.iter().map(Matrix::rows).sum()
+    }
+
+    /// Whether there are no rows.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Where the labels of the rows `first..` are in [`classes`](Self::classes), as many as fit in `out`.
+    ///
+    /// # Panics
+    /// If there are not so many.
+    pub fn read(&self, first: usize, out: &mut [u32]) -> Result<()> {
+        assert!(
+            first + out.len() <= self.len(),
+            "labels {first}.. of {}",
+            self.len()
+        );
+        let (end, mut begin) = (first + out.len(), 0);
+        let mut out = out.iter_mut();
+        for part in &self.parts {
+            let clamp = |row: usize| row.clamp(begin, begin + part.rows()) - begin;
+            each(part, clamp(first)..clamp(end), |label| {
+                let index = self.classes.binary_search(&label).map_err(|_| {
+                    let problem = format!("label {label} was not there when the file was first read");
+                    part.origin()
+                        .error(problem, "do not change the file while it is in use")
+                })?;
+                if let Some(out) = out.next() {
+                    *out = index as u32;
+                }
+                Ok(())
+            })?;
+            begin += part.rows();
+        }
+        Ok(())
+    }
+}
+
+const ADVICE: &str = "labels must be one whole number per row";
+
+/// Number of labels in an array, which must have one axis, or one column.
+fn rows(matrix: &Matrix) -> Result<usize> {
+    if matrix.cols() != 1 || matrix.rows() == 0 {
+        let problem = format!("labels of shape {}", ShapeText(matrix.shape()));
+        return Err(matrix.origin().error(problem, ADVICE));
+    }
+    Ok(matrix.rows())
+}
+
+/// Hands on the labels of some rows, one by one.
+fn each(matrix: &Matrix, rows: Range<usize>, mut sink: impl FnMut(i64) -> Result<()>) -> Result<()> {
+    let mut row = rows.start;
+    matrix.numbers(rows, |value| {
+        let label = whole(value).ok_or_else(|| {
+            let problem = format!("label {value} of row {row} (counted from 0) is not a whole 64-bit number");
+            matrix.origin().error(problem, ADVICE)
+        })?;
+        row += 1;
+        sink(label)
+    })
+}
+
 /// Collects labels one by one: 4 bytes a row, whatever the source.
 #[derive(Debug, Default)]
-pub(super) struct Builder {
+struct Builder {
     /// Number of each class, in order of first appearance.
     seen: HashMap<i64, u32>,
     index: Vec<u32>,
@@ -52,7 +157,7 @@ pub(super) struct Builder {
 }
 
 impl Builder {
-    pub fn push(&mut self, label: i64) {
+    fn push(&mut self, label: i64) {
         let index = match self.last {
             Some((last, index)) if last == label => index,
             _ => {
@@ -64,33 +169,8 @@ impl Builder {
         self.index.push(index);
     }
 
-    /// Appends an array of one axis, or one column.
-    pub fn push_matrix(&mut self, matrix: &Matrix) -> Result<()> {
-        if matrix.cols() != 1 || matrix.rows() == 0 {
-            let shape = ShapeText(matrix.shape());
-            let problem = format!("labels of shape {shape}");
-            return Err(matrix
-                .origin()
-                .error(problem, "labels must be one whole number per row"));
-        }
-        self.index.reserve(matrix.rows());
-        for row in 0..matrix.rows() {
-            let value = matrix.number(row);
-            let label = whole(value).ok_or_else(|| {
-                let problem =
-                    format!("label {value} of row {row} (counted from 0) is not a whole 64-bit number");
-                matrix
-                    .origin()
-                    .error(problem, "labels must be one whole number per row")
-            })?;
-            self.push(label);
-        }
-        matrix.release(0..matrix.rows());
-        Ok(())
-    }
-
     /// Sorts the classes and renumbers the rows.
-    pub fn finish(mut self) -> Labels {
+    fn finish(mut self) -> Labels {
         let mut order: Vec<(i64, u32)> = self.seen.into_iter().collect();
         order.sort_unstable();
         let mut rank = vec![0; order.len()];

@@ -38,6 +38,32 @@ impl Element {
         }
     }
 
+    /// The element in the first [`size`](Self::size) bytes.
+    fn number(self, bytes: &[u8], endian: Endian) -> Number {
+        use Number::{Float, Integer};
+        let size = self.size();
+        let mut wide = [0; 8];
+        wide[..size].copy_from_slice(&bytes[..size]);
+        if endian == Endian::Big {
+            wide[..size].reverse();
+        }
+        let [a, b, c, d, ..] = wide;
+        match self {
+            Element::U8 => Integer(a.into()),
+            Element::I8 => Integer((a as i8).into()),
+            Element::U16 => Integer(u16::from_le_bytes([a, b]).into()),
+            Element::I16 => Integer(i16::from_le_bytes([a, b]).into()),
+            Element::U32 => Integer(u32::from_le_bytes([a, b, c, d]).into()),
+            Element::I32 => Integer(i32::from_le_bytes([a, b, c, d]).into()),
+            Element::U64 => Integer(u64::from_le_bytes(wide).into()),
+            Element::I64 => Integer(i64::from_le_bytes(wide).into()),
+            Element::F16 => Float(f16::from_le_bytes([a, b]).into()),
+            Element::BF16 => Float(bf16::from_le_bytes([a, b]).into()),
+            Element::F32 => Float(f32::from_le_bytes([a, b, c, d]).into()),
+            Element::F64 => Float(f64::from_le_bytes(wide)),
+        }
+    }
+
     /// Whether elements are floating-point numbers, which may be NaN or infinite.
     pub fn is_float(self) -> bool {
         matches!(self, Element::F16 | Element::BF16 | Element::F32 | Element::F64)
@@ -198,28 +224,19 @@ impl Matrix {
 
     /// The element at `index`, counted in C order.
     pub fn number(&self, index: usize) -> Number {
-        use Number::{Float, Integer};
         let size = self.element.size();
-        let mut wide = [0; 8];
-        wide[..size].copy_from_slice(&self.bytes[index * size..(index + 1) * size]);
-        if self.endian == Endian::Big {
-            wide[..size].reverse();
-        }
-        let [a, b, c, d, ..] = wide;
-        match self.element {
-            Element::U8 => Integer(a.into()),
-            Element::I8 => Integer((a as i8).into()),
-            Element::U16 => Integer(u16::from_le_bytes([a, b]).into()),
-            Element::I16 => Integer(i16::from_le_bytes([a, b]).into()),
-            Element::U32 => Integer(u32::from_le_bytes([a, b, c, d]).into()),
-            Element::I32 => Integer(i32::from_le_bytes([a, b, c, d]).into()),
-            Element::U64 => Integer(u64::from_le_bytes(wide).into()),
-            Element::I64 => Integer(i64::from_le_bytes(wide).into()),
-            Element::F16 => Float(f16::from_le_bytes([a, b]).into()),
-            Element::BF16 => Float(bf16::from_le_bytes([a, b]).into()),
-            Element::F32 => Float(f32::from_le_bytes([a, b, c, d]).into()),
-            Element::F64 => Float(f64::from_le_bytes(wide)),
-        }
+        self.element
+            .number(&self.bytes[index * size..(index + 1) * size], self.endian)
+    }
+
+    /// Hands on the elements at `range`, counted in C order. A mapped file is streamed: memory does not grow with it.
+    pub fn numbers(&self, range: Range<usize>, mut sink: impl FnMut(Number) -> Result<()>) -> Result<()> {
+        let size = self.element.size();
+        self.bytes.stream(range.start * size..range.end * size, |bytes| {
+            bytes
+                .chunks_exact(size)
+                .try_for_each(|element| sink(self.element.number(element, self.endian)))
+        })
     }
 
     /// All elements as the nearest f64, in C order.
@@ -233,16 +250,24 @@ impl Matrix {
     pub fn to_f32(&self) -> Vec<f32> {
         let len = self.bytes.len() / self.element.size();
         let mut out = vec![0.0; len];
-        self.decode(0..len, &mut out);
+        self.decode(&self.bytes, &mut out);
         out
     }
 
-    /// Rows `first..` as f32, as many as fit in `out`; u8 becomes 0 to 255.
+    /// Rows `first..` as f32, as many as fit in `out`; u8 becomes 0 to 255. A mapped file is streamed: memory does not
+    /// grow with it.
     ///
     /// An element that is NaN or infinite, or becomes so in f32, is an error that names its row and column.
     pub fn read_rows(&self, first: usize, out: &mut [f32]) -> Result<()> {
-        let start = first * self.cols;
-        self.decode(start..start + out.len(), out);
+        let (start, size) = (first * self.cols, self.element.size());
+        let mut done = 0;
+        self.bytes
+            .stream(start * size..(start + out.len()) * size, |bytes| {
+                let count = bytes.len() / size;
+                self.decode(bytes, &mut out[done..done + count]);
+                done += count;
+                Ok(())
+            })?;
         // No early exit, so that the compiler can use vector instructions.
         if !self.element.is_float() || out.iter().fold(true, |finite, v| finite & v.is_finite()) {
             return Ok(());
@@ -260,15 +285,7 @@ impl Matrix {
         ))
     }
 
-    /// Tells the operating system that these rows need not stay in memory, where they are in a mapped file.
-    pub fn release(&self, rows: Range<usize>) {
-        let row = self.cols * self.element.size();
-        self.bytes.release(rows.start * row..rows.end * row);
-    }
-
-    fn decode(&self, elements: Range<usize>, out: &mut [f32]) {
-        let size = self.element.size();
-        let bytes = &self.bytes[elements.start * size..elements.end * size];
+    fn decode(&self, bytes: &[u8], out: &mut [f32]) {
         let endian = self.endian;
         match self.element {
             Element::U8 => each(bytes, endian, out, |[b]| f32::from(b)),

@@ -17,7 +17,7 @@ use std::path::Path;
 
 use folder::Parts;
 use format::Format;
-pub use labels::Labels;
+pub use labels::{LabelStream, Labels};
 use matrix::{Element, Matrix, ShapeText};
 
 use crate::error::{Error, Result};
@@ -50,41 +50,28 @@ impl Dataset {
     ///
     /// Files that can be mapped are not read here, however large; labels are.
     pub fn open(source: &str) -> Result<Self> {
-        let path = Path::new(source);
-        if folder::BUILT_IN.contains(&source) {
-            return Self::join(source.to_string(), path, folder::built_in(source)?);
+        let (parts, labels) = find(source)?;
+        let labels = labels.as_deref().map(Labels::from_matrices).transpose()?;
+        let dataset = Self::join(source, parts)?;
+        if let Some(labels) = &labels {
+            dataset.check_labels(source, labels.len())?;
         }
-        let name = path
-            .file_stem()
-            .unwrap_or(path.as_os_str())
-            .to_string_lossy()
-            .into_owned();
-        if path.is_dir() {
-            let name = path
-                .file_name()
-                .unwrap_or(path.as_os_str())
-                .to_string_lossy()
-                .into_owned();
-            return Self::join(name, path, folder::open(path)?);
-        }
-        if !path.exists() {
-            let problem = "no such file or folder, and not the name of built-in data";
-            let advice = format!("check the path; built in: {}", folder::BUILT_IN.join(", "));
-            return Err(Error::file(path, problem, advice));
-        }
-        let (matrix, labels) = match Format::of(path) {
-            Some(Format::Npy) => (npy::open(path)?, None),
-            Some(Format::Npz) => npz::open(path)?,
-            Some(Format::Safetensors) => safetensors::open(path)?,
-            Some(Format::Idx) => (idx::open(path)?, None),
-            Some(Format::Csv) => (csv::open(path)?, None),
-            None => return Err(Format::unknown(path)),
-        };
-        let labels = labels.as_ref().map(Labels::from_matrix).transpose()?;
-        Self::join(name, path, (vec![matrix], labels))
+        Ok(Dataset { labels, ..dataset })
     }
 
-    fn join(name: String, path: &Path, (parts, labels): Parts) -> Result<Self> {
+    /// Opens the rows as [`open`](Self::open) does, and leaves the labels where they are too: memory does not grow with
+    /// the number of rows when both are in files that can be mapped. The data set itself has no labels then.
+    pub fn open_streamed(source: &str) -> Result<(Self, Option<LabelStream>)> {
+        let (parts, labels) = find(source)?;
+        let labels = labels.map(LabelStream::new).transpose()?;
+        let dataset = Self::join(source, parts)?;
+        if let Some(labels) = &labels {
+            dataset.check_labels(source, labels.len())?;
+        }
+        Ok((dataset, labels))
+    }
+
+    fn join(source: &str, parts: Vec<Matrix>) -> Result<Self> {
         let (mut starts, cols) = (vec![0], parts[0].cols());
         for part in &parts {
             let empty = if part.rows() == 0 {
@@ -107,24 +94,21 @@ impl Dataset {
             }
             starts.push(starts[starts.len() - 1] + part.rows());
         }
-        let dataset = Dataset {
-            name,
+        Ok(Dataset {
+            name: name(source),
             parts,
             starts,
             cols,
             labels: None,
-        };
-        match labels {
-            None => Ok(dataset),
-            Some(labels) if labels.len() == dataset.rows() => Ok(Dataset {
-                labels: Some(labels),
-                ..dataset
-            }),
-            Some(labels) => {
-                let problem = format!("{} labels for {} rows", labels.len(), dataset.rows());
-                Err(Error::file(path, problem, "there must be one label per row"))
-            }
+        })
+    }
+
+    fn check_labels(&self, source: &str, labels: usize) -> Result<()> {
+        if labels == self.rows() {
+            return Ok(());
         }
+        let problem = format!("{labels} labels for {} rows", self.rows());
+        Err(Error::file(source, problem, "there must be one label per row"))
     }
 
     /// The same rows with other labels, one for each row.
@@ -225,14 +209,6 @@ impl Dataset {
         Ok(())
     }
 
-    /// Tells the operating system that these rows need not stay in memory, so that a stream over a mapped file runs in
-    /// constant memory. They can still be read again.
-    pub fn release(&self, rows: Range<usize>) {
-        for (part, rows) in self.split(rows) {
-            part.release(rows);
-        }
-    }
-
     /// The parts that `rows` fall in, and where in them.
     fn split(&self, rows: Range<usize>) -> impl Iterator<Item = (&Matrix, Range<usize>)> {
         assert!(
@@ -248,21 +224,75 @@ impl Dataset {
     }
 }
 
+/// The rows and labels that `source` names, where they are.
+fn find(source: &str) -> Result<Parts> {
+    let path = Path::new(source);
+    if folder::BUILT_IN.contains(&source) {
+        return folder::built_in(source);
+    }
+    if path.is_dir() {
+        return folder::open(path);
+    }
+    if !path.exists() {
+        let problem = "no such file or folder, and not the name of built-in data";
+        let advice = format!("check the path; built in: {}", folder::BUILT_IN.join(", "));
+        return Err(Error::file(path, problem, advice));
+    }
+    let (matrix, labels) = match Format::of(path) {
+        Some(Format::Npy) => (npy::open(path)?, None),
+        Some(Format::Npz) => npz::open(path)?,
+        Some(Format::Safetensors) => safetensors::open(path)?,
+        Some(Format::Idx) => (idx::open(path)?, None),
+        Some(Format::Csv) => (csv::open(path)?, None),
+        None => return Err(Format::unknown(path)),
+    };
+    Ok((vec![matrix], labels.map(|labels| vec![labels])))
+}
+
+fn name(source: &str) -> String {
+    let path = Path::new(source);
+    let name = if folder::BUILT_IN.contains(&source) {
+        path.as_os_str()
+    } else if path.is_dir() {
+        path.file_name().unwrap_or(path.as_os_str())
+    } else {
+        path.file_stem().unwrap_or(path.as_os_str())
+    };
+    name.to_string_lossy().into_owned()
+}
+
+/// The array of labels in a file.
+fn find_labels(path: &Path) -> Result<Matrix> {
+    match Format::of(path) {
+        Some(Format::Npy) => npy::open(path),
+        Some(Format::Npz) => npz::open_labels(path),
+        Some(Format::Safetensors) => safetensors::open_labels(path),
+        Some(Format::Idx) => idx::open(path),
+        Some(Format::Csv) => csv::open_labels(path),
+        None => Err(Format::unknown(path)),
+    }
+}
+
 impl Labels {
     /// Reads labels from a `.npy`, `.npz`, `.safetensors`, IDX (also `.gz`), `.csv` or `.txt` file.
     ///
     /// The array must have one axis, or one column; in a file of several arrays it is `y`, `labels`, or the only
     /// one. Floating-point labels are accepted when they are whole. Text has one label per line.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        Self::from_matrices(&[find_labels(path.as_ref())?])
+    }
+}
+
+impl LabelStream {
+    /// Opens the same files as [`Labels::open`], for `data`, which must have as many rows.
+    pub fn open(path: impl AsRef<Path>, data: &Dataset) -> Result<Self> {
         let path = path.as_ref();
-        let matrix = match Format::of(path) {
-            Some(Format::Npy) => npy::open(path)?,
-            Some(Format::Npz) => npz::open_labels(path)?,
-            Some(Format::Safetensors) => safetensors::open_labels(path)?,
-            Some(Format::Idx) => idx::open(path)?,
-            Some(Format::Csv) => return csv::read_labels(path),
-            None => return Err(Format::unknown(path)),
-        };
-        Self::from_matrix(&matrix)
+        let labels = Self::new(vec![find_labels(path)?])?;
+        if labels.len() != data.rows() {
+            let (found, rows, name) = (labels.len(), data.rows(), data.name());
+            let problem = format!("{found} labels for the {rows} rows of {name}");
+            return Err(Error::file(path, problem, "there must be one label per row"));
+        }
+        Ok(labels)
     }
 }

@@ -27,16 +27,6 @@ pub fn page<O: Ops>(
     let images: Vec<ClusterImages>;
     let points: Vec<[f32; 2]>;
     let samples = match data.image() {
-        Some(shape) if data.is_pixels() && matches!(shape.channels, 1 | 3) => {
-            images = sample.images(options.clusters);
-            let (height, width, channels) = (shape.height, shape.width, shape.channels);
-            Some(Samples::Images {
-                height,
-                width,
-                channels,
-                per_cluster: &images,
-            })
-        }
         _ if data.cols() == 2 => {
             points = sample.rows.chunks_exact(2).map(|row| [row[0], row[1]]).collect();
             Some(Samples::Points {
@@ -44,7 +34,21 @@ pub fn page<O: Ops>(
                 cluster: &sample.labels,
             })
         }
-        _ => None,
+        Some(shape) => {
+            let range = if data.is_pixels() {
+                (0.0, 255.0)
+            } else {
+                sample.range(shape.channels)
+            };
+            images = sample.images(options.clusters, shape.channels, range);
+            Some(Samples::Images {
+                height: shape.height,
+                width: shape.width,
+                channels: shown(shape.channels),
+                per_cluster: &images,
+            })
+        }
+        None => None,
     };
     let classes: Vec<String> = data.labels().map_or(Vec::new(), |labels| {
         labels.classes.iter().map(i64::to_string).collect()
@@ -91,6 +95,11 @@ fn settings(options: &FitOptions) -> Vec<(String, String)> {
         .collect()
 }
 
+/// Channels of a pixel that are shown: of four, the last is its opacity.
+fn shown(channels: usize) -> usize {
+    channels.min(3)
+}
+
 /// Some rows at random, with what the network says of them.
 struct Sample {
     rows: Vec<f32>,
@@ -122,11 +131,20 @@ impl Sample {
         })
     }
 
-    fn images(&self, clusters: usize) -> Vec<ClusterImages> {
+    /// Smallest and largest value that is shown.
+    fn range(&self, channels: usize) -> (f32, f32) {
+        visible(&self.rows, channels).fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), v| {
+            (low.min(v), high.max(v))
+        })
+    }
+
+    /// The surest and the least sure rows of each cluster, in bytes: `range` becomes 0 to 255.
+    fn images(&self, clusters: usize, channels: usize, (low, high): (f32, f32)) -> Vec<ClusterImages> {
+        // In f64, so that the difference of two f32 is finite; values that are all the same become 0.
+        let (low, span) = (f64::from(low), f64::from(high) - f64::from(low));
         let pixels = |i: usize| {
-            self.rows[i * self.cols..][..self.cols]
-                .iter()
-                .map(|&v| v as u8)
+            visible(&self.rows[i * self.cols..][..self.cols], channels)
+                .map(|v| ((f64::from(v) - low) / span * 255.0).round() as u8)
                 .collect()
         };
         (0..clusters as u32)
@@ -142,5 +160,54 @@ impl Sample {
                 }
             })
             .collect()
+    }
+}
+
+/// The values of pixels that are shown.
+fn visible(values: &[f32], channels: usize) -> impl Iterator<Item = f32> {
+    values
+        .chunks_exact(channels)
+        .flat_map(move |pixel| &pixel[..shown(channels)])
+        .copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(rows: &[f32], cols: usize) -> Sample {
+        let count = rows.len() / cols;
+        Sample {
+            rows: rows.to_vec(),
+            cols,
+            labels: vec![0; count],
+            confidence: (0..count).map(|i| 1.0 / (i + 1) as f32).collect(),
+        }
+    }
+
+    fn shown_bytes(sample: &Sample, channels: usize, range: (f32, f32)) -> Vec<Vec<u8>> {
+        let [images] = &sample.images(1, channels, range)[..] else {
+            panic!("not one cluster");
+        };
+        images.confident.iter().chain(&images.doubtful).cloned().collect()
+    }
+
+    #[test]
+    fn floating_point_images_are_scaled_by_the_range_of_all() {
+        let grey = sample(&[-1.0, 0.0, 3.0, 1.0], 2);
+        let range = grey.range(1);
+        assert_eq!(range, (-1.0, 3.0));
+        assert_eq!(shown_bytes(&grey, 1, range), [[0, 64], [255, 128]]);
+        let wide = sample(&[f32::MIN, f32::MAX], 1);
+        assert_eq!(shown_bytes(&wide, 1, wide.range(1)), [[0], [255]]);
+        let flat = sample(&[7.0, 7.0], 1);
+        assert_eq!(shown_bytes(&flat, 1, flat.range(1)), [[0], [0]]);
+    }
+
+    #[test]
+    fn opacity_is_left_out_and_bytes_stay() {
+        let pixels = sample(&[1.0, 2.0, 3.0, 200.0, 4.0, 5.0, 255.0, 0.0], 8);
+        assert_eq!(shown_bytes(&pixels, 4, (0.0, 255.0)), [[1, 2, 3, 4, 5, 255]]);
+        assert_eq!(pixels.range(4), (1.0, 255.0));
     }
 }

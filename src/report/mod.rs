@@ -57,11 +57,11 @@ pub enum Samples<'a> {
         /// The images of each cluster; about twenty each make a good page.
         per_cluster: &'a [ClusterImages],
     },
-    /// All rows as points in the plane.
+    /// Rows as points in the plane; fewer than `sizes` count are a sample, and the page says so.
     Points {
-        /// Where each row lies.
+        /// Where each of the rows lies.
         xy: &'a [[f32; 2]],
-        /// The cluster of each row, below k.
+        /// The cluster of each of them, below k.
         cluster: &'a [u32],
     },
 }

@@ -12,7 +12,8 @@ const MOST_POINTS: usize = 5000;
 const DISTINCT: usize = 20;
 const WIDTH: f64 = 900.0;
 
-/// The scatter plot of `xy`, with its legend; `None` without a finite point.
+/// The scatter plot of `xy`, which may be a sample of the rows that `sizes` counts, with its legend; `None` without a
+/// finite point.
 pub fn chart(xy: &[[f32; 2]], cluster: &[u32], sizes: &[u64]) -> Option<Markup> {
     let finite: Vec<usize> = (0..xy.len())
         .filter(|&i| xy[i].iter().all(|v| v.is_finite()))
@@ -29,6 +30,7 @@ pub fn chart(xy: &[[f32; 2]], cluster: &[u32], sizes: &[u64]) -> Option<Markup> 
                 (lo.min(v), hi.max(v))
             })
     };
+    let rows: u64 = sizes.iter().sum();
     let clusters = cluster.iter().max().map_or(0, |&c| c as usize + 1);
     if finite.is_empty() {
         return None;
@@ -62,6 +64,9 @@ pub fn chart(xy: &[[f32; 2]], cluster: &[u32], sizes: &[u64]) -> Option<Markup> 
         }
         @if finite.len() < xy.len() {
             " Left out because they are not finite: " (grouped((xy.len() - finite.len()) as u64)) "."
+        }
+        @if xy.len() < rows as usize {
+            " A sample of " (grouped(xy.len() as u64)) " of the " (grouped(rows)) " rows."
         }
         @if clusters > DISTINCT { " Colours and shapes repeat after " (DISTINCT) " clusters." }
     };

@@ -180,6 +180,13 @@ fn an_unlabelled_run_in_the_plane_shows_at_most_5000_points() {
         page.contains("5,000 points, evenly chosen out of 12,000. Left out because they are not finite: 1.")
     );
     assert!(!page.contains("Agreement") && !page.contains("Clusters and classes"));
+    assert!(!page.contains("A sample of"));
+    let sampled = Report {
+        sizes: &[6001, 1_006_000],
+        ..report
+    };
+    let page = sampled.to_html().unwrap();
+    assert!(page.contains("A sample of 12,001 of the 1,012,001 rows."));
 }
 
 #[test]

@@ -25,55 +25,9 @@ impl Contingency {
     /// [`Error::Shape`] when the labellings differ in length, are empty, have more than 2^32 rows, or hold a
     /// number out of range; [`Error::Memory`] when the table cannot be had.
     pub fn new(predicted: &[u32], clusters: usize, truth: &[u32], classes: usize) -> Result<Self> {
-        if predicted.len() != truth.len() {
-            return Err(shape(
-                "the number of true labels",
-                truth.len(),
-                format!("{}, one for each predicted label", predicted.len()),
-            ));
-        }
-        if predicted.is_empty() || predicted.len() as u64 > MAX_ROWS {
-            return Err(shape(
-                "the number of labelled rows",
-                predicted.len(),
-                format!("1 to {MAX_ROWS}"),
-            ));
-        }
-        let mut counts = table(clusters, classes)?;
-        for (row, (&p, &t)) in predicted.iter().zip(truth).enumerate() {
-            let (cluster, class) = (p as usize, t as usize);
-            if cluster >= clusters || class >= classes {
-                let (side, found, names, limit) = if cluster >= clusters {
-                    ("predicted", p, "clusters", clusters)
-                } else {
-                    ("true", t, "classes", classes)
-                };
-                return Err(shape(
-                    format!("the {side} label of row {row}, counted from 0,"),
-                    found,
-                    format!("a number below {limit}, the number of {names}"),
-                ));
-            }
-            counts[cluster * classes + class] += 1;
-        }
-        Ok(Self::with_margins(counts, clusters, classes))
-    }
-
-    fn with_margins(counts: Vec<u64>, clusters: usize, classes: usize) -> Self {
-        let mut cluster_sizes = vec![0; clusters];
-        let mut class_sizes = vec![0; classes];
-        for (row, cluster_size) in counts.chunks_exact(classes).zip(&mut cluster_sizes) {
-            for (&count, class_size) in row.iter().zip(&mut class_sizes) {
-                *cluster_size += count;
-                *class_size += count;
-            }
-        }
-        Contingency {
-            rows: cluster_sizes.iter().sum(),
-            counts,
-            cluster_sizes,
-            class_sizes,
-        }
+        let mut tally = Tally::new(clusters, classes)?;
+        tally.add(predicted, truth)?;
+        tally.finish()
     }
 
     /// Rows in this cluster that belong to this class.
@@ -112,6 +66,99 @@ impl Contingency {
     }
 }
 
+/// A [`Contingency`] in the making, for labellings that come in chunks: memory O(clusters * classes).
+#[derive(Clone, Debug)]
+pub struct Tally {
+    counts: Vec<u64>,
+    clusters: usize,
+    classes: usize,
+    rows: u64,
+}
+
+impl Tally {
+    /// A table without rows.
+    ///
+    /// # Errors
+    /// [`Error::Memory`] when the table cannot be had.
+    pub fn new(clusters: usize, classes: usize) -> Result<Self> {
+        Ok(Tally {
+            counts: table(clusters, classes)?,
+            clusters,
+            classes,
+            rows: 0,
+        })
+    }
+
+    /// Counts some more rows.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when the labellings differ in length, make more than 2^32 rows in all, or hold a number out of
+    /// range.
+    pub fn add(&mut self, predicted: &[u32], truth: &[u32]) -> Result<()> {
+        if predicted.len() != truth.len() {
+            return Err(shape(
+                "the number of true labels",
+                truth.len(),
+                format!("{}, one for each predicted label", predicted.len()),
+            ));
+        }
+        let rows = self.rows + predicted.len() as u64;
+        if rows > MAX_ROWS {
+            return Err(wrong_rows(rows));
+        }
+        let (clusters, classes) = (self.clusters, self.classes);
+        for (row, (&p, &t)) in predicted.iter().zip(truth).enumerate() {
+            let (cluster, class) = (p as usize, t as usize);
+            if cluster >= clusters || class >= classes {
+                let (side, found, names, limit) = if cluster >= clusters {
+                    ("predicted", p, "clusters", clusters)
+                } else {
+                    ("true", t, "classes", classes)
+                };
+                return Err(shape(
+                    format!(
+                        "the {side} label of row {}, counted from 0,",
+                        self.rows + row as u64
+                    ),
+                    found,
+                    format!("a number below {limit}, the number of {names}"),
+                ));
+            }
+            self.counts[cluster * classes + class] += 1;
+        }
+        self.rows = rows;
+        Ok(())
+    }
+
+    /// The table of all rows counted.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when there are none.
+    pub fn finish(self) -> Result<Contingency> {
+        if self.rows == 0 {
+            return Err(wrong_rows(0));
+        }
+        let mut cluster_sizes = vec![0; self.clusters];
+        let mut class_sizes = vec![0; self.classes];
+        for (row, cluster_size) in self.counts.chunks_exact(self.classes).zip(&mut cluster_sizes) {
+            for (&count, class_size) in row.iter().zip(&mut class_sizes) {
+                *cluster_size += count;
+                *class_size += count;
+            }
+        }
+        Ok(Contingency {
+            counts: self.counts,
+            cluster_sizes,
+            class_sizes,
+            rows: self.rows,
+        })
+    }
+}
+
+fn wrong_rows(rows: u64) -> Error {
+    shape("the number of labelled rows", rows, format!("1 to {MAX_ROWS}"))
+}
+
 /// A zeroed table, or an error where a plain `vec!` would end the process.
 fn table(clusters: usize, classes: usize) -> Result<Vec<u64>> {
     let cells = clusters.saturating_mul(classes);
@@ -135,6 +182,7 @@ fn shape(what: impl Into<String>, found: impl ToString, expected: String) -> Err
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing::{print_seed, random_labels};
     use super::*;
 
     #[test]
@@ -145,6 +193,25 @@ mod tests {
         assert_eq!(t.class_sizes(), [3, 3]);
         assert_eq!((t.clusters(), t.classes(), t.rows()), (3, 2, 6));
         assert_eq!(t.count(2, 0), 2);
+    }
+
+    #[test]
+    fn chunks_of_any_length_make_the_same_table() {
+        let mut random = print_seed();
+        let predicted = random_labels(&mut random, 1021, 7);
+        let truth = random_labels(&mut random, 1021, 3);
+        let whole = Contingency::new(&predicted, 7, &truth, 3).unwrap();
+        for length in [1, 33, 1020, 1021] {
+            let mut tally = Tally::new(7, 3).unwrap();
+            for (p, t) in predicted.chunks(length).zip(truth.chunks(length)) {
+                tally.add(p, t).unwrap();
+            }
+            assert_eq!(tally.finish().unwrap(), whole, "chunks of {length}");
+        }
+        let mut tally = Tally::new(2, 2).unwrap();
+        tally.add(&[0, 1, 1], &[0, 0, 0]).unwrap();
+        let message = tally.add(&[0, 2], &[0, 0]).unwrap_err().to_string();
+        assert!(message.contains("row 4, counted from 0, is 2"), "{message}");
     }
 
     #[test]

@@ -7,7 +7,7 @@ mod nmi;
 
 pub use ari::ari;
 pub use assignment::{acc, best_map};
-pub use contingency::Contingency;
+pub use contingency::{Contingency, Tally};
 pub use nmi::{Mean, nmi};
 
 use serde::{Deserialize, Serialize};

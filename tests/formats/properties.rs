@@ -44,7 +44,6 @@ fn exercise(name: &str, bytes: &[u8]) {
                 Err(error) => check(error.to_string()),
                 Ok(()) => assert!(out.iter().all(|v| v.is_finite())),
             }
-            dataset.release(0..dataset.rows());
             if let Some(labels) = dataset.labels() {
                 assert_eq!(labels.len(), dataset.rows());
             }

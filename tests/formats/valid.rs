@@ -151,7 +151,6 @@ fn any_rows_in_any_order_are_the_same_rows() {
     let mut part = [0.0; 6];
     dataset.read_rows(100, &mut part).unwrap();
     assert_eq!(part, values[300..306]);
-    dataset.release(0..129);
     let mut picked = [0.0; 9];
     dataset.gather_rows(&[128, 0, 128], &mut picked).unwrap();
     assert_eq!(picked, [384.0, 385.0, 386.0, 0.0, 1.0, 2.0, 384.0, 385.0, 386.0]);
@@ -359,11 +358,55 @@ fn a_folder_joins_its_parts_in_order() {
     assert_eq!(two, [8.0, 9.0, 10.0, 11.0, 100.0, 101.0, 102.0, 103.0]);
     dataset.gather_rows(&[4, 0], &mut two).unwrap();
     assert_eq!(two, [104.0, 105.0, 106.0, 107.0, 0.0, 1.0, 2.0, 3.0]);
-    dataset.release(1..5);
     assert_eq!(
         format!("/{}", dataset.name()),
         folder.source()[folder.source().rfind('/').unwrap()..]
     );
+}
+
+/// More labels than one block of a streamed file holds, in two parts of odd length.
+#[test]
+fn streamed_labels_are_the_labels() {
+    let folder = Folder::new();
+    let mut start = 0;
+    let mut put = |part: &str, rows: usize| {
+        let labels: Vec<u8> = (start..start + rows)
+            .map(|row| (row * row % 11) as u8 * 3)
+            .collect();
+        start += rows;
+        let pixels = vec![0; rows];
+        let rows = rows as u32;
+        folder.put(
+            &format!("{part}-images-idx3-ubyte"),
+            &make::idx(0x08, &[rows, 1, 1], &pixels),
+        );
+        folder.put(
+            &format!("{part}-labels-idx1-ubyte"),
+            &make::idx(0x08, &[rows], &labels),
+        );
+    };
+    put("train", 70_001);
+    put("t10k", 133);
+    let expected = Dataset::open(&folder.source()).unwrap().labels().unwrap().clone();
+    let (data, labels) = Dataset::open_streamed(&folder.source()).unwrap();
+    let labels = labels.unwrap();
+    assert_eq!((data.labels(), labels.len()), (None, 70_134));
+    assert_eq!(labels.classes(), expected.classes);
+    let mut all = vec![0; 70_134];
+    labels.read(0, &mut all).unwrap();
+    assert_eq!(all, expected.index);
+    for (first, count) in [
+        (0, 1),
+        (65_535, 3),
+        (69_999, 5),
+        (70_001, 7),
+        (70_133, 1),
+        (70_134, 0),
+    ] {
+        let mut some = vec![0; count];
+        labels.read(first, &mut some).unwrap();
+        assert_eq!(some, expected.index[first..first + count]);
+    }
 }
 
 #[test]
@@ -518,7 +561,6 @@ fn a_large_mapped_file_streams_in_constant_memory() {
         dataset.read_rows(first, &mut out).unwrap();
         assert_eq!(out[out.len() - 1], 0.0);
         most = most.max(resident_kib(&source));
-        dataset.release(first..first + step);
     }
     println!("at most {most} KiB resident of {} KiB", rows * cols / 1024);
     assert!(most < 8 * 1024, "{most} KiB resident");

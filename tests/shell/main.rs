@@ -4,3 +4,5 @@ mod sandbox;
 mod cli;
 mod resume;
 mod bad_input;
+mod memory;
+mod model_file;
