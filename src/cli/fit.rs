@@ -26,15 +26,15 @@ pub struct FitArgs {
 
     /// File with any of the options above as `name = value` lines (TOML); the command line comes before it. A run's own
     /// config.toml repeats that run
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = "Run")]
     config: Option<PathBuf>,
 
     /// Go on with the unfinished run in --out; the result has the same bits as without the interruption
-    #[arg(long, conflicts_with = "overwrite")]
+    #[arg(long, conflicts_with = "overwrite", help_heading = "Run")]
     resume: bool,
 
     /// Replace the run that is in --out
-    #[arg(long)]
+    #[arg(long, help_heading = "Run")]
     overwrite: bool,
 }
 
@@ -47,85 +47,85 @@ struct Partial {
     data: Option<String>,
 
     /// Number of clusters (required here or in --config)
-    #[arg(long, short = 'k', value_name = "K")]
+    #[arg(long, short = 'k', value_name = "K", help_heading = "Data")]
     clusters: Option<usize>,
 
     /// File of labels, one per row (.npy, .npz, .safetensors, IDX, .csv, .txt); they only score
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = "Data")]
     labels: Option<String>,
 
     /// Rows drawn at random to train on; all rows are labelled [default: 20000]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", help_heading = "Data")]
     train_rows: Option<usize>,
 
     /// Transforms of the rows, in order: pixels (divide by 255), center (subtract the mean), unit (unit norm), rms (unit norm
     /// times sqrt(d)); none; or auto: pixels,center,unit for images, none for up to 3 columns, else center,unit [default: auto]
-    #[arg(long, value_name = "LIST")]
+    #[arg(long, value_name = "LIST", help_heading = "Data")]
     features: Option<String>,
 
     /// Width of the heat kernel, in the unit of the features; auto: the median distance to the 7th neighbour in a mini-batch,
     /// over sqrt(2) [default: auto]
-    #[arg(long, value_name = "S|auto")]
+    #[arg(long, value_name = "S|auto", help_heading = "Affinity")]
     sigma: Option<Auto>,
 
     /// Entries kept in each row of the mini-batch's affinity, besides the diagonal; or all [default: 10]
-    #[arg(long, value_name = "S|all")]
+    #[arg(long, value_name = "S|all", help_heading = "Affinity")]
     neighbors: Option<Neighbors>,
 
     /// Weight of the orthogonality penalty; auto: from the spectrum of a mini-batch graph [default: auto]
-    #[arg(long, value_name = "G|auto")]
+    #[arg(long, value_name = "G|auto", help_heading = "Loss")]
     gamma: Option<Auto>,
 
     /// Form of the penalty: squared, or frobenius (the norm over K) [default: squared]
-    #[arg(long, value_name = "FORM", value_parser = values::penalty)]
+    #[arg(long, value_name = "FORM", value_parser = values::penalty, help_heading = "Loss")]
     penalty: Option<Penalty>,
 
     /// Whether gradients pass through the volumes: through or fixed [default: through]
-    #[arg(long, value_name = "MODE", value_parser = values::volumes)]
+    #[arg(long, value_name = "MODE", value_parser = values::volumes, help_heading = "Loss")]
     volumes: Option<Volumes>,
 
     /// Cut that is relaxed: ncut (clusters measured by degrees) or rcut (by rows) [default: ncut]
-    #[arg(long, value_name = "CUT", value_parser = values::cut)]
+    #[arg(long, value_name = "CUT", value_parser = values::cut, help_heading = "Loss")]
     cut: Option<Cut>,
 
     /// Widths of the hidden layers, or none [default: 512,512]
-    #[arg(long, value_name = "LIST")]
+    #[arg(long, value_name = "LIST", help_heading = "Network and training")]
     hidden: Option<Hidden>,
 
     /// Rows per mini-batch [default: 1000, or all training rows if there are fewer]
-    #[arg(long, value_name = "M")]
+    #[arg(long, value_name = "M", help_heading = "Network and training")]
     batch: Option<usize>,
 
     /// Passes over the training rows [default: 100]
-    #[arg(long, value_name = "E")]
+    #[arg(long, value_name = "E", help_heading = "Network and training")]
     epochs: Option<usize>,
 
     /// Learning rate of Adam in the first epoch; falls along a half cosine [default: 0.005]
-    #[arg(long, value_name = "RATE")]
+    #[arg(long, value_name = "RATE", help_heading = "Network and training")]
     lr: Option<f64>,
 
     /// L2 penalty on the weights, as part of the gradient [default: 0.0001]
-    #[arg(long, value_name = "L2")]
+    #[arg(long, value_name = "L2", help_heading = "Network and training")]
     weight_decay: Option<f64>,
 
     /// Seed of weights, shuffles and samples [default: 0]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", help_heading = "Network and training")]
     seed: Option<u64>,
 
     /// Where to compute: auto, cpu, or reference (plain loops in f64, for checks) [default: auto]
-    #[arg(long, value_name = "DEVICE", value_parser = values::device)]
+    #[arg(long, value_name = "DEVICE", value_parser = values::device, help_heading = "Run")]
     device: Option<Device>,
 
     /// CPU threads; 0 for one per core. The result does not depend on it [default: 0]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", help_heading = "Run")]
     threads: Option<usize>,
 
     /// Folder for the run [default: runs/DATA-kK-seedN]
-    #[arg(long, value_name = "RUN")]
+    #[arg(long, value_name = "RUN", help_heading = "Run")]
     out: Option<PathBuf>,
 
     /// Least seconds between two checkpoints; 0 for one after every epoch [default: 10]
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", help_heading = "Run")]
     checkpoint_seconds: Option<f64>,
 }
 

@@ -29,10 +29,10 @@ struct Cli {
 #[derive(Args, Clone, Copy)]
 struct Output {
     /// Print one JSON object on standard output, and progress as plain lines on standard error
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = "Output")]
     json: bool,
     /// Print nothing but the result (with --json) or errors
-    #[arg(long, short, global = true)]
+    #[arg(long, short, global = true, help_heading = "Output")]
     quiet: bool,
 }
 

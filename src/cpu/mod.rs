@@ -1,4 +1,4 @@
-//! The CPU backends: [`reference`], the specification in plain loops, and [`fast`], the one people use.
+//! The CPU backends: [`mod@reference`], the specification in plain loops, and [`fast`], the one people use.
 
 pub mod matrix;
 pub mod reference;

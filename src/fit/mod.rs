@@ -524,10 +524,10 @@ fn train_or_load<O: Ops>(
             plan.epochs
         ));
     }
-    folder.save_history(&history)?;
     let mut watch = Watcher {
         folder,
         every,
+        stale: true,
         saved: std::time::Instant::now(),
         batches: x.rows() / plan.batch,
         history,
@@ -550,6 +550,8 @@ fn train_or_load<O: Ops>(
 struct Watcher<'a> {
     folder: &'a RunFolder,
     every: CheckpointEvery,
+    /// Whether the file may hold epochs beyond the checkpoint; it is written anew once the checkpoint has been accepted.
+    stale: bool,
     saved: std::time::Instant,
     batches: usize,
     history: Vec<EpochRecord>,
@@ -563,8 +565,13 @@ impl<R: Real> Watch<R> for Watcher<'_> {
             .advance(((epoch - 1) * batches + batch) as u64, &note);
     }
     fn epoch(&mut self, record: &EpochRecord) -> Result<()> {
-        self.folder.append_history(record)?;
         self.history.push(record.clone());
+        if self.stale {
+            self.folder.save_history(&self.history)?;
+            self.stale = false;
+        } else {
+            self.folder.append_history(record)?;
+        }
         self.progress
             .advance((record.epoch * self.batches) as u64, &summary(record));
         Ok(())

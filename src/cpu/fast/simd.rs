@@ -6,7 +6,7 @@ pub fn vectorised<R>(work: impl FnOnce() -> R) -> R {
     pulp::Arch::new().dispatch(work)
 }
 
-/// Name of the widest vector instructions of this machine, which [`vectorised`] uses.
+/// Name of the widest vector instructions of this machine, which `vectorised` uses.
 pub fn instructions() -> &'static str {
     match pulp::Arch::new() {
         #[cfg(target_arch = "x86_64")]
