@@ -1,6 +1,8 @@
 //! `fit`: from data to a finished run folder.
 
+mod checks;
 mod page;
+mod training;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -16,14 +18,14 @@ use crate::estimate;
 use crate::features::{self, Pipeline};
 use crate::model::Model;
 use crate::network::to_real;
-use crate::ops::{AdamRule, HeatKernel, Objective, Ops, Real, Shape, StepState};
+use crate::ops::{HeatKernel, Ops, Shape, StepState};
 use crate::options::{Auto, FitOptions};
 use crate::predict::{CHUNK, Predictor};
 use crate::progress::Progress;
 use crate::random::{Permutation, Purpose};
 use crate::run_folder::RunFolder;
 use crate::scores::{Contingency, Mean, Scores, nmi};
-use crate::train::{Checkpoint, EpochRecord, Plan, StepRule, Truth, Watch, collapse, train};
+use crate::train::collapse;
 
 /// Rows over which the exact cut is computed at most; its time grows with their square.
 const CUT_ROWS: usize = 20_000;
@@ -98,8 +100,8 @@ pub fn fit<O: Ops>(
         Some(path) => with_labels_from(data, Path::new(path))?,
         None => data,
     };
-    check(&options, &data)?;
-    check_memory(ops, &options, data.rows(), data.cols())?;
+    checks::check(&options, &data)?;
+    checks::check_memory(ops, &options, data.rows(), data.cols())?;
     progress.line(&format!(
         "{}: {} rows of {} numbers{}",
         data.name(),
@@ -146,14 +148,14 @@ pub fn fit<O: Ops>(
         classes: labels.classes.clone(),
         index: chosen.iter().map(|&row| labels.index[row as usize]).collect(),
     });
-    let plan = plan(&options, sigma, gamma);
-    let (model, history) = train_or_load(ops, &plan, &x, truth.as_ref(), folder, every, progress)
+    let plan = training::plan(&options, sigma, gamma);
+    let (model, history) = training::train_or_load(ops, &plan, &x, truth.as_ref(), folder, every, progress)
         .inspect_err(|_| {
-            if !folder.has_progress() {
-                // The first error is the one to tell.
-                let _ = folder.clear();
-            }
-        })?;
+        if !folder.has_progress() {
+            // The first error is the one to tell.
+            let _ = folder.clear();
+        }
+    })?;
     stages.done("training");
 
     let mut predictor = Predictor::new(ops, &model, &pipeline)?;
@@ -265,99 +267,6 @@ pub fn with_labels_from(data: Dataset, path: &Path) -> Result<Dataset> {
     data.with_labels(labels)
 }
 
-/// Checks what can only be judged beside the data.
-fn check(options: &FitOptions, data: &Dataset) -> Result<()> {
-    let train_rows = options.train_rows.min(data.rows());
-    if options.clusters > train_rows {
-        return Err(Error::option(
-            "--clusters",
-            format!("{} clusters of {train_rows} training rows", options.clusters),
-            "ask for fewer clusters or give more rows",
-        ));
-    }
-    if options.batch > train_rows {
-        return Err(Error::option(
-            "--batch",
-            format!(
-                "{} rows in a mini-batch, but there are {train_rows} training rows",
-                options.batch
-            ),
-            "choose a smaller mini-batch or more rows",
-        ));
-    }
-    if options.clusters > options.batch {
-        return Err(Error::option(
-            "--clusters",
-            format!(
-                "{} clusters in mini-batches of {} rows",
-                options.clusters, options.batch
-            ),
-            "a mini-batch needs at least one row for each cluster: raise --batch or lower --clusters",
-        ));
-    }
-    Ok(())
-}
-
-/// Refuses what cannot fit into memory before the long work begins: later, the operating system would end the process
-/// without a word.
-fn check_memory<O: Ops>(ops: &O, options: &FitOptions, rows: usize, cols: usize) -> Result<()> {
-    // As floats, which no product can overflow.
-    let (rows, batch) = (options.train_rows.min(rows) as f64, options.batch as f64);
-    let (mut inputs, mut parameters, mut outputs) = (cols as f64, 0.0, 0.0);
-    for &width in options.hidden.0.iter().chain([&options.clusters]) {
-        parameters += (inputs + 1.0) * width as f64;
-        outputs += width as f64;
-        inputs = width as f64;
-    }
-    let kept = options.neighbors.limit().map_or(batch, |count| count as f64);
-    let parts = [
-        // Weights, gradients and two moments where they are trained; weights and moments of the checkpoint that training
-        // began with, and of the one being written.
-        ("the network's parameters", 10.0 * parameters),
-        // Outputs and their gradients, and the outputs again for the labels.
-        ("the activations of a mini-batch", 3.0 * batch * outputs),
-        // Large full affinities are not stored by every backend.
-        ("the affinity", batch * kept.min(batch).min(8192.0)),
-        ("the training rows", rows * cols as f64),
-        ("a mini-batch", 2.0 * batch * cols as f64),
-        (
-            "a chunk of rows to be labelled",
-            CHUNK as f64 * (2.0 * cols as f64 + outputs),
-        ),
-    ];
-    let bytes = |numbers: f64| numbers * size_of::<O::Real>() as f64;
-    let needed = bytes(parts.iter().map(|(_, numbers)| numbers).sum());
-    let Some(available) = available_memory() else {
-        // Unknown here; then at least the largest piece is asked for once, where a refusal is an error.
-        return ops
-            .matrix("the network's parameters", 1, parameters as usize)
-            .map(drop);
-    };
-    if needed <= available {
-        return Ok(());
-    }
-    let largest = parts.iter().max_by(|a, b| a.1.total_cmp(&b.1));
-    Err(Error::Memory {
-        what: format!(
-            "the training (most of it for {}; {:.0} MiB are available)",
-            largest.map_or("", |(name, _)| name),
-            available / MIB
-        ),
-        mib: (needed / MIB).ceil() as u64,
-        advice: "use fewer rows (--train-rows), a smaller --batch or smaller --hidden layers",
-    })
-}
-
-const MIB: f64 = (1 << 20) as f64;
-
-/// Bytes that can be had without driving others out, where the operating system tells.
-fn available_memory() -> Option<f64> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    let kib: f64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(1024.0 * kib)
-}
-
 /// At most `most` of the training rows `x`, and which of them: drawn by a shuffle that no epoch uses, since their own order
 /// may be by class.
 fn cut_rows<O: Ops>(
@@ -466,140 +375,6 @@ fn resolve<O: Ops>(
     Ok((sigma, gamma))
 }
 
-fn plan(options: &FitOptions, sigma: f64, gamma: f64) -> Plan {
-    Plan {
-        clusters: options.clusters,
-        hidden: options.hidden.0.clone(),
-        batch: options.batch,
-        epochs: options.epochs,
-        learning_rate: options.lr,
-        seed: options.seed,
-        rule: StepRule {
-            kernel: HeatKernel {
-                sigma,
-                neighbors: options.neighbors.limit(),
-            },
-            objective: Objective {
-                gamma,
-                penalty: options.penalty,
-                volumes: options.volumes,
-                cut: options.cut,
-            },
-            adam: AdamRule::new(options.weight_decay),
-        },
-    }
-}
-
-/// Trains, from the folder's checkpoint if there is one; or takes the model of a run whose training is over.
-fn train_or_load<O: Ops>(
-    ops: &O,
-    plan: &Plan,
-    x: &O::Matrix,
-    truth: Option<&Labels>,
-    folder: &RunFolder,
-    every: CheckpointEvery,
-    progress: &mut dyn Progress,
-) -> Result<(Model, Vec<EpochRecord>)> {
-    let mut history = folder.load_history()?;
-    if folder.model_file().exists() && history.len() == plan.epochs {
-        return Ok((folder.load_model()?, history));
-    }
-    let resume = folder.load_checkpoint()?;
-    history.truncate(resume.as_ref().map_or(0, |checkpoint| checkpoint.epoch));
-    if let Some(checkpoint) = &resume {
-        if history.len() != checkpoint.epoch {
-            return Err(Error::file(
-                folder.history_file(),
-                format!(
-                    "{} epochs, but the checkpoint is of epoch {}",
-                    history.len(),
-                    checkpoint.epoch
-                ),
-                "the run is damaged: start it again with --overwrite",
-            ));
-        }
-        progress.line(&format!(
-            "going on in epoch {} of {}",
-            checkpoint.epoch + 1,
-            plan.epochs
-        ));
-    }
-    let mut watch = Watcher {
-        folder,
-        every,
-        stale: true,
-        saved: std::time::Instant::now(),
-        batches: x.rows() / plan.batch,
-        history,
-        progress,
-    };
-    let truth = truth.map(|labels| Truth {
-        index: &labels.index,
-        classes: labels.classes.len(),
-    });
-    watch
-        .progress
-        .begin("training", (plan.epochs * watch.batches) as u64, "steps");
-    let model = train(ops, plan, x, truth, resume, &mut watch)?;
-    watch.progress.end();
-    folder.save_model(&model)?;
-    Ok((model, watch.history))
-}
-
-/// Writes the history and checkpoints of a training into its folder.
-struct Watcher<'a> {
-    folder: &'a RunFolder,
-    every: CheckpointEvery,
-    /// Whether the file may hold epochs beyond the checkpoint; it is written anew once the checkpoint has been accepted.
-    stale: bool,
-    saved: std::time::Instant,
-    batches: usize,
-    history: Vec<EpochRecord>,
-    progress: &'a mut dyn Progress,
-}
-
-impl<R: Real> Watch<R> for Watcher<'_> {
-    fn step(&mut self, epoch: usize, _epochs: usize, batch: usize, batches: usize) {
-        let note = self.history.last().map_or(String::new(), summary);
-        self.progress
-            .advance(((epoch - 1) * batches + batch) as u64, &note);
-    }
-    fn epoch(&mut self, record: &EpochRecord) -> Result<()> {
-        self.history.push(record.clone());
-        if self.stale {
-            self.folder.save_history(&self.history)?;
-            self.stale = false;
-        } else {
-            self.folder.append_history(record)?;
-        }
-        self.progress
-            .advance((record.epoch * self.batches) as u64, &summary(record));
-        Ok(())
-    }
-    fn wants_checkpoint(&mut self) -> bool {
-        self.saved.elapsed().as_secs_f64() >= self.every.0
-    }
-    fn checkpoint(&mut self, checkpoint: &Checkpoint<R>) -> Result<()> {
-        checkpoint.save(&self.folder.checkpoint_file())?;
-        self.saved = std::time::Instant::now();
-        Ok(())
-    }
-    fn stop(&mut self) -> bool {
-        self.progress.interrupted()
-    }
-}
-
-/// One epoch in a few words.
-fn summary(record: &EpochRecord) -> String {
-    let scores = record
-        .scores
-        .map_or(String::new(), |s| format!(" ACC {:.3} NMI {:.3}", s.acc, s.nmi));
-    format!(
-        "epoch {} L_lap {:.4} L_orth {:.4}{scores}",
-        record.epoch, record.l_lap, record.l_orth
-    )
-}
-
 /// Rows with each label.
 pub fn count(labels: &[u32], clusters: usize) -> Vec<u64> {
     let mut sizes = vec![0; clusters];
@@ -615,7 +390,8 @@ mod tests {
     use crate::cpu::{Fast, Matrix};
     use crate::options::{Device, Hidden, Neighbors};
 
-    fn options() -> FitOptions {
+    /// The defaults on the built-in data.
+    pub fn options() -> FitOptions {
         FitOptions {
             data: "mnist-t10k".into(),
             labels: None,
@@ -665,35 +441,5 @@ mod tests {
         }
         let (_, all) = cut_rows(&ops, &options, &sorted, rows + 1).expect("memory for a few rows");
         assert_eq!(all.len(), rows);
-    }
-
-    #[test]
-    fn a_training_larger_than_the_memory_is_refused_before_it_begins() {
-        let ops = Fast::new(1).expect("a thread");
-        check_memory(&ops, &options(), 70_000, 784).expect("MNIST fits anywhere");
-        for (what, options) in [
-            (
-                "the network's parameters",
-                FitOptions {
-                    hidden: Hidden(vec![1 << 40]),
-                    ..options()
-                },
-            ),
-            (
-                "the training rows",
-                FitOptions {
-                    train_rows: 1 << 45,
-                    ..options()
-                },
-            ),
-        ] {
-            let message = check_memory(&ops, &options, 1 << 45, 784)
-                .expect_err(what)
-                .to_string();
-            assert!(
-                message.contains(what) && message.contains("--train-rows"),
-                "{message}"
-            );
-        }
     }
 }
