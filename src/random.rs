@@ -14,7 +14,7 @@ pub enum Purpose {
     Shuffle = 2,
     /// Choice of the training rows out of all rows.
     TrainRows = 3,
-    /// Choice of rows from which sigma and gamma are estimated.
+    /// Directions and rows that only estimates and reports look at.
     Estimate = 4,
     /// Synthetic data; the sub-stream is the generator.
     Synthetic = 5,

@@ -48,7 +48,7 @@ impl Dataset {
     /// Opens a built-in data set by name, a folder in MNIST's layout, or a file by its extension: IDX (plain or `.gz`),
     /// `.npy`, `.npz`, `.safetensors`, `.csv`.
     ///
-    /// Files that can be mapped are not read here, however large; labels are.
+    /// Files that can be mapped are left on the disk, however large, until rows are asked for; labels are read.
     pub fn open(source: &str) -> Result<Self> {
         let (parts, labels) = find(source)?;
         let labels = labels.as_deref().map(Labels::from_matrices).transpose()?;
