@@ -61,6 +61,16 @@ pub enum Error {
         /// What the user can do.
         advice: &'static str,
     },
+    /// A GPU, or its driver, cannot do what was asked.
+    #[error("{device}: {problem}; {advice}")]
+    Device {
+        /// Which device, as the user knows it.
+        device: String,
+        /// What was tried, and what it answered.
+        problem: String,
+        /// What the user can do.
+        advice: String,
+    },
     /// The loss is no longer a number.
     #[error(
         "the loss became {loss} at epoch {epoch}, batch {batch}; lower --lr, or check --sigma and the scale of the input"
@@ -115,6 +125,15 @@ impl Error {
     pub fn option(option: &'static str, problem: impl Into<String>, advice: impl Into<String>) -> Self {
         Error::Option {
             option,
+            problem: problem.into(),
+            advice: advice.into(),
+        }
+    }
+
+    /// An [`Error::Device`].
+    pub fn device(device: impl Into<String>, problem: impl Into<String>, advice: impl Into<String>) -> Self {
+        Error::Device {
+            device: device.into(),
             problem: problem.into(),
             advice: advice.into(),
         }

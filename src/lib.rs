@@ -13,6 +13,7 @@ pub mod data;
 pub mod scores;
 pub mod ops;
 pub mod cpu;
+pub mod cuda;
 pub mod cut;
 pub mod model;
 pub mod network;

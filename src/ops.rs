@@ -198,6 +198,41 @@ impl StepState {
     }
 }
 
+/// What the operands of matrix products are rounded to. Parameters, optimiser state, memberships, losses and all sums are
+/// f32 in each of them (f64 in the reference, when it computes in f64).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// Not at all.
+    Fp32,
+    /// Split into two TF32 numbers each, of whose four products the smallest is left out: nearly f32, on tensor cores.
+    Tf32x3,
+    /// To TF32: 10 bits of mantissa, halves away from zero. Affinities are stored as f16.
+    Tf32,
+    /// To bfloat16: 7 bits of mantissa, halves to even. Affinities are stored as f16.
+    Bf16,
+}
+
+impl Precision {
+    /// All, from the most exact on.
+    pub const ALL: [Precision; 4] = [
+        Precision::Fp32,
+        Precision::Tf32x3,
+        Precision::Tf32,
+        Precision::Bf16,
+    ];
+
+    /// As typed on the command line, and at the end of a kernel's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Precision::Fp32 => "fp32",
+            Precision::Tf32x3 => "tf32x3",
+            Precision::Tf32 => "tf32",
+            Precision::Bf16 => "bf16",
+        }
+    }
+}
+
 /// Sums over cluster pairs of a graph with hard labels: `C_ab = sum of A_ij over i in a, j in b`, row-major k x k.
 /// Its row sums are the volumes, its diagonal what is not cut.
 pub type CutMatrix = Vec<f64>;
@@ -218,6 +253,18 @@ pub struct TrainedLayer<'a, M> {
     pub first_moments: &'a mut Layer<M>,
     /// Adam's running means of the squares.
     pub second_moments: &'a mut Layer<M>,
+}
+
+/// The last part of a step for one layer: gradients of its parameters from `d_z` (m x out) and `x` (m x in), and Adam.
+pub struct LayerUpdate<'a, M> {
+    /// Gradient with respect to the layer's outputs.
+    pub d_z: &'a M,
+    /// The layer's inputs.
+    pub x: &'a M,
+    /// Where the gradients of the parameters go, if the backend writes them out.
+    pub gradients: &'a mut Layer<M>,
+    /// What is updated.
+    pub training: TrainedLayer<'a, M>,
 }
 
 /// A backend. See the module's head for the symbols and the rules.
@@ -243,8 +290,19 @@ pub trait Ops {
 
     // ---- memory: all of it allocated before training -------------------------------------------------------------
 
+    /// Makes all allocations that `allocate` makes, as one: a backend with little memory learns the sum before it takes any, and
+    /// says what is missing. `allocate` may be called twice, and only allocates and uploads.
+    fn plan<T>(&self, what: &str, allocate: &dyn Fn() -> Result<T>) -> Result<T> {
+        let _ = what;
+        allocate()
+    }
     /// A matrix of zeros; `what` names it in the error when there is no room.
     fn matrix(&self, what: &str, rows: usize, cols: usize) -> Result<Self::Matrix>;
+    /// The training rows: a matrix that only [`upload`](Self::upload), [`gather_rows`](Self::gather_rows),
+    /// [`copy_rows`](Self::copy_rows) and [`download`](Self::download) take. A backend keeps it in the host's memory when its own has no room.
+    fn training_rows(&self, rows: usize, cols: usize) -> Result<Self::Matrix> {
+        self.matrix("the training rows", rows, cols)
+    }
     /// A vector of `len` labels.
     fn labels(&self, what: &str, len: usize) -> Result<Self::Labels>;
     /// Room for the affinity of mini-batches of `rows` rows under `kernel`.
@@ -263,6 +321,13 @@ pub trait Ops {
     fn download(&self, from: &Self::Matrix, to: &mut [Self::Real]) -> Result<()>;
     /// Copies the first `to.len()` labels to the host.
     fn download_labels(&self, from: &Self::Labels, to: &mut [u32]) -> Result<()>;
+
+    /// Microseconds that `calls` take, without the time to start them where the device keeps its own clock.
+    fn time(&self, calls: &mut dyn FnMut() -> Result<()>) -> Result<f64> {
+        let begin = std::time::Instant::now();
+        calls()?;
+        Ok(begin.elapsed().as_secs_f64() * 1e6)
+    }
 
     // ---- features -------------------------------------------------------------------------------------------------
 
@@ -356,39 +421,38 @@ pub trait Ops {
         first_moment: &mut Self::Matrix,
         second_moment: &mut Self::Matrix,
     ) -> Result<()>;
-    /// Gradients of a layer's parameters and the Adam step on them. A backend may fuse the two; this default computes one
-    /// after the other and leaves the gradients in `gradients`.
-    fn update_layer(
+    /// Gradients of the parameters of all layers and the Adam step on them. A backend may fuse the two, and do all layers at
+    /// once; this default computes one after the other and leaves the gradients in [`LayerUpdate::gradients`].
+    fn update_layers(
         &self,
-        d_z: &Self::Matrix,
-        x: &Self::Matrix,
         rule: AdamRule,
         state: &Self::State,
-        gradients: &mut Layer<Self::Matrix>,
-        training: TrainedLayer<Self::Matrix>,
+        layers: &mut [LayerUpdate<Self::Matrix>],
     ) -> Result<()> {
-        self.linear_backward_weights(d_z, x, &mut gradients.weight, &mut gradients.bias)?;
-        let TrainedLayer {
-            parameters: p,
-            first_moments: m,
-            second_moments: v,
-        } = training;
-        self.adam(
-            &gradients.weight,
-            rule,
-            state,
-            &mut p.weight,
-            &mut m.weight,
-            &mut v.weight,
-        )?;
-        self.adam(
-            &gradients.bias,
-            rule,
-            state,
-            &mut p.bias,
-            &mut m.bias,
-            &mut v.bias,
-        )
+        for LayerUpdate {
+            d_z,
+            x,
+            gradients: g,
+            training,
+        } in layers
+        {
+            let TrainedLayer {
+                parameters: p,
+                first_moments: m,
+                second_moments: v,
+            } = training;
+            self.linear_backward_weights(d_z, x, &mut g.weight, &mut g.bias)?;
+            self.adam(
+                &g.weight,
+                rule,
+                state,
+                &mut p.weight,
+                &mut m.weight,
+                &mut v.weight,
+            )?;
+            self.adam(&g.bias, rule, state, &mut p.bias, &mut m.bias, &mut v.bias)?;
+        }
+        Ok(())
     }
     /// The next mini-batch: `batch` and `step` grow by one.
     fn advance(&self, state: &mut Self::State) -> Result<()>;

@@ -110,9 +110,12 @@ pub fn train<O: Ops>(
         batch: start.batch as u32,
         ..plan.state_at(start.epoch, start.step)
     };
-    let mut step = Step::new(ops, &start.model, plan.rule, plan.batch, batches, state)?;
+    let (mut step, mut labeller) = ops.plan("training", &|| {
+        let step = Step::new(ops, &start.model, plan.rule, plan.batch, batches, state)?;
+        let labeller = Labeller::new(ops, &step, rows, plan.batch)?;
+        Ok((step, labeller))
+    })?;
     start.restore(ops, &mut step)?;
-    let mut labeller = Labeller::new(ops, &step, rows, plan.batch)?;
 
     let clock = Instant::now();
     let seconds = |at: &Instant| start.seconds + at.elapsed().as_secs_f64();

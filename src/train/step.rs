@@ -3,7 +3,9 @@
 use crate::error::Result;
 use crate::model::Model;
 use crate::network::{Activations, Network};
-use crate::ops::{AdamRule, HeatKernel, Layer, Objective, Ops, Real, Shape, StepState, TrainedLayer};
+use crate::ops::{
+    AdamRule, HeatKernel, Layer, LayerUpdate, Objective, Ops, Real, Shape, StepState, TrainedLayer,
+};
 
 /// What does not change from step to step.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -126,31 +128,43 @@ impl<O: Ops> Step<O> {
             &mut self.d_outputs[last],
             &mut self.losses,
         )?;
-        for i in (0..=last).rev() {
-            // The gradient of the layer below first: it needs the weights as they were.
+        // Gradients of all activations first: they need the weights as they were.
+        for i in (1..=last).rev() {
             let (below, d_z) = self.d_outputs.split_at_mut(i);
-            let x = if i == 0 {
-                &self.x
-            } else {
-                self.activations.hidden(i - 1)
-            };
-            if let Some(d_x) = below.last_mut() {
-                ops.linear_backward_data(&d_z[0], &self.network.layers[i].weight, x, d_x)?;
-            }
-            let layer = TrainedLayer {
-                parameters: &mut self.network.layers[i],
-                first_moments: &mut self.first_moments.layers[i],
-                second_moments: &mut self.second_moments.layers[i],
-            };
-            ops.update_layer(
+            ops.linear_backward_data(
                 &d_z[0],
-                x,
-                self.rule.adam,
-                &self.state,
-                &mut self.gradients.layers[i],
-                layer,
+                &self.network.layers[i].weight,
+                self.activations.hidden(i - 1),
+                &mut below[i - 1],
             )?;
         }
+        let parameters = self.network.layers.iter_mut();
+        let moments = self
+            .first_moments
+            .layers
+            .iter_mut()
+            .zip(&mut self.second_moments.layers);
+        let mut updates: Vec<_> = parameters
+            .zip(moments)
+            .zip(&mut self.gradients.layers)
+            .enumerate()
+            .map(
+                |(i, ((parameters, (first_moments, second_moments)), gradients))| LayerUpdate {
+                    d_z: &self.d_outputs[i],
+                    x: match i {
+                        0 => &self.x,
+                        _ => self.activations.hidden(i - 1),
+                    },
+                    gradients,
+                    training: TrainedLayer {
+                        parameters,
+                        first_moments,
+                        second_moments,
+                    },
+                },
+            )
+            .collect();
+        ops.update_layers(self.rule.adam, &self.state, &mut updates)?;
         Ok(())
     }
 

@@ -1,0 +1,83 @@
+//! What the engine asks of a device. One implementation speaks to the CUDA driver (`Card`); the other, of the
+//! tests, runs the very same kernels with the very same arguments on the CPU.
+
+use std::ffi::c_void;
+
+use crate::error::Result;
+
+/// A place in a driver's memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(transparent)]
+pub struct Address(pub u64);
+
+impl Address {
+    /// The place `bytes` further on.
+    pub fn offset(self, bytes: usize) -> Address {
+        Address(self.0 + bytes as u64)
+    }
+}
+
+/// A kernel to run.
+pub struct Launch<'a> {
+    /// The file under `kernels/` that it stands in, without the extension.
+    pub file: &'static str,
+    /// Its name.
+    pub kernel: &'a str,
+    /// Blocks in x, y and z.
+    pub grid: [u32; 3],
+    /// Threads per block, all in x.
+    pub threads: u32,
+    /// One pointer to each parameter's value, in order, as `cuLaunchKernel` takes them.
+    pub arguments: &'a mut [*mut c_void],
+}
+
+/// A device: memory, kernels, and one queue in which they run in the order of the calls.
+///
+/// Every call may report an error of an earlier one, as CUDA does.
+pub trait Driver {
+    /// Calls recorded once, to be replayed as a whole.
+    type Graph;
+    /// A moment in the queue.
+    type Event;
+    /// A page-locked buffer on the host, through which data reaches the device beside the queue.
+    type Staging;
+
+    /// Name of the device, for logs and errors.
+    fn name(&self) -> String;
+    /// Bytes that could be allocated now.
+    fn free_memory(&self) -> Result<u64>;
+    /// Memory of this many bytes, aligned to 256, its contents undefined; `None` when there is not enough.
+    fn allocate(&self, bytes: usize) -> Result<Option<Address>>;
+    /// Gives memory back, after all calls made so far are done. Never fails: there is nothing to do about it.
+    fn free(&self, at: Address);
+    /// Sets bytes to 0.
+    fn clear(&self, at: Address, bytes: usize) -> Result<()>;
+    /// Copies `from`, lines of `width` bytes, to lines `pitch` bytes apart. Returns when `from` may be changed.
+    fn write(&self, from: &[u8], width: usize, to: Address, pitch: usize) -> Result<()>;
+    /// Copies lines of `width` bytes, `pitch` bytes apart, into `to`, and waits for it.
+    fn read(&self, from: Address, pitch: usize, width: usize, to: &mut [u8]) -> Result<()>;
+    /// Runs a kernel.
+    fn launch(&self, launch: Launch) -> Result<()>;
+    /// Waits until all calls are done.
+    fn synchronize(&self) -> Result<()>;
+
+    /// Records the launches that `calls` makes, without running them.
+    fn capture(&self, calls: &mut dyn FnMut() -> Result<()>) -> Result<Self::Graph>;
+    /// Runs what was recorded.
+    fn replay(&self, graph: &Self::Graph) -> Result<()>;
+
+    /// Marks this moment.
+    fn mark(&self) -> Result<Self::Event>;
+    /// Microseconds on the device between two moments; waits for the second.
+    fn microseconds(&self, from: &Self::Event, to: &Self::Event) -> Result<f64>;
+
+    /// A staging buffer; `None` when the host has no room for it.
+    fn staging(&self, bytes: usize) -> Result<Option<Self::Staging>>;
+    /// Waits until the buffer's last copy is done, lets `fill` write it, and starts to copy it to `to` beside the queue, once
+    /// what was queued before the last [`release`](Self::release) of this buffer is done.
+    fn stage(&self, buffer: &mut Self::Staging, fill: &mut dyn FnMut(&mut [u8]), to: Address) -> Result<()>;
+    /// What is queued from now on waits for the copy that [`stage`](Self::stage) started.
+    fn receive(&self, buffer: &mut Self::Staging) -> Result<()>;
+    /// What was queued up to now has read what was staged.
+    fn release(&self, buffer: &mut Self::Staging) -> Result<()>;
+}

@@ -1,0 +1,5 @@
+//! The CUDA backend: every operation as a hand-written kernel of `kernels/`.
+
+pub mod driver;
+
+pub use driver::{Address, Driver, Launch};
