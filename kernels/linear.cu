@@ -137,3 +137,52 @@ DEVICE void linear_update(const Layers& all, int count, int m, AdamRule rule, co
         linear_update<Product>(all, count, m, rule, state);                                                             \
     }
 FOR_EACH_PRECISION(DEFINE_LINEAR_UPDATE)
+
+// ---- ceilings ------------------------------------------------------------------------------------------------------------------
+
+// What the matrix units do when nothing else is in the way: products of registers, eight independent ones in flight. A round is
+// 8 x 16 x 8 x 8 multiply-adds for a warp, in bf16 8 x 16 x 8 x 16. `out`, a number for each thread, keeps them from being left out.
+template <class Multiply>
+DEVICE void matrix_ceiling(float* out, int rounds, Multiply multiply) {
+    float sums[8][4] = {};
+    const uint32_t seed = __float_as_uint(out[threadIdx.x]) + threadIdx.x;
+    const uint32_t a[4] = {seed, seed + 1, seed + 2, seed + 3}, b[2] = {seed + 4, seed + 5};
+    for (int round = 0; round < rounds; round++)
+#pragma unroll
+        for (int i = 0; i < 8; i++) multiply(sums[i], a, b);
+    float sum = 0.0f;
+#pragma unroll
+    for (int i = 0; i < 8; i++) sum += sums[i][0] + sums[i][1] + sums[i][2] + sums[i][3];
+    out[(size_t)blockIdx.x * 256 + threadIdx.x] = sum;
+}
+
+typedef float Quad[4];
+typedef const uint32_t Words4[4];
+typedef const uint32_t Words2[2];
+
+KERNEL(256) matrix_ceiling_fp32(float* out, int rounds) {
+    // Eight times four for each thread: its share of 16 x 8 x 8.
+    matrix_ceiling(out, rounds, [](Quad& d, Words4& a, Words2& b) {
+#pragma unroll
+        for (int k = 0; k < 8; k++)
+#pragma unroll
+            for (int e = 0; e < 4; e++)
+                d[e] = fmaf(__uint_as_float(a[k % 4] + e), __uint_as_float(b[k % 2] + k), d[e]);
+    });
+}
+KERNEL(256) matrix_ceiling_tf32x3(float* out, int rounds) {
+    matrix_ceiling(out, rounds, [](Quad& d, Words4& a, Words2& b) {
+        float sum[4] = {0.0f, 0.0f, 0.0f, 0.0f};
+        mma_tf32(sum, a, b);
+        mma_tf32(sum, a, b);
+        mma_tf32(sum, a, b);
+#pragma unroll
+        for (int e = 0; e < 4; e++) d[e] += sum[e];
+    });
+}
+KERNEL(256) matrix_ceiling_tf32(float* out, int rounds) {
+    matrix_ceiling(out, rounds, [](Quad& d, Words4& a, Words2& b) { mma_tf32(d, a, b); });
+}
+KERNEL(256) matrix_ceiling_bf16(float* out, int rounds) {
+    matrix_ceiling(out, rounds, [](Quad& d, Words4& a, Words2& b) { mma_bf16(d, a, b); });
+}

@@ -305,8 +305,8 @@ pub trait Ops {
     }
     /// A vector of `len` labels.
     fn labels(&self, what: &str, len: usize) -> Result<Self::Labels>;
-    /// Room for the affinity of mini-batches of `rows` rows under `kernel`.
-    fn affinity(&self, rows: usize, kernel: HeatKernel) -> Result<Self::Affinity>;
+    /// Room for the affinity of mini-batches of `rows` rows of `cols` columns under `kernel`.
+    fn affinity(&self, rows: usize, cols: usize, kernel: HeatKernel) -> Result<Self::Affinity>;
     /// The affinity last prepared as a full matrix, m x m row-major, on the host: for checks, not for training.
     fn download_affinity(&self, from: &Self::Affinity) -> Result<Vec<Self::Real>>;
     /// Room for [`ncut`](Self::ncut) on mini-batches of `rows` rows and `clusters` clusters.

@@ -239,7 +239,12 @@ impl<D: Driver> Matrix<D> {
             Place::Device(buffer) if buffer.is_real() => {
                 let pitch = self.stride() * size_of::<f32>();
                 let to = buffer.address().offset(first_row * pitch);
-                driver.write(bytemuck::cast_slice(from), self.cols * size_of::<f32>(), to, pitch)?;
+                driver.write(
+                    bytemuck::cast_slice(from),
+                    self.cols * size_of::<f32>(),
+                    to,
+                    pitch,
+                )?;
             }
             Place::Device(_) => {}
         }

@@ -24,9 +24,7 @@ pub use ncut::Workspace;
 pub use recording::Recording;
 
 use crate::error::{Error, Result};
-use crate::ops::{
-    AdamRule, CutMatrix, HeatKernel, LayerUpdate, Objective, Ops, Precision, Shape, StepState,
-};
+use crate::ops::{AdamRule, CutMatrix, HeatKernel, LayerUpdate, Objective, Ops, Precision, StepState};
 use memory::{DeviceState, Memory};
 
 /// Pointers to the values of a kernel's parameters. They live as long as the statement that this stands in.
@@ -49,6 +47,8 @@ pub struct Cuda<D: Driver> {
     /// Names and times of launches, while they are profiled.
     profile: RefCell<Option<Vec<(String, f64)>>>,
     keeps_gradients: bool,
+    /// Larger affinities are formed tile by tile.
+    stored_bytes: usize,
 }
 
 impl<D: Driver> Cuda<D> {
@@ -63,6 +63,7 @@ impl<D: Driver> Cuda<D> {
             launches: Cell::new(0),
             profile: RefCell::new(None),
             keeps_gradients: false,
+            stored_bytes: affinity::STORED_BYTES,
         }
     }
 
@@ -70,6 +71,14 @@ impl<D: Driver> Cuda<D> {
     pub fn keeping_gradients(self) -> Self {
         Cuda {
             keeps_gradients: true,
+            ..self
+        }
+    }
+
+    /// The same, but affinities of more than `bytes` bytes are formed tile by tile in each contraction, never stored.
+    pub fn storing_at_most(self, bytes: usize) -> Self {
+        Cuda {
+            stored_bytes: bytes,
             ..self
         }
     }
@@ -161,8 +170,8 @@ impl<D: Driver> Ops for Cuda<D> {
         let buffer = self.memory.zeros(what, len * size_of::<u32>())?;
         Ok(Labels { buffer, len })
     }
-    fn affinity(&self, rows: usize, kernel: HeatKernel) -> Result<Affinity<D>> {
-        Affinity::new(self, rows, kernel)
+    fn affinity(&self, rows: usize, cols: usize, kernel: HeatKernel) -> Result<Affinity<D>> {
+        Affinity::new(self, rows, cols, kernel)
     }
     fn download_affinity(&self, from: &Affinity<D>) -> Result<Vec<f32>> {
         affinity::download(self, from)
@@ -305,7 +314,15 @@ impl<D: Driver> Ops for Cuda<D> {
         first_moment: &mut Matrix<D>,
         second_moment: &mut Matrix<D>,
     ) -> Result<()> {
-        adam::adam(self, gradient, rule, state, parameter, first_moment, second_moment)
+        adam::adam(
+            self,
+            gradient,
+            rule,
+            state,
+            parameter,
+            first_moment,
+            second_moment,
+        )
     }
     fn update_layers(
         &self,

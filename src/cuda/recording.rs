@@ -1,11 +1,11 @@
-//! A whole step as one CUDA graph: recorded when it is first made twice, replayed from then on.
+//! A whole step as one CUDA graph: made once as it is, recorded the second time, replayed from then on.
 
 use std::cell::Cell;
 use std::rc::Rc;
 
+use super::Cuda;
 use super::driver::Driver;
-use super::gather::Feed;
-use super::{Cuda, int};
+use super::gather::{Feed, advance_mirror};
 use crate::error::Result;
 use crate::ops::StepState;
 
@@ -36,4 +36,44 @@ pub struct Recorder<D: Driver> {
     pub feeds: Vec<Rc<Feed<D>>>,
     /// States that the step advances.
     pub advanced: Vec<Rc<Cell<StepState>>>,
+}
+
+/// See [`Ops::step`](crate::ops::Ops::step).
+pub fn step<D: Driver>(
+    cuda: &Cuda<D>,
+    recording: &mut Recording<D>,
+    calls: &mut dyn FnMut() -> Result<()>,
+) -> Result<()> {
+    match recording {
+        Recording::None => {
+            calls()?;
+            *recording = Recording::Warm;
+            return Ok(());
+        }
+        Recording::Warm => {
+            let recorder = Recorder {
+                feeds: Vec::new(),
+                advanced: Vec::new(),
+            };
+            cuda.recorder.replace(Some(recorder));
+            let graph = cuda.driver.capture(calls);
+            let host = cuda.recorder.take().expect("put there above");
+            *recording = Recording::Graph { graph: graph?, host };
+        }
+        Recording::Graph { .. } => {}
+    }
+    let Recording::Graph { graph, host } = recording else {
+        unreachable!("recorded above");
+    };
+    for feed in &host.feeds {
+        feed.before_step(&cuda.driver)?;
+    }
+    cuda.driver.replay(graph)?;
+    for feed in &host.feeds {
+        feed.after_step(&cuda.driver)?;
+    }
+    for state in &host.advanced {
+        advance_mirror(state);
+    }
+    Ok(())
 }

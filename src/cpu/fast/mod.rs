@@ -79,7 +79,7 @@ impl Ops for Fast {
     fn labels(&self, _what: &str, len: usize) -> Result<Vec<u32>> {
         Ok(vec![0; len])
     }
-    fn affinity(&self, rows: usize, kernel: HeatKernel) -> Result<Affinity> {
+    fn affinity(&self, rows: usize, _cols: usize, kernel: HeatKernel) -> Result<Affinity> {
         Affinity::new(rows, kernel)
     }
     fn download_affinity(&self, from: &Affinity) -> Result<Vec<f32>> {
