@@ -1,5 +1,6 @@
 //! The CUDA backend: every operation as a hand-written kernel of `kernels/`.
 
 pub mod driver;
+pub mod kernels;
 
 pub use driver::{Address, Driver, Launch};
