@@ -470,10 +470,9 @@ fn number_before(line: &str, words: &str) -> Option<u32> {
 
 /// The table as Rust source; images are named from the folder that it stands in.
 fn table(version: Option<(c_int, c_int)>, modules: &[Module]) -> String {
-    let version = version.map(|(major, minor)| format!("{major}.{minor}"));
     let mut text = format!(
-        "/// Version of NVRTC that compiled the kernels; `None` when the build found none.\n\
-         pub static NVRTC: Option<&str> = {version:?};\n\
+        "/// Version of NVRTC that compiled the kernels, major and minor; `None` when the build found none.\n\
+         pub static NVRTC: Option<(i32, i32)> = {version:?};\n\
          /// All kernels, by file; empty when the build found no NVRTC.\n\
          pub static MODULES: &[Module] = &[\n"
     );

@@ -2,5 +2,7 @@
 
 pub mod driver;
 pub mod kernels;
+pub mod card;
 
+pub use card::Card;
 pub use driver::{Address, Driver, Launch};
