@@ -1,23 +1,26 @@
 //! The CUDA backend: every operation as a hand-written kernel of `kernels/`, driven by host code that is the same for
 //! a card and for the emulator of the tests.
 
-mod adam;
-mod affinity;
-mod argmax;
 pub mod driver;
-mod gather;
-mod linear;
+pub mod kernels;
+pub mod card;
 mod memory;
-mod ncut;
-mod normalize;
 mod recording;
+mod gather;
+mod normalize;
+mod adam;
+mod linear;
 mod softmax;
+mod affinity;
+mod ncut;
+mod argmax;
 
 use std::cell::{Cell, RefCell};
 use std::ffi::c_void;
 use std::rc::Rc;
 
 pub use affinity::Affinity;
+pub use card::Card;
 pub use driver::{Address, Driver, Launch};
 pub use memory::{Labels, Matrix, State};
 pub use ncut::Workspace;
