@@ -1,13 +1,13 @@
 //! The command line: one file per command, each turning raw arguments into checked settings and a call into the library.
 
 mod console;
+mod device;
 mod evaluate;
 mod fit;
 mod generate;
 mod info;
 mod predict;
 mod step;
-mod values;
 
 use std::process::ExitCode;
 

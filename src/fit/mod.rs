@@ -388,7 +388,7 @@ pub fn count(labels: &[u32], clusters: usize) -> Vec<u64> {
 mod tests {
     use super::*;
     use crate::cpu::{Fast, Matrix};
-    use crate::options::{Device, Hidden, Neighbors};
+    use crate::options::{Arithmetic, Device, Hidden, Neighbors};
 
     /// The defaults on the built-in data.
     pub fn options() -> FitOptions {
@@ -411,6 +411,7 @@ mod tests {
             weight_decay: 1e-4,
             seed: u64::from(rand::random::<u32>()),
             device: Device::Auto,
+            precision: Arithmetic::Auto,
         }
     }
 

@@ -200,6 +200,16 @@ fn options_of_fit() {
                 2,
                 &["'gpu9'", "--device", "cpu"],
             ),
+            (
+                "neuncut fit x.npy -k 2 --device cuda:first",
+                2,
+                &["'cuda:first'", "--device", "cuda:1"],
+            ),
+            (
+                "neuncut fit x.npy -k 2 --device cpu --precision bf16",
+                1,
+                &["--precision: the CPU backend computes in fp32, not in bf16"],
+            ),
             ("neuncut fit x.npy -k 2 --seed=-1", 2, &["'-1'", "--seed"]),
             (
                 "neuncut fit x.npy -k 2 --checkpoint-seconds=-1",
@@ -979,6 +989,21 @@ fn problems_of_step() {
                 "neuncut step --problem good.npz -o y.npz --device cpu --precision f64",
                 1,
                 &["--precision: the CPU backend computes in fp32; use --device reference"],
+            ),
+            (
+                "neuncut step --problem good.npz -o y.npz --device cpu --precision tf32",
+                1,
+                &["--precision: the CPU backend computes in fp32, not in tf32; leave --precision away"],
+            ),
+            (
+                "neuncut step --problem good.npz -o y.npz --device cuda --precision f64",
+                1,
+                &["--precision: a GPU computes in fp32, tf32x3, tf32 or bf16; use --device reference"],
+            ),
+            (
+                "neuncut step --problem good.npz -o y.npz --device cuda:99",
+                1,
+                &["cuda:99: "],
             ),
             (
                 "neuncut step --problem good.npz -o y.npz --precision f16",

@@ -172,6 +172,7 @@ fn a_configuration_file_gives_every_option_and_the_command_line_comes_first() {
         "weight-decay = 0.0",
         "seed = 42",
         "device = \"cpu\"",
+        "precision = \"fp32\"",
     ];
     // What does not decide the outcome can be given, and is not stored.
     let more = ["threads = 1", "out = \"run\"", "checkpoint-seconds = 0"];
