@@ -305,7 +305,7 @@ fn load_rows<O: Ops>(
     progress: &mut dyn Progress,
 ) -> Result<O::Matrix> {
     let cols = data.cols();
-    let mut x = ops.matrix("the training rows", chosen.len(), cols)?;
+    let mut x = ops.training_rows(chosen.len(), cols)?;
     let mut chunk = vec![0.0; CHUNK.min(chosen.len()) * cols];
     progress.begin("reading", chosen.len() as u64, "rows");
     for (i, rows) in chosen.chunks(CHUNK).enumerate() {
