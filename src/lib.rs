@@ -23,6 +23,7 @@ pub mod options;
 pub mod values;
 pub mod train;
 pub mod problem;
+pub mod bench;
 pub mod predict;
 pub mod run_folder;
 pub mod report;

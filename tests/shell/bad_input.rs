@@ -837,6 +837,42 @@ fn a_disk_without_room_leaves_the_old_file_whole() {
 type Array<'a> = (&'a str, &'a [usize], &'a [f64]);
 
 #[test]
+fn shapes_of_bench() {
+    refuse_all(
+        &Sandbox::new(),
+        &[
+            (
+                "neuncut bench --shape cifar",
+                2,
+                &["'cifar'", "mnist, imagenet, custom"],
+            ),
+            (
+                "neuncut bench --shape custom -d 5 -k 2",
+                1,
+                &["--batch: not given"],
+            ),
+            (
+                "neuncut bench --shape custom -m 9 -d 5 -k 1",
+                1,
+                &["--clusters: 1 is too few; give at least 2"],
+            ),
+            (
+                "neuncut bench -m 9",
+                1,
+                &["--batch: the shape mnist has its own; leave it away"],
+            ),
+            ("neuncut bench --shape imagenet --hidden 9", 1, &["--hidden: "]),
+            ("neuncut bench --iterations 0", 1, &["--iterations: 0 is too few"]),
+            (
+                "neuncut bench --device cpu --precision bf16",
+                1,
+                &["--precision: "],
+            ),
+        ],
+    );
+}
+
+#[test]
 fn problems_of_step() {
     let here = Sandbox::new();
     let x = [0.5, -1.0, 0.25, 2.0, 1.0, 0.0];
