@@ -233,6 +233,15 @@ impl Precision {
     }
 }
 
+/// The most that a device does, as measured.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Ceilings {
+    /// Bytes per second of a copy too large for the caches, those read and those written together.
+    pub copy: f64,
+    /// FLOP per second of a large matrix product in the backend's precision.
+    pub matrix: f64,
+}
+
 /// Sums over cluster pairs of a graph with hard labels: `C_ab = sum of A_ij over i in a, j in b`, row-major k x k.
 /// Its row sums are the volumes, its diagonal what is not cut.
 pub type CutMatrix = Vec<f64>;
@@ -327,6 +336,18 @@ pub trait Ops {
         let begin = std::time::Instant::now();
         calls()?;
         Ok(begin.elapsed().as_secs_f64() * 1e6)
+    }
+
+    /// Microseconds that each kernel takes which `calls` launch, by name, in order. A [`step`](Self::step) among the calls is neither
+    /// recorded nor replayed. Empty, and nothing is run, where a backend has no kernels to time.
+    fn profile(&self, calls: &mut dyn FnMut() -> Result<()>) -> Result<Vec<(String, f64)>> {
+        let _ = calls;
+        Ok(Vec::new())
+    }
+
+    /// Measures what the device does at most; `None` where there is no such measurement.
+    fn ceilings(&self) -> Result<Option<Ceilings>> {
+        Ok(None)
     }
 
     // ---- features -------------------------------------------------------------------------------------------------
