@@ -2,6 +2,7 @@
 
 use clap::Args;
 use neuncut::cpu::{Fast, Reference};
+use neuncut::cuda::{Card, Cuda};
 use neuncut::ops::{Ops, Precision};
 use neuncut::options::{Arithmetic, Device};
 use neuncut::{Error, Result};
@@ -39,6 +40,15 @@ impl DeviceArgs {
     /// [`Error::Option`] for a precision that the device does not have, [`Error::Device`] when the device cannot be used, and
     /// the job's own.
     pub fn run<J: Job>(self, job: J) -> Result<J::Output> {
+        self.dispatch(job, false)
+    }
+
+    /// The same on a backend that leaves the gradients of the parameters behind after each step.
+    pub fn run_keeping_gradients<J: Job>(self, job: J) -> Result<J::Output> {
+        self.dispatch(job, true)
+    }
+
+    fn dispatch<J: Job>(self, job: J, keep_gradients: bool) -> Result<J::Output> {
         let DeviceArgs {
             device,
             precision,
@@ -57,11 +67,13 @@ impl DeviceArgs {
                 "a GPU computes in fp32, tf32x3, tf32 or bf16",
                 "use --device reference for f64",
             )),
-            (Device::Cuda(_), _) => Err(Error::device(
-                device.to_string(),
-                "this build has no CUDA engine",
-                "use --device cpu",
-            )),
+            (Device::Cuda(ordinal), Arithmetic::Single(precision)) => {
+                let cuda = Cuda::new(Card::open(ordinal)?, precision);
+                match keep_gradients {
+                    true => job.run(&cuda.keeping_gradients()),
+                    false => job.run(&cuda),
+                }
+            }
             (_, Arithmetic::Single(Precision::Fp32)) => job.run(&Fast::new(threads)?),
             (_, Arithmetic::F64) => Err(Error::option(
                 "--precision",
@@ -80,6 +92,7 @@ impl DeviceArgs {
     pub fn resolve(self) -> DeviceArgs {
         let device = match (self.device, self.precision) {
             (Device::Auto, Arithmetic::F64) => Device::Reference,
+            (Device::Auto, _) if Card::count().is_ok_and(|cards| cards > 0) => Device::Cuda(0),
             (Device::Auto, _) => Device::Cpu,
             (device, _) => device,
         };

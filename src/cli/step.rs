@@ -20,7 +20,7 @@ pub struct StepArgs {
 /// Makes the step.
 pub fn run(args: StepArgs, console: &mut Console) -> Result<()> {
     let problem = Problem::read(&args.step)?;
-    let result = args.device.run(Step {
+    let result = args.device.run_keeping_gradients(Step {
         args: &args.step,
         problem,
     })?;

@@ -14,6 +14,7 @@ mod softmax;
 mod affinity;
 mod ncut;
 mod argmax;
+mod ceilings;
 
 use std::cell::{Cell, RefCell};
 use std::ffi::c_void;
@@ -27,7 +28,9 @@ pub use ncut::Workspace;
 pub use recording::Recording;
 
 use crate::error::{Error, Result};
-use crate::ops::{AdamRule, CutMatrix, HeatKernel, LayerUpdate, Objective, Ops, Precision, StepState};
+use crate::ops::{
+    AdamRule, Ceilings, CutMatrix, HeatKernel, LayerUpdate, Objective, Ops, Precision, StepState,
+};
 use memory::{DeviceState, Memory};
 
 /// Pointers to the values of a kernel's parameters. They live as long as the statement that this stands in.
@@ -45,8 +48,6 @@ pub struct Cuda<D: Driver> {
     precision: Precision,
     /// What a step that is being recorded needs done on the host.
     recorder: RefCell<Option<recording::Recorder<D>>>,
-    /// Launches counted since the last look, for the bench.
-    launches: Cell<usize>,
     /// Names and times of launches, while they are profiled.
     profile: RefCell<Option<Vec<(String, f64)>>>,
     keeps_gradients: bool,
@@ -63,7 +64,6 @@ impl<D: Driver> Cuda<D> {
             driver,
             precision,
             recorder: RefCell::new(None),
-            launches: Cell::new(0),
             profile: RefCell::new(None),
             keeps_gradients: false,
             stored_bytes: affinity::STORED_BYTES,
@@ -115,7 +115,6 @@ impl<D: Driver> Cuda<D> {
             threads,
             arguments,
         };
-        self.launches.set(self.launches.get() + 1);
         if self.profile.borrow().is_none() {
             return self.driver.launch(launch);
         }
@@ -218,6 +217,15 @@ impl<D: Driver> Ops for Cuda<D> {
         calls()?;
         let after = self.driver.mark()?;
         self.driver.microseconds(&before, &after)
+    }
+    fn profile(&self, calls: &mut dyn FnMut() -> Result<()>) -> Result<Vec<(String, f64)>> {
+        self.profile.replace(Some(Vec::new()));
+        let done = calls();
+        let profile = self.profile.take().unwrap_or_default();
+        done.map(|()| profile)
+    }
+    fn ceilings(&self) -> Result<Option<Ceilings>> {
+        ceilings::measure(self).map(Some)
     }
 
     fn scale(&self, factor: f64, x: &mut Matrix<D>) -> Result<()> {
