@@ -18,9 +18,9 @@ KERNEL(256) argmax(const float* logits, int stride, uint32_t* labels, int m, int
             best = l;
         }
 #pragma unroll
-    for (int apart = 16; apart > 0; apart /= 2) {
-        const float other = __shfl_xor_sync(ALL_LANES, largest, apart);
-        const int column = __shfl_xor_sync(ALL_LANES, best, apart);
+    for (int step = 16; step > 0; step /= 2) {
+        const float other = __shfl_xor_sync(WHOLE_WARP, largest, step);
+        const int column = __shfl_xor_sync(WHOLE_WARP, best, step);
         if (other > largest || (other == largest && column < best)) {
             largest = other;
             best = column;

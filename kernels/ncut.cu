@@ -176,7 +176,7 @@ KERNEL(256) ncut_gradient(const float* membership, int y_stride, const float* co
     for (int a = 0; a < k; a++) {
         const float value = lane < k ? pull[a][lane] : 0.0f;
 #pragma unroll
-        for (int n = 0; n < EACH; n++) pulled[n] += __shfl_sync(ALL_LANES, y[n], a) * value;
+        for (int n = 0; n < EACH; n++) pulled[n] += __shfl_sync(WHOLE_WARP, y[n], a) * value;
     }
     const float twice_inverse = lane < k ? (float)(2.0 / lines[lane][k]) : 0.0f;
     const float of_volume = lane < k ? d_volume[lane] : 0.0f;

@@ -1,18 +1,20 @@
-// Reductions over the lanes of a warp. The order is fixed and every lane gets the same bits.
+// Ordered reductions: the same numbers in the same order give the same bits.
 #pragma once
 #include "gpu.cuh"
 
-constexpr unsigned ALL_LANES = 0xffffffff;
+constexpr uint32_t WHOLE_WARP = 0xffffffffu;
 
+// The sum over a warp, in every lane.
 template <class T>
 DEVICE T warp_sum(T value) {
 #pragma unroll
-    for (int apart = 16; apart > 0; apart /= 2) value += __shfl_xor_sync(ALL_LANES, value, apart);
+    for (int step = 16; step > 0; step /= 2) value += __shfl_xor_sync(WHOLE_WARP, value, step);
     return value;
 }
-// NaN is passed over.
+
+// The largest number of a warp, in every lane. NaN is passed over.
 DEVICE float warp_max(float value) {
 #pragma unroll
-    for (int apart = 16; apart > 0; apart /= 2) value = fmaxf(value, __shfl_xor_sync(ALL_LANES, value, apart));
+    for (int step = 16; step > 0; step /= 2) value = fmaxf(value, __shfl_xor_sync(WHOLE_WARP, value, step));
     return value;
 }
