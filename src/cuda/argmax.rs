@@ -18,7 +18,11 @@ pub fn argmax<D: Driver>(
     first: usize,
 ) -> Result<()> {
     let (m, k) = (logits.rows(), logits.cols());
-    assert!(first + m <= labels.len, "{m} labels from {first} on of {}", labels.len);
+    assert!(
+        first + m <= labels.len,
+        "{m} labels from {first} on of {}",
+        labels.len
+    );
     cuda.launch(
         "argmax",
         "argmax",
