@@ -366,7 +366,7 @@ struct Contraction {
 
 // S = A Y for A (rows x n) in f32.
 template <class Product, int columns>
-DEVICE void contract_f32(const float* a, int a_stride, const Contraction& c, int rows, int n) {
+DEVICE void contract_stored_f32(const float* a, int a_stride, const Contraction& c, int rows, int n) {
     typedef Gemm<Product, true, false, columns> Product_;
     SHARED(typename Product_::Shared, shared, [1]);
     SHARED(float, degrees, [64]);
@@ -382,7 +382,7 @@ DEVICE void contract_f32(const float* a, int a_stride, const Contraction& c, int
 
 // S = A (Y - c) + D c for A in f16.
 template <int columns>
-DEVICE void contract_f16(const uint16_t* a, int a_stride, const Contraction& c, int rows, int n) {
+DEVICE void contract_stored_f16(const uint16_t* a, int a_stride, const Contraction& c, int rows, int n) {
     typedef HalfTile<64> A;
     typedef CentredTile<columns, DEPTH> B;
     typedef Stages<A, B> Loop;
@@ -415,22 +415,22 @@ DEVICE void contract_f16(const uint16_t* a, int a_stride, const Contraction& c, 
 }
 
 KERNEL(GEMM_THREADS) contract_fp32(const float* a, int a_stride, Contraction c, int rows, int n) {
-    contract_f32<Fp32, 64>(a, a_stride, c, rows, n);
+    contract_stored_f32<Fp32, 64>(a, a_stride, c, rows, n);
 }
 KERNEL(GEMM_THREADS) contract_narrow_fp32(const float* a, int a_stride, Contraction c, int rows, int n) {
-    contract_f32<Fp32, 16>(a, a_stride, c, rows, n);
+    contract_stored_f32<Fp32, 16>(a, a_stride, c, rows, n);
 }
 KERNEL(GEMM_THREADS) contract_tf32x3(const float* a, int a_stride, Contraction c, int rows, int n) {
-    contract_f32<Tf32x3, 64>(a, a_stride, c, rows, n);
+    contract_stored_f32<Tf32x3, 64>(a, a_stride, c, rows, n);
 }
 KERNEL(GEMM_THREADS) contract_narrow_tf32x3(const float* a, int a_stride, Contraction c, int rows, int n) {
-    contract_f32<Tf32x3, 16>(a, a_stride, c, rows, n);
+    contract_stored_f32<Tf32x3, 16>(a, a_stride, c, rows, n);
 }
 KERNEL(GEMM_THREADS) contract_f16(const uint16_t* a, int a_stride, Contraction c, int rows, int n) {
-    contract_f16<64>(a, a_stride, c, rows, n);
+    contract_stored_f16<64>(a, a_stride, c, rows, n);
 }
 KERNEL(GEMM_THREADS) contract_narrow_f16(const uint16_t* a, int a_stride, Contraction c, int rows, int n) {
-    contract_f16<16>(a, a_stride, c, rows, n);
+    contract_stored_f16<16>(a, a_stride, c, rows, n);
 }
 
 // ---- contraction without a stored A ------------------------------------------------------------------------------------------------
