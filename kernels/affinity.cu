@@ -163,7 +163,7 @@ DEVICE void affinity(const Pairs& pairs, Stored* a, int a_stride, float* partial
                 }
             }
     const float sum = sums.total(shared_sums);
-    if (threadIdx.x < 64 && row0 + threadIdx.x < pairs.rows)
+    if (threadIdx.x < 64 && row0 + (int)threadIdx.x < pairs.rows)
         partial_degrees[(size_t)blockIdx.y * pairs.rows + row0 + threadIdx.x] = sum;
 }
 
@@ -344,7 +344,7 @@ DEVICE void membership_centre(const float* y, int y_stride, int n, int k, int co
 
 // The degrees of 64 rows from the sums over tiles, by the first threads, in the order of the tiles.
 DEVICE void add_degrees(const float* partial_degrees, int tiles, int rows, int row0, float* out, float (&degrees)[64]) {
-    if (threadIdx.x < 64 && row0 + threadIdx.x < rows) {
+    if (threadIdx.x < 64 && row0 + (int)threadIdx.x < rows) {
         float sum = 0.0f;
         for (int tile = 0; tile < tiles; tile++) sum += partial_degrees[(size_t)tile * rows + row0 + threadIdx.x];
         degrees[threadIdx.x] = sum;
@@ -514,7 +514,7 @@ DEVICE void contract_streamed(const Pairs& pairs, const Contraction& c) {
     const float degree = sums.total(shared_sums);
     if (threadIdx.x < 64) {
         degrees[threadIdx.x] = degree;
-        if (blockIdx.y == 0 && row0 + threadIdx.x < pairs.rows) c.degrees[row0 + threadIdx.x] = degree;
+        if (blockIdx.y == 0 && row0 + (int)threadIdx.x < pairs.rows) c.degrees[row0 + threadIdx.x] = degree;
     }
     __syncthreads();
     contraction.each([&](int row, int column, float value) {

@@ -120,7 +120,8 @@ struct Accumulators {
 //
 // multiply(c, a, b) adds the product of two tiles, DEPTH (or `depth`) deep, to the accumulators.
 
-// Plain f32 on the ordinary cores: each thread multiplies for the elements it holds.
+// Plain f32 on the ordinary cores: each thread multiplies for the elements it holds. Each stage is summed on its own, so that the
+// error of a long sum grows with its number of stages, not of products.
 struct Fp32 {
     static constexpr int PAD_BY_DEPTH = 4, PAD_ACROSS = 8;
     static DEVICE float round(float x) { return x; }
@@ -128,7 +129,9 @@ struct Fp32 {
 
     template <class Self = Fp32, int depth = DEPTH, class C, class A, class B>
     static DEVICE void multiply(C& c, const A& a, const B& b) {
-#pragma unroll 4
+        C stage;
+        stage.clear();
+#pragma unroll 2
         for (int k = 0; k < depth; k++) {
             float rows[C::DOWN][2], columns[C::ACROSS][2];
 #pragma unroll
@@ -147,8 +150,14 @@ struct Fp32 {
                 for (int j = 0; j < C::ACROSS; j++)
 #pragma unroll
                     for (int e = 0; e < 4; e++)
-                        c.d[i][j][e] = Self::add(c.d[i][j][e], rows[i][e / 2], columns[j][e % 2]);
+                        stage.d[i][j][e] = Self::add(stage.d[i][j][e], rows[i][e / 2], columns[j][e % 2]);
         }
+#pragma unroll
+        for (int i = 0; i < C::DOWN; i++)
+#pragma unroll
+            for (int j = 0; j < C::ACROSS; j++)
+#pragma unroll
+                for (int e = 0; e < 4; e++) c.d[i][j][e] += stage.d[i][j][e];
     }
 };
 

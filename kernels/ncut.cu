@@ -3,7 +3,7 @@
 // cluster or to a pair of clusters is f64, except Y' W Y and its product with Y when there are many clusters.
 //
 // Few clusters, at most FEW: all that is k x k fits into each block, and two launches do: `ncut_sums`, `ncut_gradient`.
-// Many: `ncut_columns`, `ncut_volumes`, `ncut_deviation`, `ncut_pull`, `ncut_losses`, `ncut_product`, `ncut_pull_back`.
+// Many: `ncut_columns`, `ncut_volumes`, `ncut_overlaps`, `ncut_pull`, `ncut_losses`, `ncut_product`, `ncut_pull_back`.
 //
 // Registers: at most 176 a thread.
 #include "gemm.cuh"
@@ -42,12 +42,10 @@ DEVICE Penalty penalty(const Parameters& parameters, double squares, int k) {
     return {norm, 0.0};
 }
 
-// The gradient with respect to the volume of a cluster whose row of M has this sum of squares and diagonal entry.
-DEVICE float volume_gradient(const Parameters& parameters, double slope, double volume, double q, double squares,
-                             double diagonal) {
+// The gradient with respect to the volume of a cluster, `overlap` being the sum of M P, P = M + I, along its row.
+DEVICE float volume_gradient(const Parameters& parameters, double slope, double volume, double q, double overlap) {
     if (!parameters.through) return 0.0f;
-    // M P = M (M + I), summed along the row.
-    return (float)(-q / (volume * volume) - slope / volume * (squares + diagonal));
+    return (float)(-q / (volume * volume) - slope / volume * overlap);
 }
 
 // Fills the mini-batch's row of `losses`.
@@ -168,8 +166,8 @@ KERNEL(256) ncut_gradient(const float* membership, int y_stride, const float* co
         pull[a][b] = (float)(2.0 * slope * lines[a][b] / (root[a] * root[b]));
     }
     if (thread < k)
-        d_volume[thread] = volume_gradient(parameters, slope, lines[thread][k], lines[thread][k + 1], squares[thread],
-                                           lines[thread][thread]);
+        d_volume[thread] = volume_gradient(parameters, slope, lines[thread][k], lines[thread][k + 1],
+                                           squares[thread] + lines[thread][thread]);
     __syncthreads();
 
     float pulled[EACH] = {};
@@ -209,9 +207,9 @@ struct Clusters {
     DEVICE double& volume(int l) const { return values[l]; }
     DEVICE double& q(int l) const { return values[k + l]; }
     DEVICE double& inverse_root(int l) const { return values[2 * k + l]; }
-    // Of the cluster's row of M: the sum of squares, and the entry on the diagonal.
+    // Of the cluster's row: the sum of squares of M, and the sum of its products with P = M + I.
     DEVICE double& squares(int l) const { return values[3 * k + l]; }
-    DEVICE double& diagonal(int l) const { return values[4 * k + l]; }
+    DEVICE double& overlap(int l) const { return values[4 * k + l]; }
 };
 
 // W Y, and the volumes (without the floor) and q of `rows` rows for each block: the first k numbers of the block's part of
@@ -265,10 +263,11 @@ KERNEL(256) ncut_volumes(const float* partial_sums, int partials, int k, Paramet
 
 // ---- many clusters: the penalty -----------------------------------------------------------------------------------------------
 
-// M = Lambda^-1 Y' W Y Lambda^-1 - I. It is symmetric: only the tiles on and above the diagonal are computed.
+// P = Lambda^-1 Y' W Y Lambda^-1. It is symmetric: only the tiles on and above the diagonal are computed. I is subtracted
+// later, in f64: M would lose in f32 what P has on the diagonal.
 template <class Product>
-DEVICE void ncut_deviation(const float* weighted, const float* membership, int y_stride, double* cluster_values,
-                           float* deviation, int deviation_stride, int m, int k) {
+DEVICE void ncut_overlaps(const float* weighted, const float* membership, int y_stride, double* cluster_values,
+                          float* overlaps, int overlaps_stride, int m, int k) {
     if (blockIdx.x > blockIdx.y) return;
     typedef Gemm<Product, false, false, 64> Product_;
     SHARED(typename Product_::Shared, shared, [1]);
@@ -280,30 +279,33 @@ DEVICE void ncut_deviation(const float* weighted, const float* membership, int y
         a += row0;
         b += column0;
         if (a < k && b < k) {
-            const double p = n * clusters.inverse_root(a) * clusters.inverse_root(b);
-            const float entry = (float)(a == b ? p - 1.0 : p);
-            deviation[(size_t)a * deviation_stride + b] = entry;
-            if (row0 != column0) deviation[(size_t)b * deviation_stride + a] = entry;
+            const float p = (float)(n * clusters.inverse_root(a) * clusters.inverse_root(b));
+            overlaps[(size_t)a * overlaps_stride + b] = p;
+            if (row0 != column0) overlaps[(size_t)b * overlaps_stride + a] = p;
         }
     });
 }
 
-// M becomes Lambda^-1 M Lambda^-1, a warp per row; what the losses need of the row is kept.
-KERNEL(256) ncut_pull(float* deviation, int stride, int k, double* cluster_values) {
+// P becomes Lambda^-1 M Lambda^-1, a warp per row; what the losses need of the row is kept.
+KERNEL(256) ncut_pull(float* overlaps, int stride, int k, double* cluster_values) {
     const int a = blockIdx.x * 8 + threadIdx.x / 32, lane = threadIdx.x % 32;
     if (a >= k) return;
     const Clusters clusters = {cluster_values, k};
-    float* row = deviation + (size_t)a * stride;
+    float* row = overlaps + (size_t)a * stride;
     const double inverse_root = clusters.inverse_root(a);
-    double squares = 0.0;
+    double squares = 0.0, overlap = 0.0;
     for (int b = lane; b < k; b += 32) {
-        const double entry = row[b];
+        const double p = row[b], entry = a == b ? p - 1.0 : p;
         squares += entry * entry;
-        if (a == b) clusters.diagonal(a) = entry;
+        overlap += entry * p;
         row[b] = (float)(entry * inverse_root * clusters.inverse_root(b));
     }
     squares = warp_sum(squares);
-    if (lane == 0) clusters.squares(a) = squares;
+    overlap = warp_sum(overlap);
+    if (lane == 0) {
+        clusters.squares(a) = squares;
+        clusters.overlap(a) = overlap;
+    }
 }
 
 // What the gradient of a membership needs of its cluster.
@@ -339,8 +341,7 @@ KERNEL(256) ncut_losses(double* cluster_values, int k, Parameters parameters, co
     for (int l = thread; l < k; l += 256) {
         const double volume = clusters.volume(l);
         terms[l] = {(float)(2.0 / volume),
-                    volume_gradient(parameters, orthogonality.slope, volume, clusters.q(l), clusters.squares(l),
-                                    clusters.diagonal(l)),
+                    volume_gradient(parameters, orthogonality.slope, volume, clusters.q(l), clusters.overlap(l)),
                     (float)(2.0 * orthogonality.slope), 0.0f};
     }
     if (thread == 0) store_losses(parameters, sums[1][0], orthogonality.value, *state, losses, losses_stride);
@@ -389,10 +390,10 @@ KERNEL(256) ncut_pull_back(const float* membership, int y_stride, const float* c
 
 // Nothing is rounded to less than nearly f32 here: M is what remains when I is subtracted.
 #define DEFINE_PRODUCTS(precision, Product)                                                                              \
-    KERNEL(GEMM_THREADS) ncut_deviation_##precision(const float* weighted, const float* membership, int y_stride,        \
-                                                    double* cluster_values, float* deviation, int deviation_stride,      \
-                                                    int m, int k) {                                                      \
-        ncut_deviation<Product>(weighted, membership, y_stride, cluster_values, deviation, deviation_stride, m, k);      \
+    KERNEL(GEMM_THREADS) ncut_overlaps_##precision(const float* weighted, const float* membership, int y_stride,         \
+                                                   double* cluster_values, float* overlaps, int overlaps_stride,         \
+                                                   int m, int k) {                                                       \
+        ncut_overlaps<Product>(weighted, membership, y_stride, cluster_values, overlaps, overlaps_stride, m, k);         \
     }                                                                                                                    \
     KERNEL(GEMM_THREADS) ncut_product_##precision(const float* membership, int y_stride, const float* pull,              \
                                                   int pull_stride, float* d, int d_stride, int m, int k) {               \

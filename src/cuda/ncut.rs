@@ -47,8 +47,8 @@ pub struct Workspace<D: Driver> {
 struct Many<D: Driver> {
     /// W Y, m x k.
     weighted: Matrix<D>,
-    /// First M, then what pulls on the memberships, k x k.
-    deviation: Matrix<D>,
+    /// First P = M + I, then what pulls on the memberships, k x k.
+    overlaps: Matrix<D>,
     /// `Clusters` in the kernels.
     clusters: Buffer<D>,
     /// `Terms` in the kernels, for each cluster.
@@ -65,7 +65,7 @@ impl<D: Driver> Workspace<D> {
         } else {
             let many = Many {
                 weighted: Matrix::zeros(memory, what, rows, clusters)?,
-                deviation: Matrix::zeros(memory, what, clusters, clusters)?,
+                overlaps: Matrix::zeros(memory, what, clusters, clusters)?,
                 clusters: memory.zeros(what, SECTIONS * clusters * size_of::<f64>())?,
                 terms: memory.zeros(what, clusters * TERMS)?,
             };
@@ -179,7 +179,7 @@ pub fn ncut<D: Driver>(
     };
 
     let weighted = many.weighted.address();
-    let (deviation, deviation_stride) = (many.deviation.address(), int(many.deviation.stride()));
+    let (overlaps, overlaps_stride) = (many.overlaps.address(), int(many.overlaps.stride()));
     let (clusters, terms) = (many.clusters.address(), many.terms.address());
     // Never rounded: the penalty is what is left of a product when I is subtracted.
     let precision = match cuda.precision {
@@ -216,7 +216,7 @@ pub fn ncut<D: Driver>(
     )?;
     cuda.launch(
         "ncut",
-        &product("ncut_deviation"),
+        &product("ncut_overlaps"),
         [k.div_ceil(TILE), k.div_ceil(TILE), 1],
         linear::THREADS,
         arguments![
@@ -224,8 +224,8 @@ pub fn ncut<D: Driver>(
             y,
             y_stride,
             clusters,
-            deviation,
-            deviation_stride,
+            overlaps,
+            overlaps_stride,
             int(m),
             int(k),
         ],
@@ -235,7 +235,7 @@ pub fn ncut<D: Driver>(
         "ncut_pull",
         [k.div_ceil(WARPS), 1, 1],
         THREADS,
-        arguments![deviation, deviation_stride, int(k), clusters],
+        arguments![overlaps, overlaps_stride, int(k), clusters],
     )?;
     cuda.launch(
         "ncut",
@@ -252,8 +252,8 @@ pub fn ncut<D: Driver>(
         arguments![
             y,
             y_stride,
-            deviation,
-            deviation_stride,
+            overlaps,
+            overlaps_stride,
             d,
             d_stride,
             int(m),

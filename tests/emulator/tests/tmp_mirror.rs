@@ -6,11 +6,11 @@ mod common;
 use common::{Errors, FLOOR, Random, distance, filled, largest, poisoned, values};
 use neuncut::cpu::{Matrix, Reference};
 use neuncut::cuda::Cuda;
-use neuncut_emulator::Emulator;
 use neuncut::ops::Precision;
 use neuncut::ops::{
     AdamRule, Cut, HeatKernel, Objective, Ops, Penalty, Shape, StepState, VOLUME_FLOOR, Volumes,
 };
+use neuncut_emulator::Emulator;
 
 /// (m, k, d): each size of each meets small and large sizes of the others.
 const SHAPES: [(usize, usize, usize); 14] = [
