@@ -1,5 +1,7 @@
 //! Sessions in which everything goes well.
 
+use neuncut::cuda::Card;
+use neuncut::cuda::kernels::{MODULES, NVRTC};
 use serde_json::Value;
 
 use super::sandbox::Sandbox;
@@ -138,6 +140,45 @@ fn quiet_is_quiet() {
         let told = here.ok(&format!("{line} --quiet --json"));
         assert_eq!(told.err, "", "{line}");
         assert!(!told.json().is_empty());
+    }
+}
+
+#[test]
+fn info_shows_devices_and_the_kernels_inside() {
+    let here = Sandbox::new();
+    let (text, value) = (here.ok("neuncut info").out, here.ok("neuncut info --json").json());
+    assert!(value["devices"][0]["name"] == "cpu", "{value:?}");
+    let cards = value["devices"].as_array().unwrap().len() - 1;
+    match Card::count() {
+        Ok(count) => assert_eq!(cards, count),
+        Err(reason) => {
+            assert_eq!((cards, &value["driver"]), (0, &Value::Null));
+            assert!(text.contains(&format!("gpu         none: {reason}")), "{text}");
+        }
+    }
+    let kernels = value["kernels"].as_array().unwrap();
+    let inside = MODULES.iter().filter(|module| module.arch.starts_with("sm_"));
+    assert_eq!(
+        kernels.len(),
+        inside.map(|module| module.kernels.len()).sum::<usize>()
+    );
+    for kernel in kernels {
+        let [file, name, arch] = ["file", "name", "arch"].map(|key| kernel[key].as_str().unwrap());
+        assert!(
+            file.ends_with(".cu") && !name.is_empty() && arch.starts_with("sm_"),
+            "{kernel}"
+        );
+        for key in ["registers", "spill_bytes", "shared_bytes"] {
+            assert!(kernel[key].is_u64(), "{key} of {kernel}");
+        }
+        assert!(
+            text.contains(file) && text.contains(arch),
+            "{kernel} is not in {text}"
+        );
+    }
+    match NVRTC {
+        Some((major, minor)) => assert_eq!(value["nvrtc"], format!("{major}.{minor}")),
+        None => assert!(value["nvrtc"].is_null() && kernels.is_empty()),
     }
 }
 
