@@ -67,6 +67,7 @@ fn main() {
     let compiler = kernels.clone();
     let mut registry = String::from("#include \"emulated_gpu.h\"\n");
     let mut files = String::new();
+    let mut sources = Vec::new();
     for path in KERNEL_FOLDERS.iter().flat_map(|folder| sorted(folder, "cu")) {
         let file = path.file_stem().unwrap().to_str().unwrap();
         let source = out.join(format!("kernels_{file}.cpp"));
@@ -90,7 +91,7 @@ fn main() {
         // C++ has no empty arrays.
         writeln!(table, "{{}}}};\n}}").unwrap();
         fs::write(&source, table).unwrap();
-        kernels.file(&source);
+        sources.push(source);
         writeln!(
             registry,
             "namespace {file}_cu {{ extern const ::emulator::Kernel table[]; }}"
@@ -106,7 +107,7 @@ fn main() {
     let registry_path = out.join("registry.cpp");
     fs::write(&registry_path, registry).unwrap();
 
-    for object in kernels.compile_intermediates() {
+    for object in kernels.files(sources).compile_intermediates() {
         common.object(object);
     }
     for path in sorted("runtime", "cpp") {

@@ -57,13 +57,6 @@ struct SharedArray {
     size_t bytes;
 };
 
-// A position in time, for the race detector: two accesses of a block are ordered if a __syncthreads lies between them, or both are
-// of one warp and a __syncwarp of the whole warp does.
-struct Moment {
-    uint32_t phase;              // counts __syncthreads and blocks
-    uint16_t turn[MAX_WARPS];    // each warp's __syncwarps within the phase
-};
-
 struct Block {
     const Kernel* kernel;
     void* const* arguments;
@@ -80,7 +73,6 @@ struct Block {
     unsigned char* window;               // shared memory
     size_t window_used, shared_bytes;
     std::vector<SharedArray> arrays;
-    Moment now;
 
     bool failed;
     char message[1024];
