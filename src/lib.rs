@@ -21,6 +21,7 @@ pub mod features;
 pub mod estimate;
 pub mod options;
 pub mod train;
+pub mod validate;
 pub mod predict;
 pub mod run_folder;
 pub mod report;
