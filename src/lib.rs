@@ -24,6 +24,7 @@ pub mod values;
 pub mod train;
 pub mod problem;
 pub mod bench;
+pub mod validate;
 pub mod predict;
 pub mod run_folder;
 pub mod report;

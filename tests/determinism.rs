@@ -3,12 +3,13 @@
 
 mod common;
 
-use common::{FLOOR, Random, filled, largest};
+use common::{filled, random};
 use neuncut::cpu::{Fast, Reference};
 use neuncut::error::{Error, Result};
 use neuncut::model::Model;
-use neuncut::ops::{AdamRule, Cut, HeatKernel, Objective, Ops, Penalty, Real, Volumes};
+use neuncut::ops::{AdamRule, Cut, HeatKernel, Objective, Ops, Penalty, Precision, Real, Volumes};
 use neuncut::train::{Checkpoint, EpochRecord, Plan, StepRule, Watch, train};
+use neuncut::validate::{Random, compare_training};
 
 /// Keeps what it is told, and stops before a given step.
 #[derive(Default)]
@@ -117,7 +118,7 @@ fn told(records: &[EpochRecord]) -> Vec<EpochRecord> {
 
 #[test]
 fn training_gives_the_same_bits_on_any_number_of_threads() {
-    let random = Random::new("threads");
+    let random = random("threads");
     // Rows taken by differences and by products; several row blocks.
     for (d, neighbors) in [(5, None), (5, Some(4)), (40, None), (40, Some(4))] {
         let rows = rows(&random, 700, d);
@@ -157,7 +158,7 @@ fn resumed_from_any_step<O: Ops>(ops: &O)
 where
     O::Real: Default,
 {
-    let random = Random::new("resumed");
+    let random = random("resumed");
     let d = 5;
     let rows = rows(&random, 200, d);
     let folder = tempfile::tempdir().unwrap();
@@ -215,7 +216,7 @@ where
 
 #[test]
 fn a_checkpoint_of_another_training_is_refused() {
-    let random = Random::new("refused");
+    let random = random("refused");
     let (d, ops) = (5, Fast::new(2).unwrap());
     let rows = rows(&random, 200, d);
     let plan = plan(None, 1);
@@ -353,48 +354,25 @@ fn a_damaged_checkpoint_file_is_refused() {
 /// twice that of the reference in f32. (Of a single run the ratio is luck: training amplifies every rounding.)
 #[test]
 fn losses_of_every_epoch_are_those_of_the_reference() {
-    let random = Random::new("losses");
+    let random = random("losses");
     let (d, seeds) = (5, 8);
     for neighbors in [None, Some(4)] {
-        let (mut ours, mut plain, mut scale, mut count) = (0.0, 0.0, 0f64, 0);
-        for _ in 0..seeds {
-            let rows = rows(&random, 200, d);
-            let plan = plan(neighbors, random.below(1 << 30) as u64);
-            let losses = |records: &[EpochRecord]| -> Vec<f64> {
-                assert_eq!(records.len(), plan.epochs);
-                records.iter().flat_map(|r| [r.l_lap, r.l_orth, r.loss]).collect()
-            };
-            let (mut fast, mut single, mut double) = (Notes::default(), Notes::default(), Notes::default());
-            run(&Fast::new(2).unwrap(), &plan, &rows, d, &mut fast).unwrap();
-            run(&Reference::<f32>::new(), &plan, &rows, d, &mut single).unwrap();
-            run(&Reference::<f64>::new(), &plan, &rows, d, &mut double).unwrap();
-            let (fast, single, double) = (
-                losses(&fast.records),
-                losses(&single.records),
-                losses(&double.records),
-            );
-            scale = scale.max(largest(&double));
-            for ((fast, single), double) in fast.iter().zip(&single).zip(&double) {
-                ours += (fast - double).powi(2);
-                plain += (single - double).powi(2);
-                count += 1;
-            }
-        }
-        let (ours, plain) = (
-            (ours / f64::from(count)).sqrt(),
-            (plain / f64::from(count)).sqrt(),
-        );
-        println!("{neighbors:?} neighbours: ours {ours:.1e}, plain {plain:.1e}");
-        assert!(
-            ours <= 2.0 * plain + FLOOR * scale,
-            "{neighbors:?} neighbours: {ours:.1e}, plain loops {plain:.1e}"
-        );
+        let problems: Vec<_> = (0..seeds)
+            .map(|_| {
+                let rows = rows(&random, 200, d);
+                (plan(neighbors, random.below(1 << 30) as u64), rows)
+            })
+            .collect();
+        let fast = Fast::new(2).unwrap();
+        let found = compare_training(&fast, Precision::Fp32, &problems, d).unwrap();
+        println!("{neighbors:?} neighbours: {found:?}");
+        assert!(found.passed(), "{neighbors:?} neighbours: {found:?}");
     }
 }
 
 #[test]
 fn a_training_that_diverges_says_so() {
-    let random = Random::new("diverges");
+    let random = random("diverges");
     let (d, ops) = (5, Fast::new(2).unwrap());
     let good = rows(&random, 200, d);
     let huge: Vec<f32> = good.iter().map(|v| v * 1e25).collect();

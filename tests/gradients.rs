@@ -2,13 +2,14 @@
 
 mod common;
 
-use common::{Random, distance, filled, largest, poisoned, values};
+use common::{filled, poisoned, random, values};
 use neuncut::cpu::{Fast, Matrix, Reference};
 use neuncut::model::Model;
 use neuncut::ops::{
     AdamRule, Cut, HeatKernel, Objective, Ops, Penalty, Shape, StepState, VOLUME_FLOOR, Volumes,
 };
 use neuncut::train::{Step, StepRule};
+use neuncut::validate::{Random, distance, largest};
 
 /// Where truncation, h^2 times the third derivative, and rounding, an epsilon of the loss over h, are equally small.
 fn step_width() -> f64 {
@@ -152,7 +153,7 @@ fn graph_of(x: &Matrix<f64>, kernel: HeatKernel) -> Vec<f64> {
 
 #[test]
 fn gradients_of_the_loss_with_respect_to_the_logits() {
-    let random = Random::new("gradients_of_logits");
+    let random = random("gradients_of_logits");
     let ops = Reference::<f64>::new();
     let h = step_width();
     for (m, k) in [(1, 2), (7, 2), (13, 3), (9, 10)] {
@@ -224,7 +225,7 @@ fn clear_of_kinks(random: &Random, x: &[f64], inputs: usize, hidden: &[usize], k
 
 #[test]
 fn gradients_of_the_loss_with_respect_to_every_parameter() {
-    let random = Random::new("gradients_of_parameters");
+    let random = random("gradients_of_parameters");
     let ops = Reference::<f64>::new();
     let h = step_width();
     let (m, d, k) = (11, 3, 3);
@@ -391,7 +392,7 @@ fn degenerate<O: Ops>(ops: &O, random: &Random) {
 
 #[test]
 fn degenerate_memberships_have_finite_gradients() {
-    let random = Random::new("degenerate");
+    let random = random("degenerate");
     degenerate(&Reference::<f64>::new(), &random);
     degenerate(&Reference::<f32>::new(), &random);
     degenerate(&Fast::new(2).unwrap(), &random);
@@ -441,7 +442,7 @@ fn steps<O: Ops>(ops: &O, random: &Random) {
 
 #[test]
 fn steps_on_degenerate_rows_stay_finite() {
-    let random = Random::new("degenerate_steps");
+    let random = random("degenerate_steps");
     steps(&Reference::<f64>::new(), &random);
     steps(&Reference::<f32>::new(), &random);
     steps(&Fast::new(2).unwrap(), &random);

@@ -10,8 +10,8 @@ use crate::ops::{CutMatrix, HeatKernel, Precision, Shape};
 /// Up to this many columns distances are summed from differences: exact wherever the points lie.
 const DIFFERENCES: usize = 16;
 
-/// Up to this many bytes an affinity is stored; beyond, its tiles are formed anew in each contraction.
-pub const STORED_BYTES: usize = 256 << 20;
+/// Up to this many rows a dense affinity is stored (256 MiB in f32); beyond, its tiles are formed anew in each contraction.
+pub const STORED_ROWS: usize = 8192;
 
 /// Rows and columns of the tiles in which neighbours are symmetrised.
 const NEIGHBOR_TILE: usize = 32;
@@ -117,7 +117,7 @@ impl<D: Driver> Affinity<D> {
         let what = "the affinity of a mini-batch";
         let element = Element::of(cuda.precision);
         let bytes = rows * stride(rows) * element.bytes();
-        let form = if bytes > cuda.stored_bytes && kernel.neighbors.is_none() {
+        let form = if rows > cuda.stored_rows && kernel.neighbors.is_none() {
             Form::Streamed
         } else {
             let zeros = |bytes: usize| cuda.memory.zeros(what, bytes);

@@ -51,8 +51,8 @@ pub struct Cuda<D: Driver> {
     /// Names and times of launches, while they are profiled.
     profile: RefCell<Option<Vec<(String, f64)>>>,
     keeps_gradients: bool,
-    /// Larger affinities are formed tile by tile.
-    stored_bytes: usize,
+    /// Affinities of more rows are formed tile by tile.
+    stored_rows: usize,
 }
 
 impl<D: Driver> Cuda<D> {
@@ -66,7 +66,7 @@ impl<D: Driver> Cuda<D> {
             recorder: RefCell::new(None),
             profile: RefCell::new(None),
             keeps_gradients: false,
-            stored_bytes: affinity::STORED_BYTES,
+            stored_rows: affinity::STORED_ROWS,
         }
     }
 
@@ -78,10 +78,10 @@ impl<D: Driver> Cuda<D> {
         }
     }
 
-    /// The same, but affinities of more than `bytes` bytes are formed tile by tile in each contraction, never stored.
-    pub fn storing_at_most(self, bytes: usize) -> Self {
+    /// The same, but affinities of more than `rows` rows are formed tile by tile in each contraction, never stored.
+    pub fn storing_at_most(self, rows: usize) -> Self {
         Cuda {
-            stored_bytes: bytes,
+            stored_rows: rows,
             ..self
         }
     }

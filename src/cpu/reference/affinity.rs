@@ -2,9 +2,14 @@
 
 use std::cmp::Ordering;
 
+use super::distances::Distances;
+use super::rounding::{for_each_row, product, to_f16, zeros};
 use crate::cpu::Matrix;
 use crate::error::Result;
-use crate::ops::{CutMatrix, HeatKernel, Real, Shape};
+use crate::ops::{CutMatrix, HeatKernel, Precision, Real, Shape};
+
+/// The rows whose mean memberships are centred by where they are rounded to f16.
+const CENTRE_ROWS: usize = 64;
 
 /// The affinity of one mini-batch, m x m.
 pub struct Affinity<T> {
@@ -21,14 +26,24 @@ impl<T: Real> Affinity<T> {
         })
     }
 
+    /// The affinity of `x` with these entries, m x m, or only some rows of them.
+    pub(crate) fn with(kernel: HeatKernel, entries: Matrix<T>) -> Self {
+        Affinity { kernel, entries }
+    }
+
     /// All entries, row-major.
     pub fn to_vec(&self) -> Vec<T> {
         self.entries.to_vec()
     }
 }
 
+/// Whether affinities are stored as f16.
+fn stored_as_f16(precision: Option<Precision>) -> bool {
+    matches!(precision, Some(Precision::Tf32 | Precision::Bf16))
+}
+
 /// `A_ij = exp(-|x_i - x_j|^2 / (2 sigma^2))`, thinned to the nearest neighbours when the kernel says so.
-pub fn pairwise<T: Real>(x: &Matrix<T>, affinity: &mut Affinity<T>) {
+pub fn pairwise<T: Real>(x: &Matrix<T>, precision: Option<Precision>, affinity: &mut Affinity<T>) {
     let m = x.rows();
     let Affinity {
         kernel,
@@ -37,9 +52,10 @@ pub fn pairwise<T: Real>(x: &Matrix<T>, affinity: &mut Affinity<T>) {
     affinity.set_rows(0);
     affinity.set_cols(m);
     affinity.set_rows(m);
-    for i in 0..m {
-        affinity[i * m..][..m].copy_from_slice(&kernel_row(x, i, *kernel));
-    }
+    let distances = Distances::new(x, precision);
+    for_each_row(affinity, |i, row| {
+        row.copy_from_slice(&kernel_row(&distances, i, *kernel));
+    });
     if kernel.neighbors.is_some() {
         for i in 0..m {
             for j in 0..i {
@@ -49,26 +65,48 @@ pub fn pairwise<T: Real>(x: &Matrix<T>, affinity: &mut Affinity<T>) {
             }
         }
     }
+    store(affinity, precision);
+}
+
+/// Rows `which` of the affinity of all rows of `x` to one another.
+pub(crate) fn some_rows<T: Real>(
+    x: &Matrix<T>,
+    which: &[usize],
+    sigma: f64,
+    precision: Option<Precision>,
+) -> Affinity<T> {
+    let kernel = HeatKernel {
+        sigma,
+        neighbors: None,
+    };
+    let distances = Distances::new(x, precision);
+    let mut entries = zeros(which.len(), x.rows());
+    for_each_row(&mut entries, |i, row| {
+        row.copy_from_slice(&kernel_row(&distances, which[i], kernel));
+    });
+    store(&mut entries, precision);
+    Affinity { kernel, entries }
+}
+
+/// Rounds entries to what they are stored as.
+fn store<T: Real>(entries: &mut Matrix<T>, precision: Option<Precision>) {
+    if stored_as_f16(precision) {
+        for value in entries.iter_mut() {
+            *value = to_f16(*value);
+        }
+    }
 }
 
 /// Row `i` of the kernel before symmetrisation.
-fn kernel_row<T: Real>(x: &Matrix<T>, i: usize, kernel: HeatKernel) -> Vec<T> {
-    let squared: Vec<T> = (0..x.rows())
-        .map(|j| {
-            x.row(i)
-                .iter()
-                .zip(x.row(j))
-                .map(|(&a, &b)| (a - b) * (a - b))
-                .sum()
-        })
-        .collect();
+fn kernel_row<T: Real>(distances: &Distances<T>, i: usize, kernel: HeatKernel) -> Vec<T> {
+    let squared = distances.row(i);
     let twice_variance = T::of(2.0 * kernel.sigma * kernel.sigma);
     let mut row: Vec<T> = squared
         .iter()
         .map(|&squared| (-squared / twice_variance).exp())
         .collect();
     if let Some(neighbors) = kernel.neighbors {
-        let mut others: Vec<usize> = (0..x.rows()).filter(|&j| j != i).collect();
+        let mut others: Vec<usize> = (0..row.len()).filter(|&j| j != i).collect();
         // A stable sort: among equals the lower column stays first.
         others.sort_by(|&a, &b| squared[a].partial_cmp(&squared[b]).unwrap_or(Ordering::Equal));
         for &j in others.iter().skip(neighbors) {
@@ -78,28 +116,53 @@ fn kernel_row<T: Real>(x: &Matrix<T>, i: usize, kernel: HeatKernel) -> Vec<T> {
     row
 }
 
-/// `[S | D] = A [Y | 1]`.
+/// `[S | D] = A [Y | 1]`. Where A is f16 so is Y, but around its column means `c`, because memberships are nearly equal early
+/// in training: `S = A (Y - c) + D c`.
 pub fn contract<T: Real>(
     affinity: &Affinity<T>,
     membership: &Matrix<T>,
+    precision: Option<Precision>,
     contraction: &mut Matrix<T>,
     degrees: &mut Matrix<T>,
 ) {
-    let m = membership.rows();
-    for i in 0..m {
-        let row = &affinity.entries[i * m..][..m];
-        degrees[i] = row.iter().copied().sum();
-        for l in 0..membership.cols() {
-            contraction.row_mut(i)[l] = (0..m).map(|j| row[j] * membership.row(j)[l]).sum();
+    let affinity = &affinity.entries;
+    for i in 0..affinity.rows() {
+        degrees[i] = affinity.row(i).iter().copied().sum();
+    }
+    if !stored_as_f16(precision) {
+        contraction.copy_from_slice(&product(affinity, membership, precision));
+        return;
+    }
+    let count = membership.rows().min(CENTRE_ROWS);
+    let mean: Vec<T> = (0..membership.cols())
+        .map(|l| (0..count).map(|i| membership.row(i)[l]).sum::<T>() / T::of(count as f64))
+        .collect();
+    let mut centred = membership.clone();
+    for i in 0..membership.rows() {
+        for (value, &mean) in centred.row_mut(i).iter_mut().zip(&mean) {
+            *value = to_f16(*value - mean);
+        }
+    }
+    contraction.copy_from_slice(&product(affinity, &centred, None));
+    for i in 0..affinity.rows() {
+        for (sum, &mean) in contraction.row_mut(i).iter_mut().zip(&mean) {
+            *sum += degrees[i] * mean;
         }
     }
 }
 
 /// `C_ab = sum of A_ij over i in a, j in b`. Symmetrising A symmetrises C, so the rows never meet.
-pub fn cut_matrix<T: Real>(x: &Matrix<T>, labels: &[u32], clusters: usize, kernel: HeatKernel) -> CutMatrix {
+pub fn cut_matrix<T: Real>(
+    x: &Matrix<T>,
+    labels: &[u32],
+    clusters: usize,
+    kernel: HeatKernel,
+    precision: Option<Precision>,
+) -> CutMatrix {
+    let distances = Distances::new(x, precision);
     let mut directed = vec![0.0; clusters * clusters];
     for i in 0..x.rows() {
-        for (j, value) in kernel_row(x, i, kernel).into_iter().enumerate() {
+        for (j, value) in kernel_row(&distances, i, kernel).into_iter().enumerate() {
             directed[labels[i] as usize * clusters + labels[j] as usize] += value.to_f64();
         }
     }

@@ -1,30 +1,54 @@
 //! The specification: every operation as plain loops beside its formula, in f32 or f64. Slow on purpose.
+//!
+//! It is also the plain computation at a given [`Precision`], which shows how much of an error the precision itself makes.
 
 mod adam;
-mod affinity;
+pub(crate) mod affinity;
 mod argmax;
+mod distances;
 mod gather;
 mod linear;
 mod ncut;
 mod normalize;
+mod rounding;
 mod softmax;
 
 use std::marker::PhantomData;
 
 use affinity::Affinity;
+pub(crate) use distances::{BY_DIFFERENCES, Distances};
+pub(crate) use rounding::{product, transposed};
 
 use crate::cpu::Matrix;
 use crate::error::Result;
-use crate::ops::{AdamRule, CutMatrix, HeatKernel, Objective, Ops, Real, Shape, StepState};
+use crate::ops::{AdamRule, CutMatrix, HeatKernel, Objective, Ops, Precision, Real, Shape, StepState};
 
-/// The reference backend in precision `T`.
+/// The reference backend, which computes in `T`.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Reference<T>(PhantomData<T>);
+pub struct Reference<T> {
+    /// What operands of products are rounded to; none is the formulas as they stand.
+    precision: Option<Precision>,
+    real: PhantomData<T>,
+}
 
 impl<T: Real> Reference<T> {
-    /// The backend; it has no state.
+    /// The formulas as they stand; it has no state.
     pub fn new() -> Self {
-        Reference(PhantomData)
+        Reference {
+            precision: None,
+            real: PhantomData,
+        }
+    }
+}
+
+impl Reference<f32> {
+    /// The plain computation at this precision: operands of products are rounded to it, distances between long rows are taken
+    /// by products, affinities are stored as the precision says.
+    pub fn rounding(precision: Precision) -> Self {
+        Reference {
+            precision: Some(precision),
+            real: PhantomData,
+        }
     }
 }
 
@@ -38,7 +62,10 @@ impl<T: Real> Ops for Reference<T> {
     type Recording = ();
 
     fn name(&self) -> String {
-        format!("reference (plain loops, f{})", 8 * size_of::<T>())
+        match self.precision {
+            None => format!("reference (plain loops, f{})", 8 * size_of::<T>()),
+            Some(precision) => format!("reference (plain loops, {})", precision.name()),
+        }
     }
 
     fn matrix(&self, what: &str, rows: usize, cols: usize) -> Result<Matrix<T>> {
@@ -97,7 +124,7 @@ impl<T: Real> Ops for Reference<T> {
         Ok(())
     }
     fn pairwise(&self, x: &Matrix<T>, affinity: &mut Affinity<T>) -> Result<()> {
-        affinity::pairwise(x, affinity);
+        affinity::pairwise(x, self.precision, affinity);
         Ok(())
     }
     fn contract(
@@ -108,7 +135,7 @@ impl<T: Real> Ops for Reference<T> {
         contraction: &mut Matrix<T>,
         degrees: &mut Matrix<T>,
     ) -> Result<()> {
-        affinity::contract(affinity, membership, contraction, degrees);
+        affinity::contract(affinity, membership, self.precision, contraction, degrees);
         Ok(())
     }
     fn linear(
@@ -119,7 +146,7 @@ impl<T: Real> Ops for Reference<T> {
         relu: bool,
         z: &mut Matrix<T>,
     ) -> Result<()> {
-        linear::linear(x, weight, bias, relu, z);
+        linear::linear(x, weight, bias, relu, self.precision, z);
         Ok(())
     }
     fn softmax(&self, logits: &Matrix<T>, membership: &mut Matrix<T>) -> Result<()> {
@@ -138,7 +165,15 @@ impl<T: Real> Ops for Reference<T> {
         d_logits: &mut Matrix<T>,
         losses: &mut Matrix<T>,
     ) -> Result<()> {
-        let loss = ncut::ncut(membership, contraction, degrees, objective, volumes, d_logits);
+        let loss = ncut::ncut(
+            membership,
+            contraction,
+            degrees,
+            objective,
+            self.precision,
+            volumes,
+            d_logits,
+        );
         losses.row_mut(state.batch as usize).copy_from_slice(&loss);
         Ok(())
     }
@@ -149,7 +184,7 @@ impl<T: Real> Ops for Reference<T> {
         x: &Matrix<T>,
         d_x: &mut Matrix<T>,
     ) -> Result<()> {
-        linear::linear_backward_data(d_z, weight, x, d_x);
+        linear::linear_backward_data(d_z, weight, x, self.precision, d_x);
         Ok(())
     }
     fn linear_backward_weights(
@@ -159,7 +194,7 @@ impl<T: Real> Ops for Reference<T> {
         d_weight: &mut Matrix<T>,
         d_bias: &mut Matrix<T>,
     ) -> Result<()> {
-        linear::linear_backward_weights(d_z, x, d_weight, d_bias);
+        linear::linear_backward_weights(d_z, x, self.precision, d_weight, d_bias);
         Ok(())
     }
     fn adam(
@@ -191,6 +226,6 @@ impl<T: Real> Ops for Reference<T> {
         clusters: usize,
         kernel: HeatKernel,
     ) -> Result<CutMatrix> {
-        Ok(affinity::cut_matrix(x, labels, clusters, kernel))
+        Ok(affinity::cut_matrix(x, labels, clusters, kernel, self.precision))
     }
 }

@@ -1,17 +1,25 @@
 //! The relaxed cut of a mini-batch, its penalty, and the gradient with respect to the logits.
 
+use super::rounding::{for_each_row, product, transposed, zeros};
 use crate::cpu::Matrix;
-use crate::ops::{Cut, Objective, Penalty, Real, Shape, VOLUME_FLOOR, Volumes};
+use crate::ops::{Cut, Objective, Penalty, Precision, Real, Shape, VOLUME_FLOOR, Volumes};
 
 /// Returns `(L_lap, L_orth, loss)`; fills `volumes` and `d_logits`. See [`Ops::ncut`](crate::ops::Ops::ncut).
+///
+/// Its products are small and their results nearly cancel: where operands are rounded at all they are split in two.
 pub fn ncut<T: Real>(
     membership: &Matrix<T>,
     contraction: &Matrix<T>,
     degrees: &Matrix<T>,
     objective: Objective,
+    precision: Option<Precision>,
     volumes: &mut Matrix<T>,
     d_logits: &mut Matrix<T>,
 ) -> [T; 3] {
+    let precision = match precision {
+        None | Some(Precision::Fp32) => None,
+        Some(_) => Some(Precision::Tf32x3),
+    };
     let (m, k) = (membership.rows(), membership.cols());
     let gamma = T::of(objective.gamma);
     let two = T::of(2.0);
@@ -33,11 +41,16 @@ pub fn ncut<T: Real>(
     let l_lap: T = (0..k).map(|l| q[l] / v[l]).sum();
 
     // P = Lambda^-1 N Lambda^-1 and M = P - I, with N = Y' W Y.
-    let mut p = vec![T::ZERO; k * k];
+    let mut weighted = membership.clone();
+    for i in 0..m {
+        for y in weighted.row_mut(i) {
+            *y = weight(i) * *y;
+        }
+    }
+    let mut p = product(&transposed(&weighted), membership, precision);
     for a in 0..k {
         for b in 0..k {
-            let n: T = (0..m).map(|i| weight(i) * y(i, a) * y(i, b)).sum();
-            p[a * k + b] = n / (v[a] * v[b]).sqrt();
+            p.row_mut(a)[b] = p.row(a)[b] / (v[a] * v[b]).sqrt();
         }
     }
     let mut deviation = p.clone();
@@ -67,21 +80,28 @@ pub fn ncut<T: Real>(
         })
         .collect();
 
+    // Row i of Y Lambda^-1 M, by which the penalty pulls.
+    let mut scaled = zeros(m, k);
     for i in 0..m {
+        for l in 0..k {
+            scaled.row_mut(i)[l] = y(i, l) / v[l].sqrt();
+        }
+    }
+    let pull = product(&scaled, &deviation, precision);
+    for_each_row(d_logits, |i, d_logits| {
         // dLoss / dY, row i.
         let gradient: Vec<T> = (0..k)
             .map(|l| {
-                let pull: T = (0..k).map(|a| y(i, a) / v[a].sqrt() * deviation[a * k + l]).sum();
                 two / v[l] * laplacian(i, l)
-                    + two * slope * weight(i) * pull / v[l].sqrt()
+                    + two * slope * weight(i) * pull.row(i)[l] / v[l].sqrt()
                     + weight(i) * d_volume[l]
             })
             .collect();
         // The soft-max, backward.
         let inner: T = (0..k).map(|l| gradient[l] * y(i, l)).sum();
         for (l, g) in gradient.into_iter().enumerate() {
-            d_logits.row_mut(i)[l] = y(i, l) * (g - inner);
+            d_logits[l] = y(i, l) * (g - inner);
         }
-    }
+    });
     [l_lap, l_orth, l_lap + gamma / two * l_orth]
 }

@@ -1,7 +1,24 @@
-//! Arrays to and from a device, and launches, in one line each.
+//! What the tests share: an emulator whose schedule is random, and arrays to and from a device in one line each.
+#![allow(dead_code)] // each test file compiles this module anew and uses its own part of it
 
 use bytemuck::{Pod, Zeroable};
 use neuncut::cuda::{Address, Driver};
+use neuncut_emulator::Emulator;
+
+/// A fresh seed for a test, printed; `NEUNCUT_TEST_SEED` repeats a run.
+pub fn seed(test: &str) -> u64 {
+    let seed = match std::env::var("NEUNCUT_TEST_SEED") {
+        Ok(text) => text.parse().expect("NEUNCUT_TEST_SEED is a whole number"),
+        Err(_) => rand::random::<u32>().into(),
+    };
+    println!("{test}: NEUNCUT_TEST_SEED={seed}");
+    seed
+}
+
+/// An emulator that runs warps and threads in an order of its own.
+pub fn emulator() -> Emulator {
+    Emulator::new().with_seed(seed("the emulator's schedule"))
+}
 
 /// Values in new memory of the device.
 pub fn upload<T: Pod>(driver: &impl Driver, values: &[T]) -> Address {

@@ -1,0 +1,243 @@
+//! What every check works with: the backends under test, random numbers, clocks, and where results go.
+
+use super::errors::{Errors, largest};
+use super::random::Random;
+use super::{Row, Settings, Sizes};
+use crate::cpu::Reference;
+use crate::error::Result;
+use crate::ops::{Ops, Precision, StepState};
+
+/// (m, k, d): each size of each meets small and large sizes of the others.
+const SHAPES: [Shape; 14] = [
+    (1, 2, 1),
+    (1, 1000, 769),
+    (1, 3, 500),
+    (7, 2, 769),
+    (7, 1000, 5),
+    (7, 10, 1),
+    (129, 3, 5),
+    (129, 1000, 500),
+    (129, 2, 1),
+    (129, 10, 769),
+    (1021, 2, 500),
+    (1021, 3, 1),
+    (1021, 10, 769),
+    (1021, 1000, 5),
+];
+
+/// Terms of the sums of a problem, at most, with [`Sizes::Small`].
+const SMALL: usize = 2_000_000;
+
+/// Rows, clusters, columns.
+pub type Shape = (usize, usize, usize);
+
+/// A problem that every backend solves, the references among them.
+pub trait Problem {
+    /// The arrays that come out. What is timed may spoil its results, which are read before.
+    fn solve<O: Ops>(&self, ops: &O, clock: &mut Clock) -> Result<Vec<Outcome>>;
+
+    /// The size of the terms in `outcome`, whose largest entry that is unless they cancel.
+    fn scale(&self, outcome: &Outcome) -> f64 {
+        largest(&outcome.values)
+    }
+
+    /// Whether a backend may leave this array as it was.
+    fn may_be_unwritten(&self, outcome: &Outcome) -> bool {
+        let _ = outcome;
+        false
+    }
+
+    /// The precision of the plain computation for a backend of `precision`: another one where both are the same.
+    fn plain(&self, precision: Precision) -> Precision {
+        precision
+    }
+}
+
+/// An array that came out of a kernel.
+pub struct Outcome {
+    /// The operation.
+    pub kernel: &'static str,
+    /// Which of its arrays, and in which mode.
+    pub case: String,
+    /// The numbers.
+    pub values: Vec<f64>,
+}
+
+/// An [`Outcome`].
+pub fn outcome(kernel: &'static str, case: impl Into<String>, values: Vec<f64>) -> Outcome {
+    Outcome {
+        kernel,
+        case: case.into(),
+        values,
+    }
+}
+
+/// Shortest times of kernels, each measured at its first use.
+pub struct Clock {
+    repeats: usize,
+    shortest: Vec<(&'static str, f64)>,
+}
+
+impl Clock {
+    /// Takes the time of `call` alone, unless nothing is to be timed or this kernel has been.
+    pub fn time<O: Ops>(
+        &mut self,
+        kernel: &'static str,
+        ops: &O,
+        mut call: impl FnMut() -> Result<()>,
+    ) -> Result<()> {
+        if self.repeats == 0 || self.microseconds(kernel).is_some() {
+            return Ok(());
+        }
+        let mut shortest = f64::INFINITY;
+        for _ in 0..self.repeats {
+            shortest = shortest.min(ops.time(&mut call)?);
+        }
+        self.shortest.push((kernel, shortest));
+        Ok(())
+    }
+
+    fn microseconds(&self, kernel: &str) -> Option<f64> {
+        let found = self.shortest.iter().find(|(name, _)| *name == kernel);
+        found.map(|&(_, time)| time)
+    }
+}
+
+/// Errors and times of one backend at one size.
+pub struct Tally {
+    /// What came out.
+    pub errors: Errors,
+    /// How fast.
+    pub clock: Clock,
+}
+
+/// Where one operation is checked.
+pub struct Bench<'a, O: Ops> {
+    /// The backends under test, with their precisions.
+    pub backends: &'a [(&'a O, Precision)],
+    /// Inputs.
+    pub random: Random,
+    settings: &'a Settings,
+    on_row: &'a mut dyn FnMut(&Row),
+    rows: Vec<Row>,
+}
+
+impl<'a, O: Ops> Bench<'a, O> {
+    /// A bench for one operation.
+    pub fn new(
+        backends: &'a [(&'a O, Precision)],
+        settings: &'a Settings,
+        random: Random,
+        on_row: &'a mut dyn FnMut(&Row),
+    ) -> Self {
+        Bench {
+            backends,
+            random,
+            settings,
+            on_row,
+            rows: Vec::new(),
+        }
+    }
+
+    /// The rows of the table.
+    pub fn into_rows(self) -> Vec<Row> {
+        self.rows
+    }
+
+    /// The shapes whose problems, of this many terms each, are small enough.
+    pub fn shapes(&self, work: impl Fn(Shape) -> usize) -> Vec<Shape> {
+        SHAPES
+            .into_iter()
+            .filter(|&shape| self.fits(work(shape)))
+            .collect()
+    }
+
+    /// Whether problems of this many terms are small enough.
+    pub fn fits(&self, work: usize) -> bool {
+        self.settings.sizes == Sizes::Full || work <= SMALL
+    }
+
+    /// Rows of which no backend stores the affinity.
+    pub fn streamed_rows(&self) -> usize {
+        self.settings.streamed_rows
+    }
+
+    /// How often a problem of this many terms is drawn: small ones often, so that their worst error says something.
+    pub fn draws(&self, work: usize) -> usize {
+        (1_000_000 / work.max(1)).clamp(1, self.settings.draws.max(1))
+    }
+
+    /// Empty tallies, one for each backend.
+    pub fn tallies(&self) -> Vec<Tally> {
+        let tally = || Tally {
+            errors: Errors::default(),
+            clock: Clock {
+                repeats: self.settings.repeats,
+                shortest: Vec::new(),
+            },
+        };
+        self.backends.iter().map(|_| tally()).collect()
+    }
+
+    /// Solves a problem in f64, by plain loops once for each precision that differs, and by every backend.
+    pub fn mirror(&self, problem: &impl Problem, tallies: &mut [Tally]) -> Result<()> {
+        let untimed = &mut Clock {
+            repeats: 0,
+            shortest: Vec::new(),
+        };
+        let exact = problem.solve(&Reference::<f64>::new(), untimed)?;
+        let mut plains: Vec<(Precision, Vec<Outcome>)> = Vec::new();
+        for (&(ops, precision), tally) in self.backends.iter().zip(tallies) {
+            let ours = problem.solve(ops, &mut tally.clock)?;
+            let precision = problem.plain(precision);
+            let at = match plains.iter().position(|(known, _)| *known == precision) {
+                Some(at) => at,
+                None => {
+                    let plain = problem.solve(&Reference::rounding(precision), untimed)?;
+                    plains.push((precision, plain));
+                    plains.len() - 1
+                }
+            };
+            for ((ours, plain), exact) in ours.iter().zip(&plains[at].1).zip(&exact) {
+                if problem.may_be_unwritten(ours) && ours.values.iter().all(|v| v.is_nan()) {
+                    continue;
+                }
+                let arrays = [&ours.values[..], &plain.values, &exact.values];
+                tally
+                    .errors
+                    .add(ours.kernel, &ours.case, problem.scale(exact), arrays);
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends a size: one row for each backend and kernel.
+    pub fn report(&mut self, size: &str, tallies: Vec<Tally>) {
+        for (&(_, precision), Tally { errors, clock }) in self.backends.iter().zip(tallies) {
+            for (kernel, case, worst) in errors.tightest() {
+                let row = Row {
+                    kernel,
+                    precision,
+                    size: size.to_string(),
+                    case: case.to_string(),
+                    error: worst.error,
+                    allowed: worst.allowed(),
+                    microseconds: clock.microseconds(kernel),
+                };
+                (self.on_row)(&row);
+                self.rows.push(row);
+            }
+        }
+    }
+}
+
+/// A state to begin with.
+pub fn start() -> StepState {
+    StepState {
+        seed: 1,
+        epoch: 0,
+        batch: 0,
+        step: 0,
+        learning_rate: 1e-3,
+    }
+}

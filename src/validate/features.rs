@@ -1,0 +1,58 @@
+//! Scaling, centring and normalising of rows.
+
+use super::bench::{Bench, Clock, Outcome, Problem, outcome};
+use super::matrices::{self, filled};
+use crate::error::Result;
+use crate::ops::{Ops, Precision};
+
+struct Features {
+    size: (usize, usize),
+    x: Vec<f32>,
+    mean: Vec<f32>,
+}
+
+impl Problem for Features {
+    fn solve<O: Ops>(&self, ops: &O, clock: &mut Clock) -> Result<Vec<Outcome>> {
+        let (m, d) = self.size;
+        let x = || filled(ops, m, d, &self.x);
+        let mean = filled(ops, 1, d, &self.mean)?;
+        let (mut scaled, mut centred, mut unit, mut rms) = (x()?, x()?, x()?, x()?);
+        ops.scale(1.0 / 255.0, &mut scaled)?;
+        ops.center_rows(&mean, &mut centred)?;
+        ops.normalize_rows(1.0, &mut unit)?;
+        ops.normalize_rows((d as f64).sqrt(), &mut rms)?;
+        let found = vec![
+            outcome("scale", "", matrices::outcome(ops, &mut scaled)?),
+            outcome("center_rows", "", matrices::outcome(ops, &mut centred)?),
+            outcome("normalize_rows", "to 1", matrices::outcome(ops, &mut unit)?),
+            outcome("normalize_rows", "to sqrt(d)", matrices::outcome(ops, &mut rms)?),
+        ];
+        clock.time("scale", ops, || ops.scale(1.0 / 255.0, &mut scaled))?;
+        clock.time("center_rows", ops, || ops.center_rows(&mean, &mut centred))?;
+        clock.time("normalize_rows", ops, || ops.normalize_rows(1.0, &mut unit))?;
+        Ok(found)
+    }
+
+    fn plain(&self, _: Precision) -> Precision {
+        Precision::Fp32
+    }
+}
+
+pub fn check<O: Ops>(bench: &mut Bench<O>) -> Result<()> {
+    for (m, _, d) in bench.shapes(|(m, _, d)| m * d) {
+        let mut tallies = bench.tallies();
+        for _ in 0..bench.draws(m * d) {
+            let mut x = bench.random.normals(m * d, 3.0);
+            // A row of zeros must stay one.
+            x[..d].fill(0.0);
+            let problem = Features {
+                size: (m, d),
+                x,
+                mean: bench.random.normals(d, 1.0),
+            };
+            bench.mirror(&problem, &mut tallies)?;
+        }
+        bench.report(&format!("m {m} d {d}"), tallies);
+    }
+    Ok(())
+}

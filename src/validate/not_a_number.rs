@@ -1,0 +1,86 @@
+//! One NaN must reach the loss: training then ends with a message, not with a silent model.
+
+use super::bench::Bench;
+use super::contraction::Contraction;
+use super::loss::{Graph, memberships, objectives};
+use super::matrices::{filled, values};
+use crate::error::Result;
+use crate::ops::{HeatKernel, Objective, Ops};
+
+pub fn check<O: Ops>(bench: &mut Bench<O>) -> Result<()> {
+    among_the_rows(bench)?;
+    in_the_network(bench)
+}
+
+/// From the rows through the affinity to every form of the loss.
+fn among_the_rows<O: Ops>(bench: &mut Bench<O>) -> Result<()> {
+    let (m, k) = (200, 3);
+    for d in [2, 40] {
+        let mut tallies = bench.tallies();
+        for neighbors in [None, Some(3)] {
+            let mut x = bench.random.normals(m * d, 1.0);
+            x[bench.random.below(m * d)] = f32::NAN;
+            let problem = Contraction {
+                shape: (m, k, d),
+                x,
+                y: memberships(&bench.random, m, k, 1.0)?,
+                kernel: HeatKernel {
+                    sigma: 1.0,
+                    neighbors,
+                },
+            };
+            for (&(ops, _), tally) in bench.backends.iter().zip(&mut tallies) {
+                let [s, degrees] = problem.contract(ops, &mut tally.clock)?;
+                let single = |values: Vec<f64>| values.into_iter().map(|v| v as f32).collect();
+                let graph = Graph {
+                    size: (m, k),
+                    y: problem.y.clone(),
+                    s: single(s),
+                    degrees: single(degrees),
+                };
+                for (cut, penalty, volumes) in objectives() {
+                    let objective = Objective {
+                        gamma: 1.0,
+                        penalty,
+                        volumes,
+                        cut,
+                    };
+                    let [_, _, losses, _] = graph.loss(ops, objective, &mut tally.clock)?;
+                    let case = format!("{neighbors:?} neighbours, NaN in {cut:?} {penalty:?} {volumes:?}");
+                    let lost = usize::from(!losses[2].is_nan());
+                    tally.errors.count("ncut", &case, lost);
+                }
+            }
+        }
+        bench.report(&format!("m {m} k {k} d {d}, one NaN"), tallies);
+    }
+    Ok(())
+}
+
+/// One NaN logit spoils its whole row of memberships, one NaN input its whole row of outputs.
+fn in_the_network<O: Ops>(bench: &mut Bench<O>) -> Result<()> {
+    let k = 3;
+    let mut tallies = bench.tallies();
+    for (&(ops, _), tally) in bench.backends.iter().zip(&mut tallies) {
+        for at in 0..k {
+            let mut logits = bench.random.normals(k, 1.0);
+            logits[at] = f32::NAN;
+            let mut y = filled(ops, 1, k, &[0.5f32; 3])?;
+            ops.softmax(&filled(ops, 1, k, &logits)?, &mut y)?;
+            let lost = values(ops, &y)?.iter().filter(|v| !v.is_nan()).count();
+            tally.errors.count("softmax", &format!("NaN in logit {at}"), lost);
+        }
+        let x = filled(ops, 1, 2, &[1.0, f32::NAN])?;
+        let (weight, bias) = (filled(ops, k, 2, &[1f32; 6])?, filled(ops, 1, k, &[0f32; 3])?);
+        for relu in [false, true] {
+            let mut z = filled(ops, 1, k, &[0.5f32; 3])?;
+            ops.linear(&x, &weight, &bias, relu, &mut z)?;
+            let lost = values(ops, &z)?.iter().filter(|v| !v.is_nan()).count();
+            tally
+                .errors
+                .count("linear", &format!("NaN in the input, ReLU {relu}"), lost);
+        }
+    }
+    bench.report(&format!("m 1 k {k} d 2, one NaN"), tallies);
+    Ok(())
+}

@@ -1,0 +1,58 @@
+//! Rows gathered in the epoch's order and copied, bit for bit.
+
+use super::bench::{Bench, start};
+use super::matrices::{outcome, poisoned};
+use crate::error::Result;
+use crate::network::to_real;
+use crate::ops::{Ops, StepState};
+
+pub fn check<O: Ops>(bench: &mut Bench<O>) -> Result<()> {
+    for (m, _, d) in bench.shapes(|(m, _, d)| m * d) {
+        let rows = 2 * m + 5;
+        let data = bench.random.normals(rows * d, 1.0);
+        let row = |i: usize| data[i * d..][..d].iter().map(|&v| f64::from(v));
+        let seed = bench.random.below(1 << 40) as u64;
+        let mut tallies = bench.tallies();
+        for (&(ops, _), tally) in bench.backends.iter().zip(&mut tallies) {
+            let mut matrix = ops.training_rows(rows, d)?;
+            ops.upload(&to_real::<O>(&data), &mut matrix, 0)?;
+            let mut x = poisoned(ops, m, d)?;
+            for batch in 0..2 {
+                let value = StepState {
+                    seed,
+                    epoch: 3,
+                    batch,
+                    ..start()
+                };
+                let state = ops.state(value)?;
+                ops.gather_rows(&matrix, &state, &mut x)?;
+                let order = value.order(rows);
+                let expected: Vec<f64> = (0..m)
+                    .flat_map(|i| row(order.at((batch as usize * m + i) as u64) as usize))
+                    .collect();
+                let wrong = mistakes(&outcome(ops, &mut x)?, &expected);
+                tally
+                    .errors
+                    .count("gather_rows", &format!("batch {batch}"), wrong);
+                tally
+                    .clock
+                    .time("gather_rows", ops, || ops.gather_rows(&matrix, &state, &mut x))?;
+                x = poisoned(ops, m, d)?;
+            }
+            ops.copy_rows(&matrix, m + 5, &mut x)?;
+            let expected: Vec<f64> = (0..m).flat_map(|i| row(m + 5 + i)).collect();
+            let wrong = mistakes(&outcome(ops, &mut x)?, &expected);
+            tally.errors.count("copy_rows", "", wrong);
+            tally
+                .clock
+                .time("copy_rows", ops, || ops.copy_rows(&matrix, m + 5, &mut x))?;
+        }
+        bench.report(&format!("m {m} d {d}"), tallies);
+    }
+    Ok(())
+}
+
+/// Numbers that are not the expected ones; NaN is none of them.
+fn mistakes(found: &[f64], expected: &[f64]) -> usize {
+    found.iter().zip(expected).filter(|(a, b)| a != b).count()
+}

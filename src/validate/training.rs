@@ -1,0 +1,180 @@
+//! A whole training: the losses of its epochs against those of the f64 reference, and the same bits twice.
+
+use super::bench::Bench;
+use super::errors::{FLOOR, largest};
+use super::matrices::filled;
+use super::random::Random;
+use crate::cpu::Reference;
+use crate::error::Result;
+use crate::model::Model;
+use crate::ops::{AdamRule, Cut, HeatKernel, Objective, Ops, Penalty, Precision, Real, Volumes};
+use crate::train::{Checkpoint, EpochRecord, Plan, StepRule, Watch, train};
+
+/// Trainings that are compared: of a single one the ratio of errors is luck, because training amplifies every rounding.
+const SEEDS: usize = 4;
+
+/// What a training ends with, bit for bit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bits {
+    /// Of all parameters, from the first layer on: weights, then biases.
+    pub model: Vec<u64>,
+    /// Of L_lap, L_orth and loss, epoch by epoch.
+    pub losses: Vec<u64>,
+}
+
+/// Root mean square errors of losses against f64, over epochs and trainings.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Comparison {
+    /// Of the backend, relative to the largest loss.
+    pub error: f64,
+    /// Of the plain computation at the same precision.
+    pub plain: f64,
+}
+
+impl Comparison {
+    /// Whether the backend errs at most twice as much as the plain computation, plus [`FLOOR`].
+    pub fn passed(&self) -> bool {
+        self.error <= 2.0 * self.plain + FLOOR
+    }
+}
+
+/// Notes the losses of epochs.
+#[derive(Default)]
+struct Losses(Vec<f64>);
+
+impl<R: Real> Watch<R> for Losses {
+    fn step(&mut self, _: usize, _: usize, _: usize, _: usize) {}
+    fn epoch(&mut self, record: &EpochRecord) -> Result<()> {
+        self.0.extend([record.l_lap, record.l_orth, record.loss]);
+        Ok(())
+    }
+    fn wants_checkpoint(&mut self) -> bool {
+        false
+    }
+    fn checkpoint(&mut self, _: &Checkpoint<R>) -> Result<()> {
+        Ok(())
+    }
+    fn stop(&mut self) -> bool {
+        false
+    }
+}
+
+fn trained<O: Ops>(ops: &O, plan: &Plan, rows: &[f32], d: usize) -> Result<(Model, Vec<f64>)> {
+    let mut losses = Losses::default();
+    let data = filled(ops, rows.len() / d, d, rows)?;
+    let model = train(ops, plan, &data, None, None, &mut losses)?;
+    Ok((model, losses.0))
+}
+
+/// Losses of a backend's trainings against the f64 reference and the plain computation at its precision. `problems` are
+/// plans with rows of `d` columns; several, because training amplifies every rounding.
+///
+/// # Errors
+/// Those of training.
+pub fn compare_training<O: Ops>(
+    ops: &O,
+    precision: Precision,
+    problems: &[(Plan, Vec<f32>)],
+    d: usize,
+) -> Result<Comparison> {
+    let exact: Vec<Vec<f64>> = problems
+        .iter()
+        .map(|(plan, rows)| Ok(trained(&Reference::<f64>::new(), plan, rows, d)?.1))
+        .collect::<Result<_>>()?;
+    let plain = errors(&Reference::rounding(precision), problems, d, &exact)?;
+    let error = errors(ops, problems, d, &exact)?;
+    Ok(Comparison { error, plain })
+}
+
+/// The root mean square error, relative to the largest loss.
+fn errors<O: Ops>(ops: &O, problems: &[(Plan, Vec<f32>)], d: usize, exact: &[Vec<f64>]) -> Result<f64> {
+    let (mut squares, mut count, mut scale) = (0.0, 0, 0f64);
+    for ((plan, rows), exact) in problems.iter().zip(exact) {
+        let (_, losses) = trained(ops, plan, rows, d)?;
+        for (loss, exact) in losses.iter().zip(exact) {
+            squares += (loss - exact).powi(2);
+            count += 1;
+        }
+        scale = scale.max(largest(exact));
+    }
+    Ok((squares / f64::from(count)).sqrt() / scale)
+}
+
+/// What a training ends with, twice: the two must be equal.
+///
+/// # Errors
+/// Those of training.
+pub fn training_repeats<O: Ops>(ops: &O, plan: &Plan, rows: &[f32], d: usize) -> Result<[Bits; 2]> {
+    let run = || {
+        let (model, losses) = trained(ops, plan, rows, d)?;
+        let parameters = model
+            .layers
+            .iter()
+            .flat_map(|layer| layer.weight.iter().chain(&layer.bias));
+        Ok(Bits {
+            model: parameters.map(|v| v.to_bits().into()).collect(),
+            losses: losses.iter().map(|v| v.to_bits()).collect(),
+        })
+    };
+    Ok([run()?, run()?])
+}
+
+/// Three epochs over 512 rows of four clouds.
+fn problem(random: &Random, neighbors: Option<usize>, d: usize) -> (Plan, Vec<f32>) {
+    let (rows, clusters) = (512, 4);
+    // On a grid of quarters, so that every precision sees nearly the same neighbours.
+    let data = (0..rows * d)
+        .map(|at| {
+            let centre = if at / d % clusters == at % d { 4.0 } else { 0.0 };
+            ((4.0 * (centre + random.normal())).round() / 4.0) as f32
+        })
+        .collect();
+    let plan = Plan {
+        clusters,
+        hidden: vec![32, 16],
+        batch: 128,
+        epochs: 3,
+        learning_rate: 0.01,
+        seed: random.below(1 << 30) as u64,
+        rule: StepRule {
+            kernel: HeatKernel {
+                sigma: 4.0,
+                neighbors,
+            },
+            objective: Objective {
+                gamma: 3.0,
+                penalty: Penalty::Squared,
+                volumes: Volumes::Through,
+                cut: Cut::Ncut,
+            },
+            adam: AdamRule::new(1e-4),
+        },
+    };
+    (plan, data)
+}
+
+pub fn check<O: Ops>(bench: &mut Bench<O>) -> Result<()> {
+    let d = 20;
+    let mut tallies = bench.tallies();
+    for neighbors in [None, Some(10)] {
+        let problems: Vec<_> = (0..SEEDS).map(|_| problem(&bench.random, neighbors, d)).collect();
+        for (&(ops, precision), tally) in bench.backends.iter().zip(&mut tallies) {
+            let found = compare_training(ops, precision, &problems, d)?;
+            let case = format!("losses, {neighbors:?} neighbours");
+            tally
+                .errors
+                .worst("train", &case, found.error, found.plain, FLOOR);
+            let (plan, rows) = &problems[0];
+            let [first, second] = training_repeats(ops, plan, rows, d)?;
+            let changed = |a: &[u64], b: &[u64]| a.iter().zip(b).filter(|(a, b)| a != b).count();
+            let case = format!("the same bits twice, {neighbors:?} neighbours");
+            tally.errors.count(
+                "train",
+                &case,
+                changed(&first.model, &second.model) + changed(&first.losses, &second.losses),
+            );
+        }
+    }
+    bench.report("512 rows, 3 epochs", tallies);
+    Ok(())
+}
