@@ -2,7 +2,9 @@
 
 pub mod driver;
 pub mod kernels;
-pub mod card;
+mod context;
+mod card;
 
 pub use card::Card;
+pub use context::{Description, describe_all};
 pub use driver::{Address, Driver, Launch};
