@@ -1,0 +1,93 @@
+// Products of small matrices by a warp. Which element a lane holds where is said in gpu.cuh.
+//
+// Products of two TF32, bfloat16 or f16 numbers are exact in f32; only their sum is rounded. As on the card, which adds all products of
+// an instruction at once, what is in D already is added last.
+
+#include "block.h"
+
+namespace emulator {
+namespace {
+
+// The eight columns of a row of B or D.
+typedef float Row __attribute__((vector_size(32)));
+
+struct Operands {
+    float* d;
+    const uint32_t* a;
+    const uint32_t* b;
+};
+
+template <int K>
+struct Staged {
+    float a[16][K];
+    float b[K][8];
+};
+
+template <int K>
+void multiply_and_add(const Staged<K>& staged, void* const* operands) {
+    Row b[K];
+    memcpy(b, staged.b, sizeof b);
+    for (int row = 0; row < 16; ++row) {
+        Row sum = {};
+        for (int k = 0; k < K; ++k) sum += staged.a[row][k] * b[k];
+        for (int t = 0; t < 4; ++t) {
+            float* d = static_cast<const Operands*>(operands[row % 8 * 4 + t])->d + row / 8 * 2;
+            d[0] += sum[2 * t];
+            d[1] += sum[2 * t + 1];
+        }
+    }
+}
+
+const Operation TF32 = {"mma_tf32", [](void* const* operands, unsigned) {
+    Staged<8> staged;
+    // The card ignores the low 13 bits.
+    auto value = [](uint32_t bits) { return __uint_as_float(bits & 0xffffe000); };
+    for (int lane = 0; lane < WARP; ++lane) {
+        const Operands& from = *static_cast<const Operands*>(operands[lane]);
+        int g = lane / 4, t = lane % 4;
+        staged.a[g][t] = value(from.a[0]);
+        staged.a[g + 8][t] = value(from.a[1]);
+        staged.a[g][t + 4] = value(from.a[2]);
+        staged.a[g + 8][t + 4] = value(from.a[3]);
+        staged.b[t][g] = value(from.b[0]);
+        staged.b[t + 4][g] = value(from.b[1]);
+    }
+    multiply_and_add(staged, operands);
+}};
+
+template <float value(uint32_t half_a_word)>
+void combine_halves(void* const* operands, unsigned) {
+    Staged<16> staged;
+    for (int lane = 0; lane < WARP; ++lane) {
+        const Operands& from = *static_cast<const Operands*>(operands[lane]);
+        int g = lane / 4, t = lane % 4;
+        for (int i = 0; i < 4; ++i) {
+            float* to = &staged.a[g + i % 2 * 8][2 * t + i / 2 * 8];
+            to[0] = value(from.a[i] & 0xffff);
+            to[1] = value(from.a[i] >> 16);
+        }
+        for (int i = 0; i < 2; ++i) {
+            staged.b[2 * t + i * 8][g] = value(from.b[i] & 0xffff);
+            staged.b[2 * t + i * 8 + 1][g] = value(from.b[i] >> 16);
+        }
+    }
+    multiply_and_add(staged, operands);
+}
+float bf16_value(uint32_t bits) { return __uint_as_float(bits << 16); }
+float f16_value(uint32_t bits) { return from_f16(uint16_t(bits)); }
+const Operation BF16 = {"mma_bf16", combine_halves<bf16_value>};
+const Operation F16 = {"mma_f16", combine_halves<f16_value>};
+
+void multiply(const Operation& operation, float* d, const uint32_t* a, const uint32_t* b) {
+    Operands operands = {d, a, b};
+    gather(operation, 0xffffffffu, &operands);
+}
+
+}  // namespace
+}  // namespace emulator
+
+using namespace emulator;
+
+void mma_tf32(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) { multiply(TF32, d, a, b); }
+void mma_bf16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) { multiply(BF16, d, a, b); }
+void mma_f16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) { multiply(F16, d, a, b); }

@@ -1,0 +1,356 @@
+//! The emulated device: [`Driver`] on top of the compiled kernels.
+//!
+//! Its queue is always empty, because every call does its work at once. Only the copies beside the queue are put off, until somebody
+//! waits for them.
+
+use std::cell::RefCell;
+use std::ffi::c_void;
+use std::time::Instant;
+
+use neuncut::cuda::{Address, Driver, Launch};
+use neuncut::{Error, Result};
+
+use crate::kernels::{self, Kernel};
+use crate::memory::Memory;
+
+const NAME: &str = "the emulator";
+/// What `cuLaunchKernel` allows.
+const GRID_LIMITS: [u32; 3] = [i32::MAX as u32, 65535, 65535];
+
+/// A GPU on the CPU.
+pub struct Emulator {
+    memory: RefCell<Memory>,
+    /// Order of the threads; 0 is the natural one.
+    seed: u64,
+    /// The graph that is being recorded.
+    recording: RefCell<Option<Vec<Call>>>,
+}
+
+/// Recorded calls.
+pub struct Graph(Vec<Call>);
+
+enum Call {
+    Launch {
+        kernel: &'static Kernel,
+        file: &'static str,
+        grid: [u32; 3],
+        /// The value of each argument, in words that suit any alignment.
+        values: Vec<Vec<u128>>,
+    },
+    Clear(Address, usize),
+}
+
+/// A moment in the queue.
+pub struct Event(Instant);
+
+/// A staging buffer.
+pub struct Staging {
+    bytes: Vec<u8>,
+    /// Where what it holds belongs, and how far it is on its way.
+    copy: Option<(Address, Progress)>,
+}
+
+#[derive(PartialEq)]
+enum Progress {
+    Started,
+    Received,
+    Released,
+}
+
+impl Default for Emulator {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Emulator {
+    /// A device with 16 GiB that runs threads in their natural order.
+    pub fn new() -> Self {
+        Emulator {
+            memory: RefCell::new(Memory::new(16 << 30)),
+            seed: 0,
+            recording: RefCell::new(None),
+        }
+    }
+
+    /// The same with so many bytes of memory, all of them free.
+    pub fn with_memory(self, bytes: u64) -> Self {
+        Emulator {
+            memory: RefCell::new(Memory::new(bytes)),
+            ..self
+        }
+    }
+
+    /// The same with another order of warps and lanes for each seed but 0.
+    pub fn with_seed(self, seed: u64) -> Self {
+        Emulator { seed, ..self }
+    }
+
+    fn pointer(&self, what: &str, at: Address, bytes: usize) -> Result<*mut u8> {
+        self.memory
+            .borrow()
+            .range(at, bytes)
+            .map_err(|problem| mistake(format!("{what}: {problem}")))
+    }
+
+    /// Some calls cannot be part of a graph.
+    fn refuse_while_recording(&self, what: &str) -> Result<()> {
+        match *self.recording.borrow() {
+            Some(_) => Err(mistake(format!("{what} cannot be recorded"))),
+            None => Ok(()),
+        }
+    }
+
+    fn run(&self, file: &str, kernel: &Kernel, grid: [u32; 3], arguments: &[*mut c_void]) -> Result<()> {
+        let problem = |what| mistake(format!("kernel {} of {file}.cu: {what}", kernel.name()));
+        // SAFETY: the number of arguments was compared with that of the parameters. That their types fit, nobody can check:
+        // it is what tests of the host code are for.
+        unsafe { kernel.run(grid, arguments, self.seed) }.map_err(problem)?;
+        self.memory
+            .borrow()
+            .trespass()
+            .map_or(Ok(()), |what| Err(problem(what)))
+    }
+
+    fn clear_now(&self, at: Address, bytes: usize) -> Result<()> {
+        let to = self.pointer("clear", at, bytes)?;
+        // SAFETY: the range is inside an allocation.
+        unsafe { to.write_bytes(0, bytes) };
+        Ok(())
+    }
+
+    /// Lets a copy that was started land.
+    fn land(&self, buffer: &mut Staging) -> Result<()> {
+        if let Some((to, progress @ Progress::Started)) = &mut buffer.copy {
+            let pointer = self.pointer("receive", *to, buffer.bytes.len())?;
+            // SAFETY: the range is inside an allocation, which no buffer of ours overlaps.
+            unsafe { pointer.copy_from_nonoverlapping(buffer.bytes.as_ptr(), buffer.bytes.len()) };
+            *progress = Progress::Received;
+        }
+        Ok(())
+    }
+}
+
+impl Driver for Emulator {
+    type Graph = Graph;
+    type Event = Event;
+    type Staging = Staging;
+
+    fn name(&self) -> String {
+        NAME.to_string()
+    }
+
+    fn free_memory(&self) -> Result<u64> {
+        Ok(self.memory.borrow().available())
+    }
+
+    fn allocate(&self, bytes: usize) -> Result<Option<Address>> {
+        self.refuse_while_recording("an allocation")?;
+        Ok(self.memory.borrow_mut().allocate(bytes))
+    }
+
+    fn free(&self, at: Address) {
+        self.memory.borrow_mut().free(at);
+    }
+
+    fn clear(&self, at: Address, bytes: usize) -> Result<()> {
+        if let Some(calls) = &mut *self.recording.borrow_mut() {
+            calls.push(Call::Clear(at, bytes));
+            return Ok(());
+        }
+        self.clear_now(at, bytes)
+    }
+
+    fn write(&self, from: &[u8], width: usize, to: Address, pitch: usize) -> Result<()> {
+        self.refuse_while_recording("a write")?;
+        if from.is_empty() {
+            return Ok(());
+        }
+        let lines = lines("write", from.len(), width, pitch)?;
+        let to = self.pointer("write", to, (lines - 1) * pitch + width)?;
+        for (line, values) in from.chunks_exact(width).enumerate() {
+            // SAFETY: every line is inside the range just checked.
+            unsafe {
+                to.add(line * pitch)
+                    .copy_from_nonoverlapping(values.as_ptr(), width)
+            };
+        }
+        Ok(())
+    }
+
+    fn read(&self, from: Address, pitch: usize, width: usize, to: &mut [u8]) -> Result<()> {
+        self.refuse_while_recording("a read")?;
+        if to.is_empty() {
+            return Ok(());
+        }
+        let lines = lines("read", to.len(), width, pitch)?;
+        let from = self.pointer("read", from, (lines - 1) * pitch + width)?;
+        for (line, values) in to.chunks_exact_mut(width).enumerate() {
+            // SAFETY: every line is inside the range just checked.
+            unsafe {
+                from.add(line * pitch)
+                    .copy_to_nonoverlapping(values.as_mut_ptr(), width)
+            };
+        }
+        Ok(())
+    }
+
+    fn launch(&self, launch: Launch) -> Result<()> {
+        let Launch {
+            file,
+            kernel: name,
+            grid,
+            threads,
+            arguments,
+        } = launch;
+        let problem = |what: String| mistake(format!("kernel {name} of {file}.cu: {what}"));
+        let kernel = kernels::files()
+            .filter(|&(found, _)| found == file)
+            .flat_map(|(_, kernels)| kernels)
+            .find(|kernel| kernel.name() == name)
+            .ok_or_else(|| problem("there is no such kernel".to_string()))?;
+        if threads != kernel.threads {
+            return Err(problem(format!(
+                "launched with {threads} threads, declared for {}",
+                kernel.threads
+            )));
+        }
+        if arguments.len() != kernel.parameter_sizes().len() {
+            return Err(problem(format!(
+                "launched with {} arguments, declared with {}",
+                arguments.len(),
+                kernel.parameter_sizes().len()
+            )));
+        }
+        if (0..3).any(|axis| !(1..=GRID_LIMITS[axis]).contains(&grid[axis])) {
+            return Err(problem(format!(
+                "a grid of {grid:?} blocks, where 1 to {GRID_LIMITS:?} are allowed"
+            )));
+        }
+        if let Some(calls) = &mut *self.recording.borrow_mut() {
+            let value = |(&argument, &size): (&*mut c_void, &usize)| {
+                let mut words = vec![0u128; size.div_ceil(size_of::<u128>())];
+                // SAFETY: the argument points to a value of the parameter's size, for which there are words enough.
+                unsafe {
+                    words
+                        .as_mut_ptr()
+                        .cast::<u8>()
+                        .copy_from_nonoverlapping(argument.cast(), size)
+                };
+                words
+            };
+            calls.push(Call::Launch {
+                kernel,
+                file,
+                grid,
+                values: arguments
+                    .iter()
+                    .zip(kernel.parameter_sizes())
+                    .map(value)
+                    .collect(),
+            });
+            return Ok(());
+        }
+        self.run(file, kernel, grid, arguments)
+    }
+
+    fn synchronize(&self) -> Result<()> {
+        self.refuse_while_recording("a wait")
+    }
+
+    fn capture(&self, calls: &mut dyn FnMut() -> Result<()>) -> Result<Graph> {
+        self.refuse_while_recording("a recording")?;
+        *self.recording.borrow_mut() = Some(Vec::new());
+        let done = calls();
+        let recorded = self
+            .recording
+            .borrow_mut()
+            .take()
+            .expect("nobody else ends the recording");
+        done.map(|()| Graph(recorded))
+    }
+
+    fn replay(&self, graph: &Graph) -> Result<()> {
+        self.refuse_while_recording("a replay")?;
+        for call in &graph.0 {
+            match call {
+                Call::Launch {
+                    kernel,
+                    file,
+                    grid,
+                    values,
+                } => {
+                    let arguments: Vec<_> =
+                        values.iter().map(|words| words.as_ptr() as *mut c_void).collect();
+                    self.run(file, kernel, *grid, &arguments)?;
+                }
+                Call::Clear(at, bytes) => self.clear_now(*at, *bytes)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn mark(&self) -> Result<Event> {
+        self.refuse_while_recording("an event")?;
+        Ok(Event(Instant::now()))
+    }
+
+    fn microseconds(&self, from: &Event, to: &Event) -> Result<f64> {
+        Ok(to.0.duration_since(from.0).as_secs_f64() * 1e6)
+    }
+
+    fn staging(&self, bytes: usize) -> Result<Option<Staging>> {
+        Ok(Some(Staging {
+            bytes: vec![0; bytes],
+            copy: None,
+        }))
+    }
+
+    fn stage(&self, buffer: &mut Staging, fill: &mut dyn FnMut(&mut [u8]), to: Address) -> Result<()> {
+        self.refuse_while_recording("a staged copy")?;
+        self.land(buffer)?;
+        let length = buffer.bytes.len();
+        if let Some((last, Progress::Received)) = buffer.copy
+            && to.0.abs_diff(last.0) < length as u64
+        {
+            return Err(mistake(
+                "stage: what was staged there last has been received but not released".to_string(),
+            ));
+        }
+        fill(&mut buffer.bytes);
+        let pointer = self.pointer("stage", to, length)?;
+        // From now on until the copy is received, what is there is undefined.
+        // SAFETY: the range is inside an allocation.
+        unsafe { pointer.write_bytes(0xff, length) };
+        buffer.copy = Some((to, Progress::Started));
+        Ok(())
+    }
+
+    fn receive(&self, buffer: &mut Staging) -> Result<()> {
+        self.refuse_while_recording("the receipt of a staged copy")?;
+        self.land(buffer)
+    }
+
+    fn release(&self, buffer: &mut Staging) -> Result<()> {
+        self.refuse_while_recording("the release of a staged copy")?;
+        if let Some((_, progress @ Progress::Received)) = &mut buffer.copy {
+            *progress = Progress::Released;
+        }
+        Ok(())
+    }
+}
+
+/// How many lines of `width` bytes make up `bytes`.
+fn lines(what: &str, bytes: usize, width: usize, pitch: usize) -> Result<usize> {
+    if width == 0 || bytes % width != 0 || width > pitch {
+        return Err(mistake(format!(
+            "{what}: {bytes} bytes in lines of {width}, {pitch} bytes apart"
+        )));
+    }
+    Ok(bytes / width)
+}
+
+/// An error of the program under test.
+fn mistake(problem: String) -> Error {
+    Error::device(NAME, problem, "this is a mistake in neuncut itself")
+}

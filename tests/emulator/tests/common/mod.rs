@@ -1,0 +1,43 @@
+//! Arrays to and from a device, and launches, in one line each.
+
+use bytemuck::{Pod, Zeroable};
+use neuncut::cuda::{Address, Driver};
+
+/// Values in new memory of the device.
+pub fn upload<T: Pod>(driver: &impl Driver, values: &[T]) -> Address {
+    let bytes: &[u8] = bytemuck::cast_slice(values);
+    let at = room::<u8>(driver, bytes.len());
+    driver.write(bytes, bytes.len(), at, bytes.len()).unwrap();
+    at
+}
+
+/// New memory of the device for so many values.
+pub fn room<T>(driver: &impl Driver, count: usize) -> Address {
+    driver
+        .allocate(count * size_of::<T>())
+        .unwrap()
+        .expect("the device has room")
+}
+
+/// Values from the device.
+pub fn download<T: Pod + Zeroable>(driver: &impl Driver, from: Address, count: usize) -> Vec<T> {
+    let mut values = vec![T::zeroed(); count];
+    let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut values);
+    let length = bytes.len();
+    driver.read(from, length, length, bytes).unwrap();
+    values
+}
+
+/// `launch!(driver, file, kernel, blocks, threads, argument, ...)`: runs a kernel; a `Result`.
+#[macro_export]
+macro_rules! launch {
+    ($driver:expr, $file:expr, $kernel:expr, $blocks:expr, $threads:expr $(, $argument:expr)* $(,)?) => {
+        neuncut::cuda::Driver::launch($driver, neuncut::cuda::Launch {
+            file: $file,
+            kernel: $kernel,
+            grid: $blocks,
+            threads: $threads,
+            arguments: &mut [$(std::ptr::from_mut(&mut { $argument }).cast::<std::ffi::c_void>()),*],
+        })
+    };
+}
