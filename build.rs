@@ -5,17 +5,18 @@
 
 use std::collections::BTreeSet;
 use std::env;
-use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::fmt::Write;
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
-use std::ptr::{null, null_mut};
+use std::process::ExitCode;
 use std::sync::Mutex;
 use std::thread;
 
-use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
+#[path = "src/cuda/nvrtc.rs"]
+mod nvrtc;
+
+use nvrtc::Nvrtc;
 
 /// What machine code is made for: Hopper, and Ampere and all that runs its code.
 const MACHINES: [&str; 2] = ["sm_90a", "sm_80"];
@@ -44,7 +45,7 @@ fn build() -> Result<(), String> {
     }
     let sources = sources()?;
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
-    let (version, modules) = match find().and_then(|path| Nvrtc::open(&path)) {
+    let (version, modules) = match Nvrtc::find() {
         Ok(nvrtc) => {
             println!("cargo:rerun-if-changed={}", nvrtc.path.display());
             (Some(nvrtc.version), compile_all(&nvrtc, &sources, &out)?)
@@ -64,208 +65,7 @@ fn build() -> Result<(), String> {
     write(&out.join("kernels.rs"), table(version, &modules))
 }
 
-// ---- finding NVRTC --------------------------------------------------------------------------------------------------------
-
-/// Path of libnvrtc.
-fn find() -> Result<PathBuf, String> {
-    let inside = [
-        "",
-        "lib64",
-        "lib",
-        "targets/x86_64-linux/lib",
-        "nvidia/cu13/lib",
-        "nvidia/cuda_nvrtc/lib",
-    ];
-    let mut folders = Vec::new();
-    for name in ["NEUNCUT_NVRTC_DIR", "CUDA_HOME", "CUDA_PATH"] {
-        if let Some(root) = env::var_os(name).filter(|root| !root.is_empty()) {
-            folders.extend(inside.map(|folder| Path::new(&root).join(folder)));
-        }
-    }
-    let root = env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets CARGO_MANIFEST_DIR");
-    folders.push(Path::new(&root).join(".cuda/nvidia/cu13/lib"));
-    folders.extend(env::split_paths(
-        &env::var_os("LD_LIBRARY_PATH").unwrap_or_default(),
-    ));
-    folders.push("/usr/local/cuda/lib64".into());
-    in_folders(&folders)
-        .or_else(|| in_folders(&python_folders()))
-        .ok_or_else(|| "NVRTC (libnvrtc.so.13 or libnvrtc.so.12) was not found".into())
-}
-
-/// The first of these folders that has the library, and in it the newest.
-fn in_folders(folders: &[PathBuf]) -> Option<PathBuf> {
-    let names = ["libnvrtc.so.13", "libnvrtc.so.12"];
-    folders
-        .iter()
-        .flat_map(|folder| names.map(|name| folder.join(name)))
-        .find(|path| path.is_file())
-}
-
-/// Where pip puts NVIDIA's libraries for the `python3` on PATH.
-fn python_folders() -> Vec<PathBuf> {
-    let ask = ["-c", "import nvidia; print(*nvidia.__path__, sep='\\n')"];
-    let Ok(told) = Command::new("python3").args(ask).output() else {
-        return Vec::new();
-    };
-    let told = String::from_utf8_lossy(&told.stdout).into_owned();
-    let inside = ["cu13/lib", "cuda_nvrtc/lib"];
-    told.lines()
-        .flat_map(|root| inside.map(|folder| Path::new(root).join(folder)))
-        .collect()
-}
-
-// ---- NVRTC ----------------------------------------------------------------------------------------------------------------
-
-type Status = c_int;
-type Program = *mut c_void;
-type GetSize = unsafe extern "C" fn(Program, *mut usize) -> Status;
-type GetBytes = unsafe extern "C" fn(Program, *mut c_char) -> Status;
-type Create = unsafe extern "C" fn(
-    *mut Program,
-    *const c_char,
-    *const c_char,
-    c_int,
-    *const *const c_char,
-    *const *const c_char,
-) -> Status;
-
-/// The functions of NVRTC that are needed, from the very file that was found: a loader that goes by name only might open
-/// another one.
-struct Nvrtc {
-    path: PathBuf,
-    version: (c_int, c_int),
-    create: Create,
-    compile: unsafe extern "C" fn(Program, c_int, *const *const c_char) -> Status,
-    destroy: unsafe extern "C" fn(*mut Program) -> Status,
-    error: unsafe extern "C" fn(Status) -> *const c_char,
-    log: (GetSize, GetBytes),
-    cubin: (GetSize, GetBytes),
-    ptx: (GetSize, GetBytes),
-}
-
-impl Nvrtc {
-    /// Loads the library, for as long as the process lives.
-    fn open(path: &Path) -> Result<Nvrtc, String> {
-        let load = |path: &Path| {
-            // SAFETY: loading runs the library's initialisers; that NVIDIA's may be run is what the user chose.
-            unsafe { Library::open(Some(path), RTLD_NOW | RTLD_GLOBAL) }
-                .map_err(|error| format!("{} cannot be loaded ({error})", path.display()))
-        };
-        // NVRTC asks for its built-ins by bare name, which finds what is loaded already.
-        let folder = path.parent().expect("a path to a file");
-        for entry in fs::read_dir(folder)
-            .map_err(|error| format!("{}: {error}", folder.display()))?
-            .flatten()
-        {
-            if entry
-                .file_name()
-                .to_string_lossy()
-                .starts_with("libnvrtc-builtins.so")
-            {
-                std::mem::forget(load(&entry.path())?);
-            }
-        }
-        let library: &'static Library = Box::leak(Box::new(load(path)?));
-        // SAFETY: the types are those of nvrtc.h, the same in CUDA 12 and 13, and the library is never closed.
-        unsafe {
-            let version: unsafe extern "C" fn(*mut c_int, *mut c_int) -> Status =
-                symbol(library, "nvrtcVersion")?;
-            let (mut major, mut minor) = (0, 0);
-            version(&mut major, &mut minor);
-            Ok(Nvrtc {
-                path: path.to_path_buf(),
-                version: (major, minor),
-                create: symbol(library, "nvrtcCreateProgram")?,
-                compile: symbol(library, "nvrtcCompileProgram")?,
-                destroy: symbol(library, "nvrtcDestroyProgram")?,
-                error: symbol(library, "nvrtcGetErrorString")?,
-                log: (
-                    symbol(library, "nvrtcGetProgramLogSize")?,
-                    symbol(library, "nvrtcGetProgramLog")?,
-                ),
-                cubin: (
-                    symbol(library, "nvrtcGetCUBINSize")?,
-                    symbol(library, "nvrtcGetCUBIN")?,
-                ),
-                ptx: (
-                    symbol(library, "nvrtcGetPTXSize")?,
-                    symbol(library, "nvrtcGetPTX")?,
-                ),
-            })
-        }
-    }
-
-    /// Compiles a file for a machine.
-    fn compile(&self, source: &Source, machine: &str) -> Result<Compiled, String> {
-        let text =
-            CString::new(source.text.as_str()).map_err(|_| format!("{}: has a 0 byte", source.path))?;
-        let name = CString::new(source.path.as_str()).expect("checked by the file system");
-        let options = options(machine).map(|option| CString::new(option).expect("no 0 in an option"));
-        let options: Vec<*const c_char> = options.iter().map(|option| option.as_ptr()).collect();
-        let mut program: Program = null_mut();
-        // SAFETY: all strings outlive the program, and buffers are as long as NVRTC asks.
-        unsafe {
-            let status = (self.create)(&mut program, text.as_ptr(), name.as_ptr(), 0, null(), null());
-            self.check(status, &source.path)?;
-            let compiled = (self.compile)(program, options.len() as c_int, options.as_ptr());
-            let result = (|| {
-                let log = self.bytes(program, self.log, &source.path)?;
-                let log = String::from_utf8_lossy(&log).trim_end_matches('\0').to_string();
-                self.check(compiled, &source.path)
-                    .map_err(|problem| format!("{problem} for {machine}:\n{log}"))?;
-                Ok(Compiled {
-                    cubin: self.bytes(program, self.cubin, &source.path)?,
-                    ptx: self.bytes(program, self.ptx, &source.path)?,
-                    log,
-                })
-            })();
-            (self.destroy)(&mut program);
-            result
-        }
-    }
-
-    /// One of the results of a program.
-    ///
-    /// # Safety
-    /// The program must be one of this library's.
-    unsafe fn bytes(
-        &self,
-        program: Program,
-        (size, get): (GetSize, GetBytes),
-        path: &str,
-    ) -> Result<Vec<u8>, String> {
-        let mut length = 0;
-        // SAFETY: as the caller promises; the buffer has the length that NVRTC said.
-        unsafe {
-            self.check(size(program, &mut length), path)?;
-            let mut bytes = vec![0u8; length];
-            self.check(get(program, bytes.as_mut_ptr().cast()), path)?;
-            Ok(bytes)
-        }
-    }
-
-    fn check(&self, status: Status, path: &str) -> Result<(), String> {
-        if status == 0 {
-            return Ok(());
-        }
-        // SAFETY: NVRTC returns a constant string for every status.
-        let text = unsafe { CStr::from_ptr((self.error)(status)) };
-        Err(format!("{path}: NVRTC says {}", text.to_string_lossy()))
-    }
-}
-
-/// A function of a library.
-///
-/// # Safety
-/// `F` must be its type.
-unsafe fn symbol<F: Copy>(library: &'static Library, name: &str) -> Result<F, String> {
-    // SAFETY: as the caller promises.
-    let found = unsafe { library.get::<F>(name.as_bytes()) };
-    found
-        .map(|symbol| *symbol)
-        .map_err(|error| format!("NVRTC has no {name} ({error})"))
-}
+// ---- compiling ------------------------------------------------------------------------------------------------------------
 
 /// How everything is compiled. No fast mathematics: division, roots and small numbers are as IEEE 754 has them.
 fn options(machine: &str) -> [String; 5] {
@@ -279,8 +79,6 @@ fn options(machine: &str) -> [String; 5] {
     ]
 }
 
-// ---- compiling ------------------------------------------------------------------------------------------------------------
-
 /// A file under `kernels/`.
 struct Source {
     /// File name without extension.
@@ -288,13 +86,6 @@ struct Source {
     /// From the top of the repository, as it stands in the compiler's messages.
     path: String,
     text: String,
-}
-
-/// What NVRTC made of a file.
-struct Compiled {
-    cubin: Vec<u8>,
-    ptx: Vec<u8>,
-    log: String,
 }
 
 /// An entry of the table.
@@ -392,7 +183,7 @@ fn compile_all(nvrtc: &Nvrtc, sources: &[Source], out: &Path) -> Result<Vec<Modu
 /// Compiles a file for a machine unless that was done before, leaves the images in `out`, and returns the log.
 fn compile(nvrtc: &Nvrtc, source: &Source, machine: &str, out: &Path) -> Result<String, String> {
     let mut hasher = DefaultHasher::new();
-    (&nvrtc.path, nvrtc.version, options(machine)).hash(&mut hasher);
+    (&nvrtc.path, nvrtc.bytes, nvrtc.version, options(machine)).hash(&mut hasher);
     hash_with_headers(&source.path, &mut BTreeSet::new(), &mut hasher)?;
     let key = format!("{:016x}\n", hasher.finish());
     let place = |extension: &str| out.join(format!("{}.{machine}.{extension}", source.name));
@@ -402,7 +193,9 @@ fn compile(nvrtc: &Nvrtc, source: &Source, machine: &str, out: &Path) -> Result<
     {
         return Ok(log.to_string());
     }
-    let compiled = nvrtc.compile(source, machine)?;
+    let compiled = nvrtc
+        .compile(&source.path, &source.text, &options(machine))
+        .map_err(|problem| format!("{} for {machine}: {problem}", source.path))?;
     let _ = fs::remove_file(place("log"));
     write(&place("cubin"), compiled.cubin)?;
     if machine == PTX_OF {
@@ -469,7 +262,7 @@ fn number_before(line: &str, words: &str) -> Option<u32> {
 }
 
 /// The table as Rust source; images are named from the folder that it stands in.
-fn table(version: Option<(c_int, c_int)>, modules: &[Module]) -> String {
+fn table(version: Option<(i32, i32)>, modules: &[Module]) -> String {
     let mut text = format!(
         "/// Version of NVRTC that compiled the kernels, major and minor; `None` when the build found none.\n\
          pub static NVRTC: Option<(i32, i32)> = {version:?};\n\

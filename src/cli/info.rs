@@ -2,8 +2,8 @@
 
 use neuncut::Result;
 use neuncut::cpu::Fast;
-use neuncut::cuda::card;
 use neuncut::cuda::kernels::{MODULES, Module, NVRTC};
+use neuncut::cuda::{self, Description};
 use neuncut::data::synthetic::Generator;
 use serde_json::{Value, json};
 
@@ -17,7 +17,7 @@ pub fn run(console: &mut Console) -> Result<()> {
     let threads = Fast::new(0)?.threads();
     let vectors = neuncut::cpu::fast::instructions();
     let mut devices = vec![json!({ "name": "cpu", "threads": threads, "vector_instructions": vectors })];
-    let (driver, gpus) = match card::describe_all() {
+    let (driver, gpus) = match cuda::describe_all() {
         Ok(cards) => {
             let driver = cards.first().map(|card| dotted(card.driver));
             let lines = cards.iter().map(gpu_line).collect::<Vec<_>>();
@@ -91,7 +91,7 @@ fn kernels_line(module: &'static Module) -> String {
     )
 }
 
-fn gpu_line(card: &card::Description) -> String {
+fn gpu_line(card: &Description) -> String {
     format!(
         "cuda:{:<7}{}, compute capability {}, {} multiprocessors, {} of {} MiB free, {} MiB L2, driver of CUDA {}",
         card.ordinal,
@@ -105,7 +105,7 @@ fn gpu_line(card: &card::Description) -> String {
     )
 }
 
-fn gpu_json(card: &card::Description) -> Value {
+fn gpu_json(card: &Description) -> Value {
     json!({
         "name": format!("cuda:{}", card.ordinal),
         "model": card.model,

@@ -47,7 +47,7 @@ enum Command {
     Evaluate(evaluate::EvaluateArgs),
     /// Write synthetic data of known structure
     Generate(generate::GenerateArgs),
-    /// Show version, devices and built-in data
+    /// Show version, devices, the kernels inside and built-in data
     Info,
     /// Make one training step on a given problem and write out everything in it
     Step(step::StepArgs),

@@ -1,5 +1,4 @@
-//! A real card, through the CUDA driver. The driver's library is opened when a card is asked for, so that one program serves
-//! machines with and without one.
+//! A real card, through the CUDA driver.
 //!
 //! All unsafe calls below rest on this: every handle was made by CUDA in the context that is current when it is used, and is
 //! destroyed once, by the `Drop` of the one value that owns it; whatever owns a handle keeps the context alive.
@@ -8,42 +7,20 @@ use std::collections::HashMap;
 use std::ffi::{CString, c_void};
 use std::rc::Rc;
 
-use cudarc::driver::result::{self, DriverError, ctx, device, event, graph, module, primary_ctx, stream};
-use cudarc::driver::sys::{self, CUdevice_attribute as Attribute, CUresult as Code};
+use cudarc::driver::result::{self, DriverError, event, graph, module, stream};
+use cudarc::driver::sys::{self, CUresult as Code};
 
+use super::context::{self, Context, Description};
 use super::kernels::{self, Module};
 use super::{Address, Driver, Launch};
 use crate::error::{Error, Result};
 
-/// The first driver that has every function called here, as CUDA numbers versions: 12.8.
-const OLDEST_DRIVER: i32 = 12080;
-
 /// A CUDA card: all kernels, a queue, and a second queue for copies beside it.
 ///
-/// Nothing is exclusive: other processes can use the card at the same time.
+/// Nothing is exclusive: other processes can use the card at the same time. Like its graphs, events and buffers it stays on the
+/// thread that made it.
 #[derive(Clone)]
 pub struct Card(Rc<Device>);
-
-/// What there is to know of a card.
-#[derive(Clone, Debug)]
-pub struct Description {
-    /// Its number, as in `cuda:0`.
-    pub ordinal: usize,
-    /// What its maker calls it.
-    pub model: String,
-    /// Compute capability, major and minor.
-    pub capability: (i32, i32),
-    /// Multiprocessors.
-    pub multiprocessors: i32,
-    /// Bytes of second-level cache.
-    pub l2_bytes: i32,
-    /// Bytes of memory that could be allocated now.
-    pub memory_free: u64,
-    /// Bytes of memory in all.
-    pub memory_total: u64,
-    /// CUDA version of the driver, major and minor.
-    pub driver: (i32, i32),
-}
 
 impl Card {
     /// How many cards there are.
@@ -51,7 +28,7 @@ impl Card {
     /// # Errors
     /// When there is no driver, or it is too old.
     pub fn count() -> Result<usize> {
-        start("cuda").map(|(count, _)| count)
+        context::count()
     }
 
     /// Opens a card and loads all kernels.
@@ -81,254 +58,14 @@ impl Card {
         self.current()?.context.describe()
     }
 
-    /// The device, its context current on this thread.
+    /// The device, its context current on this thread: the call before may have been about another card.
     fn current(&self) -> Result<&Device> {
         self.0.context.make_current()?;
         Ok(&self.0)
     }
 }
 
-/// All cards that the driver shows, whether or not this binary has kernels for them.
-///
-/// # Errors
-/// When there is no driver, or it is too old.
-pub fn describe_all() -> Result<Vec<Description>> {
-    (0..Card::count()?)
-        .map(|ordinal| Context::open(ordinal)?.describe())
-        .collect()
-}
-
-/// Starts the driver and returns the number of cards and the driver's version. `asked` is what the user asked for.
-fn start(asked: &str) -> Result<(usize, i32)> {
-    // Without the library, the first call would panic.
-    // SAFETY: opens and closes the driver's library, which runs its initialisers.
-    if !unsafe { sys::is_culib_present() } {
-        return Err(Error::device(
-            asked,
-            "NVIDIA's driver library, libcuda.so.1, was not found",
-            "install NVIDIA's driver, or use --device cpu",
-        ));
-    }
-    let failed = |what, code| failure(asked, what, code);
-    let mut version = 0;
-    // SAFETY: writes one integer; may be called before cuInit.
-    unsafe { sys::cuDriverGetVersion(&mut version) }
-        .result()
-        .map_err(|code| failed("ask for the driver's version", code))?;
-    // A function that an older driver lacks would panic too.
-    if version < OLDEST_DRIVER {
-        return Err(too_old(asked, version, OLDEST_DRIVER));
-    }
-    match result::init() {
-        Err(DriverError(Code::CUDA_ERROR_NO_DEVICE)) => Ok((0, version)),
-        Err(code) => Err(failed("start the driver", code)),
-        Ok(()) => {
-            let count = device::get_count().map_err(|code| failed("count the cards", code))?;
-            Ok((count as usize, version))
-        }
-    }
-}
-
-/// The modules for a card of this compute capability.
-fn architecture(capability: (i32, i32)) -> Option<&'static str> {
-    match capability {
-        // Code for sm_90a runs on 9.0 only; code for sm_80 on every 8.x.
-        (9, 0) => Some("sm_90a"),
-        (8, _) => Some("sm_80"),
-        (9.., _) => Some("ptx_80"),
-        _ => None,
-    }
-}
-
-// ---- errors ---------------------------------------------------------------------------------------------------------------
-
-/// The error of a call that failed: what was tried, CUDA's own words, and what can be done.
-fn failure(device: &str, what: &str, error: DriverError) -> Error {
-    let text = |found: std::result::Result<&std::ffi::CStr, DriverError>| match found {
-        Ok(text) => text.to_string_lossy().into_owned(),
-        Err(_) => "unknown to the driver".into(),
-    };
-    let (name, meaning) = (text(error.error_name()), text(error.error_string()));
-    Error::device(
-        device,
-        format!("cannot {what}: {name} ({meaning})"),
-        advice(error.0),
-    )
-}
-
-/// What the user can do.
-fn advice(code: Code) -> &'static str {
-    use Code::*;
-    match code {
-        CUDA_ERROR_OUT_OF_MEMORY => {
-            "nvidia-smi shows what else uses the card's memory; end it, lower --batch, or use --device cpu"
-        }
-        CUDA_ERROR_ILLEGAL_ADDRESS
-        | CUDA_ERROR_ILLEGAL_INSTRUCTION
-        | CUDA_ERROR_MISALIGNED_ADDRESS
-        | CUDA_ERROR_INVALID_ADDRESS_SPACE
-        | CUDA_ERROR_INVALID_PC
-        | CUDA_ERROR_HARDWARE_STACK_ERROR
-        | CUDA_ERROR_LAUNCH_FAILED => {
-            "a kernel failed, and the card is lost to this process: start again; if it fails again it is a mistake of \
-             this program: please report it, and use --device cpu"
-        }
-        CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES => {
-            "this card cannot hold the kernel: please report it, and use --device cpu"
-        }
-        CUDA_ERROR_LAUNCH_TIMEOUT => {
-            "a card that drives a screen ends long kernels: lower --batch, or use another card or --device cpu"
-        }
-        CUDA_ERROR_INVALID_IMAGE
-        | CUDA_ERROR_INVALID_PTX
-        | CUDA_ERROR_NO_BINARY_FOR_GPU
-        | CUDA_ERROR_UNSUPPORTED_PTX_VERSION => {
-            "the driver is too old for this binary: update NVIDIA's driver, or use --device cpu"
-        }
-        CUDA_ERROR_JIT_COMPILER_NOT_FOUND => {
-            "libnvidia-ptxjitcompiler is missing: install NVIDIA's driver whole, or use --device cpu"
-        }
-        CUDA_ERROR_DEVICE_UNAVAILABLE => {
-            "another process has the card for itself: wait for it, set its compute mode to default, or use --device cpu"
-        }
-        CUDA_ERROR_SYSTEM_DRIVER_MISMATCH => {
-            "the driver was updated under a running system: restart the machine, or use --device cpu"
-        }
-        CUDA_ERROR_ECC_UNCORRECTABLE => {
-            "the card's memory failed: see nvidia-smi -q; use another card or --device cpu"
-        }
-        _ => "see whether nvidia-smi works, and start again, or use --device cpu",
-    }
-}
-
-fn too_old(device: &str, version: i32, needed: i32) -> Error {
-    let text = |(major, minor)| format!("{major}.{minor}");
-    let (has, needs) = (text(version_of(version)), text(version_of(needed)));
-    Error::device(
-        device,
-        format!("NVIDIA's driver is of CUDA {has}, and this binary needs {needs} or newer"),
-        "update the driver, or use --device cpu",
-    )
-}
-
-/// Major and minor of a version as the driver numbers it.
-fn version_of(number: i32) -> (i32, i32) {
-    (number / 1000, number % 1000 / 10)
-}
-
 // ---- handles and their owners ---------------------------------------------------------------------------------------------
-
-/// The primary context of a device, shared with whatever else this process computes on it.
-struct Context {
-    ordinal: usize,
-    /// For errors.
-    name: String,
-    model: String,
-    driver: i32,
-    device: sys::CUdevice,
-    handle: sys::CUcontext,
-}
-
-impl Context {
-    fn open(ordinal: usize) -> Result<Context> {
-        let name = format!("cuda:{ordinal}");
-        let (count, driver) = start(&name)?;
-        if ordinal >= count {
-            return Err(Error::device(
-                name,
-                format!("there is no such device; the driver shows {count}"),
-                "see nvidia-smi -L and CUDA_VISIBLE_DEVICES, or use --device cpu",
-            ));
-        }
-        let device = device::get(ordinal as i32).map_err(|code| failure(&name, "find the card", code))?;
-        let model =
-            device::get_name(device).map_err(|code| failure(&name, "ask for the card's name", code))?;
-        let name = format!("{name} ({model})");
-        // SAFETY: `device` comes from the driver.
-        let handle =
-            unsafe { primary_ctx::retain(device) }.map_err(|code| failure(&name, "open the card", code))?;
-        let context = Context {
-            ordinal,
-            name,
-            model,
-            driver,
-            device,
-            handle,
-        };
-        context.make_current()?;
-        Ok(context)
-    }
-
-    /// Later calls of this thread are about this device.
-    fn make_current(&self) -> Result<()> {
-        self.check("use the card", unsafe { ctx::set_current(self.handle) })
-    }
-
-    /// The result of a call, its error in words.
-    fn check<T>(&self, what: &str, result: std::result::Result<T, DriverError>) -> Result<T> {
-        result.map_err(|code| failure(&self.name, what, code))
-    }
-
-    fn attribute(&self, attribute: Attribute) -> Result<i32> {
-        self.check("ask what the card can do", unsafe {
-            device::get_attribute(self.device, attribute)
-        })
-    }
-
-    fn capability(&self) -> Result<(i32, i32)> {
-        Ok((
-            self.attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?,
-            self.attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?,
-        ))
-    }
-
-    /// Which of the embedded modules are for this card.
-    fn architecture(&self) -> Result<&'static str> {
-        let Some((major, _)) = kernels::NVRTC else {
-            return Err(Error::device(
-                &self.name,
-                "this binary was built without kernels",
-                "run .ci/install-nvrtc and build again, or use --device cpu",
-            ));
-        };
-        // Within a major version an older driver runs newer machine code.
-        if self.driver < 1000 * major {
-            return Err(too_old(&self.name, self.driver, 1000 * major));
-        }
-        let (major, minor) = self.capability()?;
-        architecture((major, minor)).ok_or_else(|| {
-            Error::device(
-                &self.name,
-                format!("its compute capability is {major}.{minor}, and 8.0 is needed"),
-                "use a card of the Ampere generation or newer, or --device cpu",
-            )
-        })
-    }
-
-    fn memory(&self) -> Result<(usize, usize)> {
-        self.check("ask for free memory", result::mem_get_info())
-    }
-
-    fn describe(&self) -> Result<Description> {
-        let (free, total) = self.memory()?;
-        Ok(Description {
-            ordinal: self.ordinal,
-            model: self.model.clone(),
-            capability: self.capability()?,
-            multiprocessors: self.attribute(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?,
-            l2_bytes: self.attribute(Attribute::CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE)?,
-            memory_free: free as u64,
-            memory_total: total as u64,
-            driver: version_of(self.driver),
-        })
-    }
-}
-
-impl Drop for Context {
-    fn drop(&mut self) {
-        let _ = unsafe { primary_ctx::release(self.device) };
-    }
-}
 
 /// A queue that does not wait for the default one.
 struct Stream {
@@ -773,31 +510,6 @@ fn lines(bytes: usize, width: usize, pitch: usize) -> Option<sys::CUDA_MEMCPY2D>
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn each_generation_gets_code_it_can_run() {
-        let expected = [
-            ((7, 5), None),
-            ((8, 0), Some("sm_80")),
-            ((8, 9), Some("sm_80")),
-            ((9, 0), Some("sm_90a")),
-            ((9, 1), Some("ptx_80")),
-            ((10, 0), Some("ptx_80")),
-            ((12, 1), Some("ptx_80")),
-        ];
-        for (capability, wanted) in expected {
-            assert_eq!(architecture(capability), wanted, "{capability:?}");
-        }
-    }
-
-    #[test]
-    fn versions_are_told_as_people_write_them() {
-        assert_eq!(version_of(12080), (12, 8));
-        assert_eq!(
-            too_old("cuda:0", 12040, 13000).to_string(),
-            "cuda:0: NVIDIA's driver is of CUDA 12.4, and this binary needs 13.0 or newer; update the driver, or use --device cpu"
-        );
-    }
 
     #[test]
     fn a_card_that_is_not_there_is_an_error_of_one_line() {

@@ -3,7 +3,8 @@
 
 pub mod driver;
 pub mod kernels;
-pub mod card;
+mod context;
+mod card;
 mod memory;
 mod recording;
 mod gather;
@@ -22,6 +23,7 @@ use std::rc::Rc;
 
 pub use affinity::Affinity;
 pub use card::Card;
+pub use context::{Description, describe_all};
 pub use driver::{Address, Driver, Launch};
 pub use memory::{Labels, Matrix, State};
 pub use ncut::Workspace;
