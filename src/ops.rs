@@ -233,6 +233,15 @@ impl Precision {
     }
 }
 
+/// The most that a device does, as measured.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Ceilings {
+    /// Bytes per second of a copy too large for the caches, those read and those written together.
+    pub copy: f64,
+    /// FLOP per second of a large matrix product in the backend's precision.
+    pub matrix: f64,
+}
+
 /// Sums over cluster pairs of a graph with hard labels: `C_ab = sum of A_ij over i in a, j in b`, row-major k x k.
 /// Its row sums are the volumes, its diagonal what is not cut.
 pub type CutMatrix = Vec<f64>;
@@ -305,8 +314,8 @@ pub trait Ops {
     }
     /// A vector of `len` labels.
     fn labels(&self, what: &str, len: usize) -> Result<Self::Labels>;
-    /// Room for the affinity of mini-batches of `rows` rows under `kernel`.
-    fn affinity(&self, rows: usize, kernel: HeatKernel) -> Result<Self::Affinity>;
+    /// Room for the affinity of mini-batches of `rows` rows of `cols` columns under `kernel`.
+    fn affinity(&self, rows: usize, cols: usize, kernel: HeatKernel) -> Result<Self::Affinity>;
     /// The affinity last prepared as a full matrix, m x m row-major, on the host: for checks, not for training.
     fn download_affinity(&self, from: &Self::Affinity) -> Result<Vec<Self::Real>>;
     /// Room for [`ncut`](Self::ncut) on mini-batches of `rows` rows and `clusters` clusters.
@@ -327,6 +336,18 @@ pub trait Ops {
         let begin = std::time::Instant::now();
         calls()?;
         Ok(begin.elapsed().as_secs_f64() * 1e6)
+    }
+
+    /// Microseconds that each kernel takes which `calls` launch, by name, in order. A [`step`](Self::step) among the calls is neither
+    /// recorded nor replayed. Empty, and nothing is run, where a backend has no kernels to time.
+    fn profile(&self, calls: &mut dyn FnMut() -> Result<()>) -> Result<Vec<(String, f64)>> {
+        let _ = calls;
+        Ok(Vec::new())
+    }
+
+    /// Measures what the device does at most; `None` where there is no such measurement.
+    fn ceilings(&self) -> Result<Option<Ceilings>> {
+        Ok(None)
     }
 
     // ---- features -------------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ops::{Cut, Penalty, Volumes};
+use crate::ops::{Cut, Penalty, Precision, Volumes};
 
 /// A number, or `auto`: to be read from the data.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -34,15 +34,129 @@ pub struct Hidden(pub Vec<usize>);
 
 /// Where the computation runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(try_from = "String", into = "String")]
 pub enum Device {
-    /// The fastest there is; today the CPU.
+    /// The first GPU if there is one that works, else the CPU.
     Auto,
-    /// The CPU, f32, all threads.
+    /// The CPU, all threads.
     Cpu,
-    /// The specification in plain loops, f64: slow, for checks.
+    /// The specification in plain loops: slow, for checks.
     Reference,
+    /// The GPU of this number, as CUDA counts them.
+    Cuda(usize),
 }
+
+/// What the computation is done in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Arithmetic {
+    /// What suits the device: fp32 on the CPU, tf32x3 on a GPU, f64 in the reference.
+    #[default]
+    Auto,
+    /// Double precision, which only the reference has.
+    F64,
+    /// Single precision, the operands of matrix products rounded.
+    Single(Precision),
+}
+
+/// The words an option is given in: read as typed, and listed when it is none of them.
+macro_rules! words {
+    ($type:ty, $($word:literal => $value:expr),+) => {
+        impl FromStr for $type {
+            type Err = String;
+            fn from_str(text: &str) -> Result<Self, String> {
+                match text {
+                    $($word => Ok($value),)+
+                    _ => Err(format!("choose from {}", [$($word),+].join(", "))),
+                }
+            }
+        }
+    };
+}
+
+words!(Penalty, "squared" => Penalty::Squared, "frobenius" => Penalty::Frobenius);
+words!(Volumes, "through" => Volumes::Through, "fixed" => Volumes::Fixed);
+words!(Cut, "ncut" => Cut::Ncut, "rcut" => Cut::Rcut);
+words!(
+    Precision,
+    "fp32" => Precision::Fp32,
+    "tf32x3" => Precision::Tf32x3,
+    "tf32" => Precision::Tf32,
+    "bf16" => Precision::Bf16
+);
+
+impl FromStr for Arithmetic {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(Arithmetic::Auto),
+            "f64" => Ok(Arithmetic::F64),
+            rounded => rounded
+                .parse()
+                .map(Arithmetic::Single)
+                .map_err(|_| "choose from auto, f64, fp32, tf32x3, tf32, bf16".to_string()),
+        }
+    }
+}
+
+impl fmt::Display for Arithmetic {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(match self {
+            Arithmetic::Auto => "auto",
+            Arithmetic::F64 => "f64",
+            Arithmetic::Single(precision) => precision.name(),
+        })
+    }
+}
+
+impl FromStr for Device {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(Device::Auto),
+            "cpu" => Ok(Device::Cpu),
+            "reference" => Ok(Device::Reference),
+            "cuda" => Ok(Device::Cuda(0)),
+            numbered => numbered
+                .strip_prefix("cuda:")
+                .and_then(|number| number.parse().ok())
+                .map(Device::Cuda)
+                .ok_or_else(|| "choose from auto, cpu, cuda, cuda:1 (and so on), reference".to_string()),
+        }
+    }
+}
+
+impl fmt::Display for Device {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Device::Auto => f.write_str("auto"),
+            Device::Cpu => f.write_str("cpu"),
+            Device::Reference => f.write_str("reference"),
+            Device::Cuda(0) => f.write_str("cuda"),
+            Device::Cuda(number) => write!(f, "cuda:{number}"),
+        }
+    }
+}
+
+/// What is stored as it is typed.
+macro_rules! stored_as_typed {
+    ($type:ty) => {
+        impl TryFrom<String> for $type {
+            type Error = String;
+            fn try_from(text: String) -> Result<Self, String> {
+                text.parse().map_err(|advice| format!("{text:?}: {advice}"))
+            }
+        }
+        impl From<$type> for String {
+            fn from(value: $type) -> String {
+                value.to_string()
+            }
+        }
+    };
+}
+
+stored_as_typed!(Device);
+stored_as_typed!(Arithmetic);
 
 impl FromStr for Auto {
     type Err = String;
@@ -212,6 +326,9 @@ pub struct FitOptions {
     pub seed: u64,
     /// Where to compute.
     pub device: Device,
+    /// What to compute in. Runs from before there was a choice do not name it.
+    #[serde(default)]
+    pub precision: Arithmetic,
 }
 
 #[cfg(test)]
@@ -239,10 +356,21 @@ mod tests {
             weight_decay: 1e-4,
             seed: 7,
             device: Device::Auto,
+            precision: Arithmetic::Auto,
         };
-        for neighbors in [Neighbors::All, Neighbors::Nearest(10)] {
+        for (neighbors, device, precision) in [
+            (Neighbors::All, Device::Cuda(0), Arithmetic::Auto),
+            (
+                Neighbors::Nearest(10),
+                Device::Cuda(3),
+                Arithmetic::Single(Precision::Tf32x3),
+            ),
+            (Neighbors::Nearest(1), Device::Reference, Arithmetic::F64),
+        ] {
             let options = FitOptions {
                 neighbors,
+                device,
+                precision,
                 ..options.clone()
             };
             let text = toml::to_string(&options).expect("options are plain values");
@@ -264,5 +392,14 @@ mod tests {
         assert_eq!("none".parse(), Ok(Hidden(Vec::new())));
         assert_eq!("64, 32".parse(), Ok(Hidden(vec![64, 32])));
         assert!("64,,32".parse::<Hidden>().is_err());
+        assert_eq!("cuda".parse(), Ok(Device::Cuda(0)));
+        assert_eq!("cuda:2".parse(), Ok(Device::Cuda(2)));
+        for wrong in ["cuda:", "cuda2", "cuda:-1", "CPU"] {
+            assert!(wrong.parse::<Device>().is_err(), "{wrong}");
+        }
+        for precision in Precision::ALL {
+            assert_eq!(precision.name().parse(), Ok(Arithmetic::Single(precision)));
+        }
+        assert!("f16".parse::<Arithmetic>().is_err());
     }
 }

@@ -186,7 +186,7 @@ fn affinity_matrix<O: Ops>(ops: &O, x: &O::Matrix, kernel: HeatKernel) -> (Vec<f
     let mut identity = vec![0f32; m * m];
     identity.iter_mut().step_by(m + 1).for_each(|v| *v = 1.0);
     // Used before with other rows and more of them: nothing of that may remain.
-    let mut affinity = ops.affinity(m + 2, kernel).unwrap();
+    let mut affinity = ops.affinity(m + 2, x.cols(), kernel).unwrap();
     let other = filled(ops, m + 2, x.cols(), &vec![0.5f32; (m + 2) * x.cols()]);
     ops.pairwise(&other, &mut affinity).unwrap();
     ops.pairwise(x, &mut affinity).unwrap();
@@ -379,7 +379,7 @@ fn equal_distances_choose_the_references_neighbours() {
             let compare = |kind: &str, rows: Vec<f32>| {
                 let (found, _) = affinity_matrix(&ops, &filled(&ops, m, d, &rows), kernel);
                 let exact = exact();
-                let mut expected = exact.affinity(m, kernel).unwrap();
+                let mut expected = exact.affinity(m, d, kernel).unwrap();
                 exact
                     .pairwise(&filled(&exact, m, d, &rows), &mut expected)
                     .unwrap();
@@ -441,7 +441,7 @@ fn an_affinity_too_large_to_store_is_contracted_tile_by_tile() {
             sigma: (d as f64).sqrt(),
             neighbors: None,
         };
-        let mut affinity = ops.affinity(m, kernel).unwrap();
+        let mut affinity = ops.affinity(m, d, kernel).unwrap();
         let (mut contraction, mut degrees) = (poisoned(&ops, m, k), poisoned(&ops, 1, m));
         ops.pairwise(&x, &mut affinity).unwrap();
         let membership = filled(&ops, m, k, &y);
@@ -503,7 +503,7 @@ fn contracted<O: Ops>(
     kernel: HeatKernel,
 ) -> Arrays {
     let x = filled(ops, m, d, x);
-    let mut affinity = ops.affinity(m, kernel).unwrap();
+    let mut affinity = ops.affinity(m, d, kernel).unwrap();
     ops.pairwise(&x, &mut affinity).unwrap();
     let (mut contraction, mut degrees) = (poisoned(ops, m, k), poisoned(ops, 1, m));
     ops.contract(

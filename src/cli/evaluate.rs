@@ -3,20 +3,20 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use neuncut::cpu::Fast;
 use neuncut::cut::Cuts;
 use neuncut::data::{Dataset, Labels};
 use neuncut::features::{self, Pipeline};
+use neuncut::network::to_real;
 use neuncut::ops::{HeatKernel, Ops};
 use neuncut::options::{Auto, Neighbors};
 use neuncut::predict::CHUNK;
 use neuncut::run_folder::RunFolder;
 use neuncut::scores::{Contingency, Mean, acc, ari, nmi};
-use neuncut::{Error, Result};
+use neuncut::{Error, Result, values};
 use serde_json::{Value, json};
 
 use super::console::Console;
-use super::values;
+use super::device::{DeviceArgs, Job};
 
 /// Arguments of `evaluate`.
 #[derive(Args)]
@@ -49,9 +49,8 @@ pub struct EvaluateArgs {
     #[arg(long, value_name = "S|all", requires = "data", conflicts_with = "run")]
     neighbors: Option<Neighbors>,
 
-    /// CPU threads; 0 for one per core
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    threads: usize,
+    #[command(flatten)]
+    device: DeviceArgs,
 }
 
 /// Prints the scores.
@@ -86,7 +85,11 @@ pub fn run(args: EvaluateArgs, console: &mut Console) -> Result<()> {
         }
     }
     if let Some(data) = &args.data {
-        let cuts = exact_cuts(&args, data, &predictions)?;
+        let cuts = args.device.run(ExactCuts {
+            args: &args,
+            source: data,
+            predictions: &predictions,
+        })?;
         value["ncut"] = json!(cuts.ncut);
         value["rcut"] = json!(cuts.rcut);
         lines.push(format!("{:<22} {:.6}", "Ncut", cuts.ncut));
@@ -96,7 +99,20 @@ pub fn run(args: EvaluateArgs, console: &mut Console) -> Result<()> {
     console.result(value, &lines.join("\n"))
 }
 
-fn exact_cuts(args: &EvaluateArgs, source: &str, predictions: &Labels) -> Result<Cuts> {
+struct ExactCuts<'a> {
+    args: &'a EvaluateArgs,
+    source: &'a str,
+    predictions: &'a Labels,
+}
+
+impl Job for ExactCuts<'_> {
+    type Output = Cuts;
+    fn run<O: Ops>(self, ops: &O) -> Result<Cuts> {
+        exact_cuts(ops, self.args, self.source, self.predictions)
+    }
+}
+
+fn exact_cuts<O: Ops>(ops: &O, args: &EvaluateArgs, source: &str, predictions: &Labels) -> Result<Cuts> {
     let data = Dataset::open(source)?;
     if data.rows() != predictions.len() {
         return Err(Error::file(
@@ -110,13 +126,12 @@ fn exact_cuts(args: &EvaluateArgs, source: &str, predictions: &Labels) -> Result
             "both must speak of the same rows",
         ));
     }
-    let ops = Fast::new(args.threads)?;
     let mut x = ops.matrix("the rows", data.rows(), data.cols())?;
     let mut chunk = vec![0.0; CHUNK.min(data.rows()) * data.cols()];
     for first in (0..data.rows()).step_by(CHUNK) {
         let chunk = &mut chunk[..CHUNK.min(data.rows() - first) * data.cols()];
         data.read_rows(first, chunk)?;
-        ops.upload(chunk, &mut x, first)?;
+        ops.upload(&to_real::<O>(chunk), &mut x, first)?;
     }
     let kernel = match &args.run {
         Some(run) => {
@@ -130,7 +145,7 @@ fn exact_cuts(args: &EvaluateArgs, source: &str, predictions: &Labels) -> Result
                     expected: format!("{}, as in training", pipeline.columns()),
                 });
             }
-            pipeline.prepare(&ops)?.apply(&ops, &mut x)?;
+            pipeline.prepare(ops)?.apply(ops, &mut x)?;
             let Auto::Value(sigma) = options.sigma else {
                 return Err(Error::file(
                     run.path(),
@@ -158,7 +173,7 @@ fn exact_cuts(args: &EvaluateArgs, source: &str, predictions: &Labels) -> Result
                 None | Some("auto") => features::default_for(&data),
                 Some(text) => features::parse(text)?,
             };
-            Pipeline::fit(&ops, &transforms, &mut x)?;
+            Pipeline::fit(ops, &transforms, &mut x)?;
             HeatKernel {
                 sigma,
                 neighbors: neighbors.limit(),

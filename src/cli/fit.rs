@@ -3,20 +3,19 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use neuncut::cpu::{Fast, Reference};
 use neuncut::data::Dataset;
 use neuncut::data::folder::BUILT_IN;
 use neuncut::fit::{CheckpointEvery, Metrics, Start, fit};
-use neuncut::ops::{Cut, Penalty, Volumes};
-use neuncut::options::{Auto, Device, FitOptions, Hidden, Neighbors};
+use neuncut::ops::{Cut, Ops, Penalty, Volumes};
+use neuncut::options::{Arithmetic, Auto, Device, FitOptions, Hidden, Neighbors};
 use neuncut::progress::Progress;
 use neuncut::run_folder::{Reserved, RunFolder, config_error};
-use neuncut::{Error, Result};
+use neuncut::{Error, Result, values};
 use serde::Deserialize;
 use serde_json::json;
 
 use super::console::{Console, catch_interrupts};
-use super::values;
+use super::device::{DeviceArgs, Job};
 
 /// Arguments of `fit`. What is not given comes from --config, then from the defaults.
 #[derive(Args)]
@@ -77,15 +76,15 @@ struct Partial {
     gamma: Option<Auto>,
 
     /// Form of the penalty: squared, or frobenius (the norm over K) [default: squared]
-    #[arg(long, value_name = "FORM", value_parser = values::penalty, help_heading = "Loss")]
+    #[arg(long, value_name = "FORM", help_heading = "Loss")]
     penalty: Option<Penalty>,
 
     /// Whether gradients pass through the volumes: through or fixed [default: through]
-    #[arg(long, value_name = "MODE", value_parser = values::volumes, help_heading = "Loss")]
+    #[arg(long, value_name = "MODE", help_heading = "Loss")]
     volumes: Option<Volumes>,
 
     /// Cut that is relaxed: ncut (clusters measured by degrees) or rcut (by rows) [default: ncut]
-    #[arg(long, value_name = "CUT", value_parser = values::cut, help_heading = "Loss")]
+    #[arg(long, value_name = "CUT", help_heading = "Loss")]
     cut: Option<Cut>,
 
     /// Widths of the hidden layers, or none [default: 512,512]
@@ -112,9 +111,15 @@ struct Partial {
     #[arg(long, value_name = "N", help_heading = "Network and training")]
     seed: Option<u64>,
 
-    /// Where to compute: auto, cpu, or reference (plain loops in f64, for checks) [default: auto]
-    #[arg(long, value_name = "DEVICE", value_parser = values::device, help_heading = "Run")]
+    /// Where to compute: auto (the first GPU that works, else the CPU), cpu, cuda, cuda:1 (and so on), or reference (plain
+    /// loops, for checks) [default: auto]
+    #[arg(long, value_name = "DEVICE", help_heading = "Run")]
     device: Option<Device>,
+
+    /// What to compute in: fp32, tf32x3, tf32, bf16; the reference also in f64; or auto: fp32 on the CPU, tf32x3 on a GPU, f64 in
+    /// the reference [default: auto]
+    #[arg(long, value_name = "PRECISION", help_heading = "Run")]
+    precision: Option<Arithmetic>,
 
     /// CPU threads; 0 for one per core. The result does not depend on it [default: 0]
     #[arg(long, value_name = "N", help_heading = "Run")]
@@ -151,6 +156,7 @@ impl Partial {
             weight_decay: self.weight_decay.or(other.weight_decay),
             seed: self.seed.or(other.seed),
             device: self.device.or(other.device),
+            precision: self.precision.or(other.precision),
             threads: self.threads.or(other.threads),
             out: self.out.or(other.out),
             checkpoint_seconds: self.checkpoint_seconds.or(other.checkpoint_seconds),
@@ -223,6 +229,7 @@ impl Partial {
             weight_decay: self.weight_decay.unwrap_or(1e-4),
             seed: self.seed.unwrap_or(0),
             device: self.device.unwrap_or(Device::Auto),
+            precision: self.precision.unwrap_or_default(),
         };
         values::at_least("--batch", 2, options.batch)?;
         values::at_least("--epochs", 1, options.epochs)?;
@@ -298,16 +305,19 @@ fn train(
         Some(data) => data,
         None => Dataset::open(&options.data)?,
     };
-    let metrics = match options.device {
-        Device::Auto | Device::Cpu => {
-            let ops = Fast::new(threads)?;
-            fit(&ops, options, data, folder, start, every, console)
-        }
-        Device::Reference => {
-            let ops = Reference::<f64>::new();
-            fit(&ops, options, data, folder, start, every, console)
-        }
+    let device = DeviceArgs {
+        device: options.device,
+        precision: options.precision,
+        threads,
     };
+    let metrics = device.run(Fit {
+        options,
+        data,
+        folder,
+        start,
+        every,
+        console,
+    });
     metrics.map_err(|error| match error {
         Error::Interrupted(what) if folder.has_progress() => Error::Interrupted(format!(
             "{what}; go on with: neuncut fit --resume --out {}",
@@ -315,6 +325,30 @@ fn train(
         )),
         other => other,
     })
+}
+
+struct Fit<'a> {
+    options: &'a FitOptions,
+    data: Dataset,
+    folder: &'a RunFolder,
+    start: Start,
+    every: CheckpointEvery,
+    console: &'a mut Console,
+}
+
+impl Job for Fit<'_> {
+    type Output = Metrics;
+    fn run<O: Ops>(self, ops: &O) -> Result<Metrics> {
+        let Fit {
+            options,
+            data,
+            folder,
+            start,
+            every,
+            console,
+        } = self;
+        fit(ops, options, data, folder, start, every, console)
+    }
 }
 
 fn read_config(path: &Path) -> Result<Partial> {

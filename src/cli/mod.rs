@@ -1,13 +1,14 @@
 //! The command line: one file per command, each turning raw arguments into checked settings and a call into the library.
 
+mod bench;
 mod console;
+mod device;
 mod evaluate;
 mod fit;
 mod generate;
 mod info;
 mod predict;
 mod step;
-mod values;
 
 use std::process::ExitCode;
 
@@ -50,6 +51,8 @@ enum Command {
     Info,
     /// Make one training step on a given problem and write out everything in it
     Step(step::StepArgs),
+    /// Time training steps
+    Bench(bench::BenchArgs),
 }
 
 /// Runs the command of this process.
@@ -70,6 +73,7 @@ pub fn main() -> ExitCode {
         Command::Generate(args) => generate::run(args, &mut console),
         Command::Info => info::run(&mut console),
         Command::Step(args) => step::run(args, &mut console),
+        Command::Bench(args) => bench::run(args, &mut console),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

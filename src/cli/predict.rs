@@ -3,20 +3,18 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use neuncut::Result;
-use neuncut::cpu::{Fast, Reference};
 use neuncut::data::npy::{LabelWriter, MatrixWriter};
 use neuncut::data::{Dataset, LabelStream};
 use neuncut::fit::count;
 use neuncut::ops::Ops;
-use neuncut::options::Device;
 use neuncut::predict::Predictor;
 use neuncut::run_folder::RunFolder;
 use neuncut::scores::{Scores, Tally};
+use neuncut::{Result, values};
 use serde_json::json;
 
 use super::console::{Console, catch_interrupts};
-use super::values;
+use super::device::{DeviceArgs, Job};
 
 /// Arguments of `predict`.
 #[derive(Args)]
@@ -40,13 +38,8 @@ pub struct PredictArgs {
     #[arg(long, value_name = "FILE")]
     labels: Option<PathBuf>,
 
-    /// Where to compute: auto, cpu, or reference (plain loops in f64, for checks)
-    #[arg(long, value_name = "DEVICE", value_parser = values::device, default_value = "auto")]
-    device: Device,
-
-    /// CPU threads; 0 for one per core
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    threads: usize,
+    #[command(flatten)]
+    device: DeviceArgs,
 }
 
 /// Labels the rows.
@@ -59,9 +52,18 @@ pub fn run(args: PredictArgs, console: &mut Console) -> Result<()> {
         inputs.push(&args.output);
         values::output(probabilities, "npy", &inputs)?;
     }
-    match args.device {
-        Device::Auto | Device::Cpu => predict(&Fast::new(args.threads)?, &args, console),
-        Device::Reference => predict(&Reference::<f64>::new(), &args, console),
+    args.device.run(Predict { args: &args, console })
+}
+
+struct Predict<'a> {
+    args: &'a PredictArgs,
+    console: &'a mut Console,
+}
+
+impl Job for Predict<'_> {
+    type Output = ();
+    fn run<O: Ops>(self, ops: &O) -> Result<()> {
+        predict(ops, self.args, self.console)
     }
 }
 

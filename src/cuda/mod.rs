@@ -1,5 +1,365 @@
-//! The CUDA backend: every operation as a hand-written kernel of `kernels/`.
+//! The CUDA backend: every operation as a hand-written kernel of `kernels/`, driven by host code that is the same for
+//! a card and for the emulator of the tests.
 
 pub mod driver;
+pub mod kernels;
+pub mod card;
+mod memory;
+mod recording;
+mod gather;
+mod normalize;
+mod adam;
+mod linear;
+mod softmax;
+mod affinity;
+mod ncut;
+mod argmax;
+mod ceilings;
 
+use std::cell::{Cell, RefCell};
+use std::ffi::c_void;
+use std::rc::Rc;
+
+pub use affinity::Affinity;
+pub use card::Card;
 pub use driver::{Address, Driver, Launch};
+pub use memory::{Labels, Matrix, State};
+pub use ncut::Workspace;
+pub use recording::Recording;
+
+use crate::error::{Error, Result};
+use crate::ops::{
+    AdamRule, Ceilings, CutMatrix, HeatKernel, LayerUpdate, Objective, Ops, Precision, StepState,
+};
+use memory::{DeviceState, Memory};
+
+/// Pointers to the values of a kernel's parameters. They live as long as the statement that this stands in.
+macro_rules! arguments {
+    ($($value:expr),* $(,)?) => {
+        &mut [$(std::ptr::from_mut(&mut { $value }).cast::<std::ffi::c_void>()),*]
+    };
+}
+pub(crate) use arguments;
+
+/// The CUDA backend on a device, in one precision.
+pub struct Cuda<D: Driver> {
+    driver: Rc<D>,
+    memory: Memory<D>,
+    precision: Precision,
+    /// What a step that is being recorded needs done on the host.
+    recorder: RefCell<Option<recording::Recorder<D>>>,
+    /// Names and times of launches, while they are profiled.
+    profile: RefCell<Option<Vec<(String, f64)>>>,
+    keeps_gradients: bool,
+    /// Larger affinities are formed tile by tile.
+    stored_bytes: usize,
+}
+
+impl<D: Driver> Cuda<D> {
+    /// The backend on `driver`.
+    pub fn new(driver: D, precision: Precision) -> Self {
+        let driver = Rc::new(driver);
+        Cuda {
+            memory: Memory::new(driver.clone()),
+            driver,
+            precision,
+            recorder: RefCell::new(None),
+            profile: RefCell::new(None),
+            keeps_gradients: false,
+            stored_bytes: affinity::STORED_BYTES,
+        }
+    }
+
+    /// The same, but [`Ops::update_layers`] also writes the gradients of the parameters out.
+    pub fn keeping_gradients(self) -> Self {
+        Cuda {
+            keeps_gradients: true,
+            ..self
+        }
+    }
+
+    /// The same, but affinities of more than `bytes` bytes are formed tile by tile in each contraction, never stored.
+    pub fn storing_at_most(self, bytes: usize) -> Self {
+        Cuda {
+            stored_bytes: bytes,
+            ..self
+        }
+    }
+
+    /// What matrix products are computed in.
+    pub fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    /// The device.
+    pub fn driver(&self) -> &D {
+        &self.driver
+    }
+
+    /// Runs a kernel of `kernels/{file}.cu`, `threads` threads a block.
+    fn launch(
+        &self,
+        file: &'static str,
+        kernel: &str,
+        grid: [usize; 3],
+        threads: u32,
+        arguments: &mut [*mut c_void],
+    ) -> Result<()> {
+        if grid.contains(&0) {
+            return Ok(());
+        }
+        let launch = Launch {
+            file,
+            kernel,
+            grid: grid.map(|blocks| blocks as u32),
+            threads,
+            arguments,
+        };
+        if self.profile.borrow().is_none() {
+            return self.driver.launch(launch);
+        }
+        let before = self.driver.mark()?;
+        self.driver.launch(launch)?;
+        let after = self.driver.mark()?;
+        let took = self.driver.microseconds(&before, &after)?;
+        if let Some(profile) = &mut *self.profile.borrow_mut() {
+            profile.push((kernel.to_string(), took));
+        }
+        Ok(())
+    }
+
+    /// The name of a kernel that exists in each precision.
+    fn in_precision(&self, kernel: &str) -> String {
+        format!("{kernel}_{}", self.precision.name())
+    }
+}
+
+/// A size as the kernels take it.
+fn int(size: usize) -> i32 {
+    i32::try_from(size).expect("sizes are checked when matrices are made")
+}
+
+impl<D: Driver> Ops for Cuda<D> {
+    type Real = f32;
+    type Matrix = Matrix<D>;
+    type Labels = Labels<D>;
+    type Affinity = Affinity<D>;
+    type State = State<D>;
+    type Workspace = Workspace<D>;
+    type Recording = Recording<D>;
+
+    fn name(&self) -> String {
+        format!("{} ({})", self.driver.name(), self.precision.name())
+    }
+
+    fn plan<T>(&self, what: &str, allocate: &dyn Fn() -> Result<T>) -> Result<T> {
+        self.memory.plan(what, allocate)
+    }
+    fn matrix(&self, what: &str, rows: usize, cols: usize) -> Result<Matrix<D>> {
+        if rows > MOST_ROWS || cols > MOST_ROWS {
+            return Err(Error::Shape {
+                what: what.to_string(),
+                found: format!("{rows} x {cols}"),
+                expected: format!("at most {MOST_ROWS} rows and columns"),
+            });
+        }
+        Matrix::zeros(&self.memory, what, rows, cols)
+    }
+    fn training_rows(&self, rows: usize, cols: usize) -> Result<Matrix<D>> {
+        gather::training_rows(self, rows, cols)
+    }
+    fn labels(&self, what: &str, len: usize) -> Result<Labels<D>> {
+        let buffer = self.memory.zeros(what, len * size_of::<u32>())?;
+        Ok(Labels { buffer, len })
+    }
+    fn affinity(&self, rows: usize, cols: usize, kernel: HeatKernel) -> Result<Affinity<D>> {
+        Affinity::new(self, rows, cols, kernel)
+    }
+    fn download_affinity(&self, from: &Affinity<D>) -> Result<Vec<f32>> {
+        affinity::download(self, from)
+    }
+    fn workspace(&self, rows: usize, clusters: usize) -> Result<Workspace<D>> {
+        Workspace::new(self, rows, clusters)
+    }
+    fn state(&self, start: StepState) -> Result<State<D>> {
+        let buffer = self.memory.zeros("the step state", size_of::<DeviceState>())?;
+        let mut state = State {
+            buffer,
+            mirror: Rc::new(Cell::new(start)),
+        };
+        self.set_state(start, &mut state)?;
+        Ok(state)
+    }
+    fn set_state(&self, value: StepState, state: &mut State<D>) -> Result<()> {
+        state.mirror.set(value);
+        if !state.buffer.is_real() {
+            return Ok(());
+        }
+        let value = DeviceState::from(value);
+        let bytes = bytemuck::bytes_of(&value);
+        self.driver
+            .write(bytes, bytes.len(), state.buffer.address(), bytes.len())
+    }
+    fn upload(&self, from: &[f32], to: &mut Matrix<D>, first_row: usize) -> Result<()> {
+        to.write(&self.driver, from, first_row)
+    }
+    fn download(&self, from: &Matrix<D>, to: &mut [f32]) -> Result<()> {
+        from.read(&self.driver, to)
+    }
+    fn download_labels(&self, from: &Labels<D>, to: &mut [u32]) -> Result<()> {
+        assert!(to.len() <= from.len, "{} labels of {}", to.len(), from.len);
+        let bytes: &mut [u8] = bytemuck::cast_slice_mut(to);
+        self.driver
+            .read(from.buffer.address(), bytes.len(), bytes.len(), bytes)
+    }
+    fn time(&self, calls: &mut dyn FnMut() -> Result<()>) -> Result<f64> {
+        let before = self.driver.mark()?;
+        calls()?;
+        let after = self.driver.mark()?;
+        self.driver.microseconds(&before, &after)
+    }
+    fn profile(&self, calls: &mut dyn FnMut() -> Result<()>) -> Result<Vec<(String, f64)>> {
+        self.profile.replace(Some(Vec::new()));
+        let done = calls();
+        let profile = self.profile.take().unwrap_or_default();
+        done.map(|()| profile)
+    }
+    fn ceilings(&self) -> Result<Option<Ceilings>> {
+        ceilings::measure(self).map(Some)
+    }
+
+    fn scale(&self, factor: f64, x: &mut Matrix<D>) -> Result<()> {
+        normalize::scale(self, factor, x)
+    }
+    fn center_rows(&self, mean: &Matrix<D>, x: &mut Matrix<D>) -> Result<()> {
+        normalize::center_rows(self, mean, x)
+    }
+    fn normalize_rows(&self, length: f64, x: &mut Matrix<D>) -> Result<()> {
+        normalize::normalize_rows(self, length, x)
+    }
+
+    fn step(&self, recording: &mut Recording<D>, calls: &mut dyn FnMut() -> Result<()>) -> Result<()> {
+        recording::step(self, recording, calls)
+    }
+    fn gather_rows(&self, data: &Matrix<D>, state: &State<D>, x: &mut Matrix<D>) -> Result<()> {
+        gather::gather_rows(self, data, state, x)
+    }
+    fn copy_rows(&self, data: &Matrix<D>, first_row: usize, x: &mut Matrix<D>) -> Result<()> {
+        gather::copy_rows(self, data, first_row, x)
+    }
+    fn pairwise(&self, x: &Matrix<D>, affinity: &mut Affinity<D>) -> Result<()> {
+        affinity::pairwise(self, x, affinity)
+    }
+    fn contract(
+        &self,
+        _x: &Matrix<D>,
+        affinity: &Affinity<D>,
+        membership: &Matrix<D>,
+        contraction: &mut Matrix<D>,
+        degrees: &mut Matrix<D>,
+    ) -> Result<()> {
+        affinity::contract(self, affinity, membership, contraction, degrees)
+    }
+    fn linear(
+        &self,
+        x: &Matrix<D>,
+        weight: &Matrix<D>,
+        bias: &Matrix<D>,
+        relu: bool,
+        z: &mut Matrix<D>,
+    ) -> Result<()> {
+        linear::linear(self, x, weight, bias, relu, z)
+    }
+    fn softmax(&self, logits: &Matrix<D>, membership: &mut Matrix<D>) -> Result<()> {
+        softmax::softmax(self, logits, membership)
+    }
+    fn ncut(
+        &self,
+        membership: &Matrix<D>,
+        contraction: &Matrix<D>,
+        degrees: &Matrix<D>,
+        objective: Objective,
+        state: &State<D>,
+        workspace: &mut Workspace<D>,
+        volumes: &mut Matrix<D>,
+        d_logits: &mut Matrix<D>,
+        losses: &mut Matrix<D>,
+    ) -> Result<()> {
+        ncut::ncut(
+            self,
+            membership,
+            contraction,
+            degrees,
+            objective,
+            state,
+            workspace,
+            volumes,
+            d_logits,
+            losses,
+        )
+    }
+    fn linear_backward_data(
+        &self,
+        d_z: &Matrix<D>,
+        weight: &Matrix<D>,
+        x: &Matrix<D>,
+        d_x: &mut Matrix<D>,
+    ) -> Result<()> {
+        linear::linear_backward_data(self, d_z, weight, x, d_x)
+    }
+    fn linear_backward_weights(
+        &self,
+        d_z: &Matrix<D>,
+        x: &Matrix<D>,
+        d_weight: &mut Matrix<D>,
+        d_bias: &mut Matrix<D>,
+    ) -> Result<()> {
+        linear::linear_backward_weights(self, d_z, x, d_weight, d_bias)
+    }
+    fn adam(
+        &self,
+        gradient: &Matrix<D>,
+        rule: AdamRule,
+        state: &State<D>,
+        parameter: &mut Matrix<D>,
+        first_moment: &mut Matrix<D>,
+        second_moment: &mut Matrix<D>,
+    ) -> Result<()> {
+        adam::adam(
+            self,
+            gradient,
+            rule,
+            state,
+            parameter,
+            first_moment,
+            second_moment,
+        )
+    }
+    fn update_layers(
+        &self,
+        rule: AdamRule,
+        state: &State<D>,
+        layers: &mut [LayerUpdate<Matrix<D>>],
+    ) -> Result<()> {
+        linear::update_layers(self, rule, state, layers)
+    }
+    fn advance(&self, state: &mut State<D>) -> Result<()> {
+        gather::advance(self, state)
+    }
+
+    fn argmax(&self, logits: &Matrix<D>, labels: &mut Labels<D>, first: usize) -> Result<()> {
+        argmax::argmax(self, logits, labels, first)
+    }
+    fn cut_matrix(
+        &self,
+        x: &Matrix<D>,
+        labels: &[u32],
+        clusters: usize,
+        kernel: HeatKernel,
+    ) -> Result<CutMatrix> {
+        affinity::cut_matrix(self, x, labels, clusters, kernel)
+    }
+}
+
+/// Rows and columns are 32-bit numbers in the kernels; offsets are 64-bit.
+const MOST_ROWS: usize = i32::MAX as usize;

@@ -93,7 +93,7 @@ pub fn smooth_spectrum<O: Ops>(
     let mut basis = ops.matrix("smooth functions", m, p)?;
     let reals: Vec<O::Real> = functions.iter().map(|&v| O::Real::of(v)).collect();
     ops.upload(&reals, &mut basis, 0)?;
-    let mut affinity = ops.affinity(m, kernel)?;
+    let mut affinity = ops.affinity(m, x.cols(), kernel)?;
     let mut product = ops.matrix("the affinity's product", m, p)?;
     let mut degrees = ops.matrix("the degrees", 1, m)?;
     ops.pairwise(&x, &mut affinity)?;

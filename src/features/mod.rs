@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::data::{Dataset, safetensors};
 use crate::error::{Error, Result};
-use crate::network::{to_host, to_real};
+use crate::network::{download, to_host, to_real};
 use crate::ops::{Ops, Shape};
 
 /// One transform of rows.
@@ -90,22 +90,47 @@ pub struct Pipeline {
 }
 
 impl Pipeline {
-    /// Fits the transforms on the rows of `x`, one after the other, and applies them to it.
+    /// Fits the transforms on the rows of `x`, one after the other, and applies them to it. `x` may be
+    /// [training rows](Ops::training_rows): it is transformed a chunk at a time.
     pub fn fit<O: Ops>(ops: &O, transforms: &[Transform], x: &mut O::Matrix) -> Result<Self> {
-        let mut steps = Vec::new();
+        let mut pipeline = Pipeline {
+            columns: x.cols(),
+            steps: Vec::new(),
+        };
+        if transforms.is_empty() {
+            return Ok(pipeline);
+        }
+        let rows = x.rows();
+        let mut chunk = ops.matrix("a chunk of rows", CHUNK.min(rows), x.cols())?;
         for &transform in transforms {
             let fitted = match transform {
-                Transform::Center => column_means(ops, x)?,
+                Transform::Center => pipeline.column_means(ops, x, &mut chunk)?,
                 _ => Vec::new(),
             };
-            let step = (transform, fitted);
-            Prepared::of(ops, x.cols(), std::slice::from_ref(&step))?.apply(ops, x)?;
-            steps.push(step);
+            pipeline.steps.push((transform, fitted));
         }
-        Ok(Pipeline {
-            columns: x.cols(),
-            steps,
-        })
+        let prepared = pipeline.prepare(ops)?;
+        for first in (0..rows).step_by(CHUNK) {
+            prepared.apply_to_chunk(ops, x, first, &mut chunk)?;
+            ops.upload(&download(ops, &chunk)?, x, first)?;
+        }
+        Ok(pipeline)
+    }
+
+    /// Means of the columns of the transformed rows of `x`, summed in f64.
+    fn column_means<O: Ops>(&self, ops: &O, x: &O::Matrix, chunk: &mut O::Matrix) -> Result<Vec<f32>> {
+        let (rows, cols) = (x.rows(), x.cols());
+        let prepared = self.prepare(ops)?;
+        let mut sums = vec![0f64; cols];
+        for first in (0..rows).step_by(CHUNK) {
+            prepared.apply_to_chunk(ops, x, first, chunk)?;
+            for row in to_host(ops, chunk)?.chunks_exact(cols) {
+                for (sum, &value) in sums.iter_mut().zip(row) {
+                    *sum += f64::from(value);
+                }
+            }
+        }
+        Ok(sums.into_iter().map(|sum| (sum / rows as f64) as f32).collect())
     }
 
     /// Length of a raw row.
@@ -115,7 +140,17 @@ impl Pipeline {
 
     /// Uploads what the transforms need.
     pub fn prepare<O: Ops>(&self, ops: &O) -> Result<Prepared<O>> {
-        Prepared::of(ops, self.columns, &self.steps)
+        let uploaded = self.steps.iter().map(|(transform, values)| {
+            if values.is_empty() {
+                return Ok((*transform, None));
+            }
+            let mut vector = ops.matrix("the mean of the rows", 1, self.columns)?;
+            ops.upload(&to_real::<O>(values), &mut vector, 0)?;
+            Ok((*transform, Some(vector)))
+        });
+        Ok(Prepared {
+            steps: uploaded.collect::<Result<_>>()?,
+        })
     }
 
     /// Writes the pipeline to a safetensors file, atomically.
@@ -179,26 +214,15 @@ impl Pipeline {
     }
 }
 
+/// Rows that are transformed at a time in fitting.
+const CHUNK: usize = 4096;
+
 /// A pipeline in a backend's memory.
 pub struct Prepared<O: Ops> {
     steps: Vec<(Transform, Option<O::Matrix>)>,
 }
 
 impl<O: Ops> Prepared<O> {
-    fn of(ops: &O, columns: usize, steps: &[(Transform, Vec<f32>)]) -> Result<Self> {
-        let uploaded = steps.iter().map(|(transform, values)| {
-            if values.is_empty() {
-                return Ok((*transform, None));
-            }
-            let mut vector = ops.matrix("the mean of the rows", 1, columns)?;
-            ops.upload(&to_real::<O>(values), &mut vector, 0)?;
-            Ok((*transform, Some(vector)))
-        });
-        Ok(Prepared {
-            steps: uploaded.collect::<Result<_>>()?,
-        })
-    }
-
     /// Transforms the rows in use of `x`.
     pub fn apply(&self, ops: &O, x: &mut O::Matrix) -> Result<()> {
         for (transform, fitted) in &self.steps {
@@ -212,26 +236,13 @@ impl<O: Ops> Prepared<O> {
         }
         Ok(())
     }
-}
 
-/// Rows that cross to the host at a time.
-const CHUNK: usize = 4096;
-
-/// Means of the columns, summed in f64.
-fn column_means<O: Ops>(ops: &O, x: &O::Matrix) -> Result<Vec<f32>> {
-    let (rows, cols) = (x.rows(), x.cols());
-    let mut sums = vec![0f64; cols];
-    let mut chunk = ops.matrix("a chunk of rows", CHUNK.min(rows), cols)?;
-    for first in (0..rows).step_by(CHUNK) {
-        chunk.set_rows(CHUNK.min(rows - first));
-        ops.copy_rows(x, first, &mut chunk)?;
-        for row in to_host(ops, &chunk)?.chunks_exact(cols) {
-            for (sum, &value) in sums.iter_mut().zip(row) {
-                *sum += f64::from(value);
-            }
-        }
+    /// The rows of `x` from `first` on, as many as are left up to [`CHUNK`], transformed, in `chunk`.
+    fn apply_to_chunk(&self, ops: &O, x: &O::Matrix, first: usize, chunk: &mut O::Matrix) -> Result<()> {
+        chunk.set_rows(CHUNK.min(x.rows() - first));
+        ops.copy_rows(x, first, chunk)?;
+        self.apply(ops, chunk)
     }
-    Ok(sums.into_iter().map(|sum| (sum / rows as f64) as f32).collect())
 }
 
 #[cfg(test)]

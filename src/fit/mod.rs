@@ -305,7 +305,7 @@ fn load_rows<O: Ops>(
     progress: &mut dyn Progress,
 ) -> Result<O::Matrix> {
     let cols = data.cols();
-    let mut x = ops.matrix("the training rows", chosen.len(), cols)?;
+    let mut x = ops.training_rows(chosen.len(), cols)?;
     let mut chunk = vec![0.0; CHUNK.min(chosen.len()) * cols];
     progress.begin("reading", chosen.len() as u64, "rows");
     for (i, rows) in chosen.chunks(CHUNK).enumerate() {
@@ -388,7 +388,7 @@ pub fn count(labels: &[u32], clusters: usize) -> Vec<u64> {
 mod tests {
     use super::*;
     use crate::cpu::{Fast, Matrix};
-    use crate::options::{Device, Hidden, Neighbors};
+    use crate::options::{Arithmetic, Device, Hidden, Neighbors};
 
     /// The defaults on the built-in data.
     pub fn options() -> FitOptions {
@@ -411,6 +411,7 @@ mod tests {
             weight_decay: 1e-4,
             seed: u64::from(rand::random::<u32>()),
             device: Device::Auto,
+            precision: Arithmetic::Auto,
         }
     }
 

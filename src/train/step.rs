@@ -78,7 +78,7 @@ impl<O: Ops> Step<O> {
             gradients: zeros_like(ops, &network)?,
             state: ops.state(state)?,
             x: ops.matrix("a mini-batch", rows, model.inputs())?,
-            affinity: ops.affinity(rows, rule.kernel)?,
+            affinity: ops.affinity(rows, model.inputs(), rule.kernel)?,
             activations: network.activations(ops, rows)?,
             membership: ops.matrix("the memberships", rows, k)?,
             contraction: ops.matrix("the contraction A Y", rows, k)?,

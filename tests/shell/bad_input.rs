@@ -200,6 +200,16 @@ fn options_of_fit() {
                 2,
                 &["'gpu9'", "--device", "cpu"],
             ),
+            (
+                "neuncut fit x.npy -k 2 --device cuda:first",
+                2,
+                &["'cuda:first'", "--device", "cuda:1"],
+            ),
+            (
+                "neuncut fit x.npy -k 2 --device cpu --precision bf16",
+                1,
+                &["--precision: the CPU backend computes in fp32, not in bf16"],
+            ),
             ("neuncut fit x.npy -k 2 --seed=-1", 2, &["'-1'", "--seed"]),
             (
                 "neuncut fit x.npy -k 2 --checkpoint-seconds=-1",
@@ -827,6 +837,42 @@ fn a_disk_without_room_leaves_the_old_file_whole() {
 type Array<'a> = (&'a str, &'a [usize], &'a [f64]);
 
 #[test]
+fn shapes_of_bench() {
+    refuse_all(
+        &Sandbox::new(),
+        &[
+            (
+                "neuncut bench --shape cifar",
+                2,
+                &["'cifar'", "mnist, imagenet, custom"],
+            ),
+            (
+                "neuncut bench --shape custom -d 5 -k 2",
+                1,
+                &["--batch: not given"],
+            ),
+            (
+                "neuncut bench --shape custom -m 9 -d 5 -k 1",
+                1,
+                &["--clusters: 1 is too few; give at least 2"],
+            ),
+            (
+                "neuncut bench -m 9",
+                1,
+                &["--batch: the shape mnist has its own; leave it away"],
+            ),
+            ("neuncut bench --shape imagenet --hidden 9", 1, &["--hidden: "]),
+            ("neuncut bench --iterations 0", 1, &["--iterations: 0 is too few"]),
+            (
+                "neuncut bench --device cpu --precision bf16",
+                1,
+                &["--precision: "],
+            ),
+        ],
+    );
+}
+
+#[test]
 fn problems_of_step() {
     let here = Sandbox::new();
     let x = [0.5, -1.0, 0.25, 2.0, 1.0, 0.0];
@@ -979,6 +1025,21 @@ fn problems_of_step() {
                 "neuncut step --problem good.npz -o y.npz --device cpu --precision f64",
                 1,
                 &["--precision: the CPU backend computes in fp32; use --device reference"],
+            ),
+            (
+                "neuncut step --problem good.npz -o y.npz --device cpu --precision tf32",
+                1,
+                &["--precision: the CPU backend computes in fp32, not in tf32; leave --precision away"],
+            ),
+            (
+                "neuncut step --problem good.npz -o y.npz --device cuda --precision f64",
+                1,
+                &["--precision: a GPU computes in fp32, tf32x3, tf32 or bf16; use --device reference"],
+            ),
+            (
+                "neuncut step --problem good.npz -o y.npz --device cuda:99",
+                1,
+                &["cuda"],
             ),
             (
                 "neuncut step --problem good.npz -o y.npz --precision f16",

@@ -1,5 +1,7 @@
 //! Sessions in which everything goes well.
 
+use neuncut::cuda::Card;
+use neuncut::cuda::kernels::{MODULES, NVRTC};
 use serde_json::Value;
 
 use super::sandbox::Sandbox;
@@ -142,6 +144,45 @@ fn quiet_is_quiet() {
 }
 
 #[test]
+fn info_shows_devices_and_the_kernels_inside() {
+    let here = Sandbox::new();
+    let (text, value) = (here.ok("neuncut info").out, here.ok("neuncut info --json").json());
+    assert!(value["devices"][0]["name"] == "cpu", "{value:?}");
+    let cards = value["devices"].as_array().unwrap().len() - 1;
+    match Card::count() {
+        Ok(count) => assert_eq!(cards, count),
+        Err(reason) => {
+            assert_eq!((cards, &value["driver"]), (0, &Value::Null));
+            assert!(text.contains(&format!("gpu         none: {reason}")), "{text}");
+        }
+    }
+    let kernels = value["kernels"].as_array().unwrap();
+    let inside = MODULES.iter().filter(|module| module.arch.starts_with("sm_"));
+    assert_eq!(
+        kernels.len(),
+        inside.map(|module| module.kernels.len()).sum::<usize>()
+    );
+    for kernel in kernels {
+        let [file, name, arch] = ["file", "name", "arch"].map(|key| kernel[key].as_str().unwrap());
+        assert!(
+            file.ends_with(".cu") && !name.is_empty() && arch.starts_with("sm_"),
+            "{kernel}"
+        );
+        for key in ["registers", "spill_bytes", "shared_bytes"] {
+            assert!(kernel[key].is_u64(), "{key} of {kernel}");
+        }
+        assert!(
+            text.contains(file) && text.contains(arch),
+            "{kernel} is not in {text}"
+        );
+    }
+    match NVRTC {
+        Some((major, minor)) => assert_eq!(value["nvrtc"], format!("{major}.{minor}")),
+        None => assert!(value["nvrtc"].is_null() && kernels.is_empty()),
+    }
+}
+
+#[test]
 fn nobody_needs_to_listen_to_the_progress() {
     let here = Sandbox::new();
     here.ok("neuncut generate rings --rows 99 -o x.npy");
@@ -172,6 +213,7 @@ fn a_configuration_file_gives_every_option_and_the_command_line_comes_first() {
         "weight-decay = 0.0",
         "seed = 42",
         "device = \"cpu\"",
+        "precision = \"fp32\"",
     ];
     // What does not decide the outcome can be given, and is not stored.
     let more = ["threads = 1", "out = \"run\"", "checkpoint-seconds = 0"];
@@ -388,6 +430,59 @@ fn evaluate_scores_labellings_made_by_hand() {
 }
 
 #[test]
+fn bench_counts_and_times_a_step() {
+    let here = Sandbox::new();
+    let line = "neuncut bench --shape custom -m 129 -d 33 -k 7 --hidden 17,5 --iterations 11 --device cpu";
+    let result = here.ok(&format!("{line} --threads 1 --json")).json();
+    for (name, expected) in [("m", 129), ("d", 33), ("k", 7), ("samples", 11)] {
+        assert_eq!(result[name], expected, "{name}");
+    }
+    assert_eq!(result["hidden"], serde_json::json!([17, 5]));
+    assert_eq!(
+        (&result["shape"], &result["precision"]),
+        (&"custom".into(), &"fp32".into())
+    );
+    let number = |name: &str| {
+        let value = result[name].as_f64();
+        value.unwrap_or_else(|| panic!("{name} is {}", result[name]))
+    };
+    let times = ["min_us", "p10_us", "median_us", "p90_us"].map(number);
+    assert!(times[0] > 0.0 && times.is_sorted(), "{times:?}");
+    let seconds = number("median_us") / 1e6;
+    for (name, expected) in [
+        ("rows_per_second", 129.0 / seconds),
+        ("gflops", number("flop") / seconds / 1e9),
+        ("gbytes_per_second", number("bytes") / seconds / 1e9),
+    ] {
+        assert!((number(name) / expected - 1.0).abs() < 1e-9, "{name}");
+    }
+    // So small a step is far from the ceilings, which a processor reaches only with large matrices.
+    let ceiling = result["ceilings"]["matrix_gflops"].as_f64().unwrap();
+    let percent = 100.0 * number("gflops") / ceiling;
+    assert!((number("percent_of_matrix") / percent - 1.0).abs() < 1e-9);
+    assert!(percent < 100.0, "{percent} % of {ceiling} GFLOP/s");
+    assert!(number("percent_of_copy") > 0.0);
+    assert!(result["launches"].is_null() && result["kernels"] == Value::Array(Vec::new()));
+
+    let told = here.ok(line);
+    for word in [
+        "step",
+        "us",
+        "rows/s",
+        "GFLOP/s",
+        "custom: m 129, d 33, hidden 17,5, k 7",
+    ] {
+        assert!(told.out.contains(word), "no {word:?} in {}", told.out);
+    }
+    let exact = here.ok(&format!("{line} --iterations 1 --device reference --json")
+        .replace(" --iterations 11 --device cpu", ""));
+    assert!(
+        exact.json()["ceilings"].is_null(),
+        "nobody measures the reference"
+    );
+}
+
+#[test]
 fn help_tells_every_option_with_its_default_and_unit() {
     let here = Sandbox::new();
     // Required, or without a default because nothing happens when they are not given.
@@ -403,7 +498,7 @@ fn help_tells_every_option_with_its_default_and_unit() {
         "--problem",
         "--probabilities",
     ];
-    for command in ["fit", "predict", "evaluate", "generate", "info", "step"] {
+    for command in ["fit", "predict", "evaluate", "generate", "info", "step", "bench"] {
         let help = here.ok(&format!("neuncut {command} --help")).out;
         let mut options: Vec<String> = Vec::new();
         for line in help.lines().skip_while(|line| *line != "Options:").skip(1) {

@@ -3,6 +3,7 @@
 mod adam;
 mod affinity;
 mod argmax;
+mod ceilings;
 mod gather;
 mod linear;
 mod ncut;
@@ -16,7 +17,7 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::cpu::Matrix;
 use crate::error::{Error, Result};
-use crate::ops::{AdamRule, CutMatrix, HeatKernel, Objective, Ops, Shape, StepState};
+use crate::ops::{AdamRule, Ceilings, CutMatrix, HeatKernel, Objective, Ops, Shape, StepState};
 
 pub use affinity::Affinity;
 pub(crate) use points::Points;
@@ -79,7 +80,7 @@ impl Ops for Fast {
     fn labels(&self, _what: &str, len: usize) -> Result<Vec<u32>> {
         Ok(vec![0; len])
     }
-    fn affinity(&self, rows: usize, kernel: HeatKernel) -> Result<Affinity> {
+    fn affinity(&self, rows: usize, _cols: usize, kernel: HeatKernel) -> Result<Affinity> {
         Affinity::new(rows, kernel)
     }
     fn download_affinity(&self, from: &Affinity) -> Result<Vec<f32>> {
@@ -104,6 +105,10 @@ impl Ops for Fast {
     fn download_labels(&self, from: &Vec<u32>, to: &mut [u32]) -> Result<()> {
         to.copy_from_slice(&from[..to.len()]);
         Ok(())
+    }
+
+    fn ceilings(&self) -> Result<Option<Ceilings>> {
+        self.pool.install(ceilings::ceilings).map(Some)
     }
 
     fn scale(&self, factor: f64, x: &mut Matrix<f32>) -> Result<()> {

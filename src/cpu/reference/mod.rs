@@ -47,7 +47,7 @@ impl<T: Real> Ops for Reference<T> {
     fn labels(&self, _what: &str, len: usize) -> Result<Vec<u32>> {
         Ok(vec![0; len])
     }
-    fn affinity(&self, rows: usize, kernel: HeatKernel) -> Result<Affinity<T>> {
+    fn affinity(&self, rows: usize, _cols: usize, kernel: HeatKernel) -> Result<Affinity<T>> {
         Affinity::new(rows, kernel)
     }
     fn download_affinity(&self, from: &Affinity<T>) -> Result<Vec<T>> {

@@ -1,28 +1,9 @@
-//! Option values that clap cannot read by itself, and checks that several commands share.
+//! Checks of option values that several commands share.
 
 use std::path::{Path, PathBuf};
 
-use neuncut::ops::{Cut, Penalty, Volumes};
-use neuncut::options::{Device, Neighbors};
-use neuncut::{Error, Result};
-
-/// Reads one of a list of words.
-macro_rules! words {
-    ($name:ident, $type:ty, $($word:literal => $value:expr),+) => {
-        /// Reads the value as typed.
-        pub fn $name(text: &str) -> std::result::Result<$type, String> {
-            match text {
-                $($word => Ok($value),)+
-                _ => Err(format!("choose from {}", [$($word),+].join(", "))),
-            }
-        }
-    };
-}
-
-words!(penalty, Penalty, "squared" => Penalty::Squared, "frobenius" => Penalty::Frobenius);
-words!(volumes, Volumes, "through" => Volumes::Through, "fixed" => Volumes::Fixed);
-words!(cut, Cut, "ncut" => Cut::Ncut, "rcut" => Cut::Rcut);
-words!(device, Device, "auto" => Device::Auto, "cpu" => Device::Cpu, "reference" => Device::Reference);
+use crate::error::{Error, Result};
+use crate::options::Neighbors;
 
 /// A number that must be finite and above 0.
 pub fn positive(option: &'static str, value: f64) -> Result<()> {

@@ -1,0 +1,545 @@
+// The heat kernel between rows, A_ij = exp(-|x_i - x_j|^2 / (2 sigma^2)), its degrees, and the contraction [S | D] = A [Y | 1]: with A
+// stored, with A thinned to nearest neighbours, and with A formed tile by tile and never stored.
+//
+// Points of many dimensions are centred first, which distances do not notice, and rounded to the precision; then
+// |x_i - x_j|^2 = |x_i|^2 + |x_j|^2 - 2 x_i . x_j on the matrix main loop. Points of few dimensions take differences.
+// Stored affinities are f32, or f16 in the precisions tf32 and bf16: on unit rows all of them lie near 1, where bfloat16 would
+// lose a fifth of their contrast. There Y is rounded to f16 as well, after subtracting a centre c: S = A (Y - c) + D c.
+//
+// Registers: at most 184 a thread.
+#include "gemm.cuh"
+#include "reduce.cuh"
+
+// Rows of which the mean is the centre of the points. Any centre will do; the nearer, the less cancels.
+constexpr int CENTERING_ROWS = 32;
+// Rows of which the mean is the centre of the memberships.
+constexpr int MEMBERSHIP_ROWS = 64;
+
+// The pairs of points that a launch looks at; `Pairs` in src/cuda/affinity.rs.
+struct Pairs {
+    // All points, and their squared norms unless differences are taken.
+    const float *points, *norms;
+    int stride, dimensions;
+    // The points that are rows, and how many are columns: all of them.
+    int first_row, rows, columns;
+    // -1 / (2 sigma^2)
+    float factor;
+};
+
+// ---- points ----------------------------------------------------------------------------------------------------------------
+
+constexpr int CENTER_COLUMNS = 1024;
+
+// centred = round(x - mean of the first rows), norms of what is rounded; m x d. A block for 32 rows, four for each warp.
+template <class Product>
+DEVICE void affinity_center(const float* x, float* centred, float* norms, int m, int d, int stride) {
+    SHARED(float, mean, [CENTER_COLUMNS]);
+    const int lane = threadIdx.x % 32, row0 = blockIdx.x * 32 + threadIdx.x / 32 * 4;
+    const int averaged = min(m, CENTERING_ROWS);
+    float sums[4] = {0.0f, 0.0f, 0.0f, 0.0f};
+    for (int first = 0; first < d; first += CENTER_COLUMNS) {
+        const int columns = min(CENTER_COLUMNS, d - first);
+        for (int c = threadIdx.x; c < columns; c += 256) {
+            float sum = 0.0f;
+            for (int i = 0; i < averaged; i++) sum += x[(size_t)i * stride + first + c];
+            mean[c] = sum / averaged;
+        }
+        __syncthreads();
+#pragma unroll
+        for (int r = 0; r < 4; r++) {
+            if (row0 + r >= m) break;
+            const size_t row = (size_t)(row0 + r) * stride + first;
+            for (int c = lane; c < columns; c += 32) {
+                const float value = Product::round(x[row + c] - mean[c]);
+                centred[row + c] = value;
+                sums[r] = fmaf(value, value, sums[r]);
+            }
+        }
+        __syncthreads();
+    }
+#pragma unroll
+    for (int r = 0; r < 4; r++) {
+        const float sum = warp_sum(sums[r]);
+        if (lane == 0 && row0 + r < m) norms[row0 + r] = sum;
+    }
+}
+
+#define DEFINE_CENTER(precision, Product)                                                                              \
+    KERNEL(256) affinity_center_##precision(const float* x, float* centred, float* norms, int m, int d, int stride) { \
+        affinity_center<Product>(x, centred, norms, m, d, stride);                                                     \
+    }
+DEFINE_CENTER(fp32, Fp32)
+DEFINE_CENTER(tf32, Tf32)
+DEFINE_CENTER(bf16, Bf16)
+
+// |x_i - x_j|^2 from what the main loop has summed. Clamped at 0 and nowhere above, since small distances are real neighbours; NaN
+// stays. Never -0, so that the bits of distances are in the order of the distances.
+template <class Product>
+DEVICE float squared_distance(const Pairs& pairs, int row, int column, float sum) {
+    const float squared = pairs.norms[pairs.first_row + row] + pairs.norms[column] - 2.0f * sum;
+    return (squared < 0.0f ? 0.0f : squared) + 0.0f;
+}
+template <>
+DEVICE float squared_distance<Differences>(const Pairs&, int, int, float sum) {
+    return sum;
+}
+
+// The tile of squared distances with its corner at (row0, column0), the loop's sums left in place of the product.
+template <class Product>
+struct Distances {
+    Gemm<Product, true, true, 64> gemm;
+
+    DEVICE void run(const Pairs& pairs, int row0, int column0, typename Gemm<Product, true, true, 64>::Shared& shared) {
+        gemm.run({pairs.points + (size_t)pairs.first_row * pairs.stride, pairs.stride}, {pairs.points, pairs.stride},
+                 pairs.rows, pairs.columns, pairs.dimensions, row0, column0, shared);
+    }
+};
+
+// One affinity; its diagonal is exactly 1.
+template <class Product>
+DEVICE float heat(const Pairs& pairs, int row, int column, float sum) {
+    if (pairs.first_row + row == column) return 1.0f;
+    return expf(pairs.factor * squared_distance<Product>(pairs, row, column, sum));
+}
+
+// ---- numbers as they are stored -------------------------------------------------------------------------------------------------
+
+DEVICE void store(float* to, float value) { *to = value; }
+DEVICE void store(uint16_t* to, float value) { *to = to_f16(value); }
+DEVICE float as_stored(const float*, float value) { return value; }
+DEVICE float as_stored(const uint16_t*, float value) { return F16::round(value); }
+
+// Sums over the columns of a tile: add() an element of this thread, total() by the whole block, the sum of row threadIdx.x
+// (below 64) to the thread.
+struct RowSums {
+    typedef Accumulators<64> C;
+    float sums[C::DOWN][2];
+
+    DEVICE void clear() {
+#pragma unroll
+        for (int i = 0; i < C::DOWN; i++) sums[i][0] = sums[i][1] = 0.0f;
+    }
+    DEVICE float total(float (&shared)[C::WARPS_ACROSS][64]) {
+#pragma unroll
+        for (int i = 0; i < C::DOWN; i++)
+#pragma unroll
+            for (int e = 0; e < 2; e++) {
+                float sum = sums[i][e];
+                sum += __shfl_xor_sync(WHOLE_WARP, sum, 1);
+                sum += __shfl_xor_sync(WHOLE_WARP, sum, 2);
+                if (threadIdx.x % 4 == 0) shared[threadIdx.x / 32 % C::WARPS_ACROSS][C::row(i) + 8 * e] = sum;
+            }
+        __syncthreads();
+        return threadIdx.x < 64 ? shared[0][threadIdx.x] + shared[1][threadIdx.x] : 0.0f;
+    }
+};
+
+// ---- A stored -------------------------------------------------------------------------------------------------------------------
+
+// One tile of A, and the sums of its rows in `partial_degrees` (tiles across x rows).
+template <class Product, class Stored>
+DEVICE void affinity(const Pairs& pairs, Stored* a, int a_stride, float* partial_degrees) {
+    typedef typename Gemm<Product, true, true, 64>::Shared Loop;
+    SHARED(Loop, shared, [1]);
+    SHARED(float, shared_sums, [2][64]);
+    const int row0 = blockIdx.x * 64, column0 = blockIdx.y * 64;
+    Distances<Product> tile;
+    tile.run(pairs, row0, column0, shared[0]);
+
+    RowSums sums;
+    sums.clear();
+    auto& c = tile.gemm.c;
+#pragma unroll
+    for (int i = 0; i < c.DOWN; i++)
+#pragma unroll
+        for (int j = 0; j < c.ACROSS; j++)
+#pragma unroll
+            for (int e = 0; e < 4; e++) {
+                const int row = row0 + c.row(i) + e / 2 * 8, column = column0 + c.column(j) + e % 2;
+                if (row < pairs.rows && column < pairs.columns) {
+                    const float value = heat<Product>(pairs, row, column, c.d[i][j][e]);
+                    store(&a[(size_t)row * a_stride + column], value);
+                    sums.sums[i][e / 2] += as_stored(a, value);
+                }
+            }
+    const float sum = sums.total(shared_sums);
+    if (threadIdx.x < 64 && row0 + (int)threadIdx.x < pairs.rows)
+        partial_degrees[(size_t)blockIdx.y * pairs.rows + row0 + threadIdx.x] = sum;
+}
+
+#define DEFINE_AFFINITY(stored, Stored, product, Product)                                              \
+    KERNEL(GEMM_THREADS) affinity_##stored##_##product(Pairs pairs, Stored* a, int a_stride,          \
+                                                       float* partial_degrees) {                      \
+        affinity<Product>(pairs, a, a_stride, partial_degrees);                                        \
+    }
+DEFINE_AFFINITY(f32, float, fp32, Fp32)
+DEFINE_AFFINITY(f32, float, tf32x3, Tf32x3)
+DEFINE_AFFINITY(f32, float, differences, Differences)
+DEFINE_AFFINITY(f16, uint16_t, tf32, Tf32)
+DEFINE_AFFINITY(f16, uint16_t, bf16, Bf16)
+DEFINE_AFFINITY(f16, uint16_t, differences, Differences)
+
+// ---- nearest neighbours -----------------------------------------------------------------------------------------------------------
+
+// Squared distances, to choose neighbours by.
+template <class Product>
+DEVICE void distances(const Pairs& pairs, float* out, int out_stride) {
+    typedef typename Gemm<Product, true, true, 64>::Shared Loop;
+    SHARED(Loop, shared, [1]);
+    const int row0 = blockIdx.x * 64, column0 = blockIdx.y * 64;
+    Distances<Product> tile;
+    tile.run(pairs, row0, column0, shared[0]);
+    tile.gemm.c.each([&](int row, int column, float sum) {
+        row += row0;
+        column += column0;
+        if (row < pairs.rows && column < pairs.columns)
+            out[(size_t)row * out_stride + column] = squared_distance<Product>(pairs, row, column, sum);
+    });
+}
+
+#define DEFINE_DISTANCES(precision, Product)                                                          \
+    KERNEL(GEMM_THREADS) distances_##precision(Pairs pairs, float* out, int out_stride) {            \
+        distances<Product>(pairs, out, out_stride);                                                  \
+    }
+FOR_EACH_PRECISION(DEFINE_DISTANCES)
+DEFINE_DISTANCES(differences, Differences)
+
+// A row's neighbours: the columns whose distance has smaller bits, and those of the same bits up to a column.
+struct Limit {
+    uint32_t bits;
+    int column;
+};
+
+DEVICE bool is_neighbor(Limit limit, float squared, int column) {
+    const uint32_t bits = __float_as_uint(squared);
+    return bits < limit.bits || (bits == limit.bits && column <= limit.column);
+}
+
+// The limit that leaves each row `neighbors` other rows, the lower column first among equal distances. A block for each row
+// selects byte by byte, from the highest on.
+KERNEL(256) neighbors_select(const float* distances, int stride, int columns, int first_row, int neighbors, Limit* limits) {
+    SHARED(int, counts, [256]);
+    SHARED(int, found, [2]);
+    const float* row = distances + (size_t)blockIdx.x * stride;
+    const int own = first_row + blockIdx.x, lane = threadIdx.x % 32;
+    if (neighbors <= 0 || neighbors >= columns - 1) {
+        if (threadIdx.x == 0) limits[blockIdx.x] = neighbors <= 0 ? Limit{0u, -1} : Limit{0xffffffffu, columns};
+        return;
+    }
+    // How many of the numbers that share the bits found so far belong to the neighbours.
+    int wanted = neighbors;
+    uint32_t prefix = 0;
+    for (int shift = 24; shift >= 0; shift -= 8) {
+        counts[threadIdx.x] = 0;
+        __syncthreads();
+        for (int j = threadIdx.x; j < columns; j += 256) {
+            const uint32_t bits = __float_as_uint(row[j]);
+            // A shift by 32 is undefined: the first byte has no prefix.
+            if (j != own && (shift == 24 || bits >> (shift + 8) == prefix)) atomicAdd(&counts[bits >> shift & 255], 1);
+        }
+        __syncthreads();
+        if (threadIdx.x < 32) {
+            // Eight counts to each lane, then the sums of all lanes below.
+            int sum = 0;
+            for (int i = 0; i < 8; i++) sum += counts[8 * lane + i];
+            int below = sum;
+            for (int step = 1; step < 32; step *= 2) {
+                const int other = __shfl_up_sync(WHOLE_WARP, below, step);
+                if (lane >= step) below += other;
+            }
+            below -= sum;
+            if (below < wanted && wanted <= below + sum) {
+                int value = 8 * lane;
+                for (; below + counts[value] < wanted; value++) below += counts[value];
+                found[0] = value;
+                found[1] = wanted - below;
+            }
+        }
+        __syncthreads();
+        prefix = prefix << 8 | (uint32_t)found[0];
+        wanted = found[1];
+    }
+    // The column of the last of the equal numbers that is wanted.
+    if (threadIdx.x < 32) {
+        int seen = 0;
+        for (int first = 0; first < columns; first += 32) {
+            const int j = first + lane;
+            const bool equal = j < columns && j != own && __float_as_uint(row[j]) == prefix;
+            const uint32_t ballot = __ballot_sync(WHOLE_WARP, equal);
+            const int before = seen + __popc(ballot & ((1u << lane) - 1));
+            if (equal && before + 1 == wanted) limits[blockIdx.x] = Limit{prefix, j};
+            seen += __popc(ballot);
+            if (seen >= wanted) break;
+        }
+    }
+}
+
+// A = (B + B') / 2, B the affinities of the neighbours of each row, diagonal 1; m x m. A block for 32 x 32, a warp for a row.
+template <class Stored>
+DEVICE void neighbors_symmetrize(const float* distances, int stride, const Limit* limits, float factor, int m, Stored* a,
+                                 int a_stride, float* partial_degrees) {
+    SHARED(float, across, [32][33]);
+    const int row0 = blockIdx.x * 32, column0 = blockIdx.y * 32, lane = threadIdx.x % 32;
+    for (int r = threadIdx.x / 32; r < 32; r += 8)
+        if (column0 + r < m && row0 + lane < m) across[r][lane] = distances[(size_t)(column0 + r) * stride + row0 + lane];
+    __syncthreads();
+    const int column = column0 + lane;
+    for (int r = threadIdx.x / 32; r < 32 && row0 + r < m; r += 8) {
+        const int row = row0 + r;
+        float value = 0.0f;
+        if (column < m) {
+            const float there = distances[(size_t)row * stride + column], back = across[lane][r];
+            if (is_neighbor(limits[row], there, column)) value += 0.5f * expf(factor * there);
+            if (is_neighbor(limits[column], back, row)) value += 0.5f * expf(factor * back);
+            if (row == column) value = 1.0f;
+            store(&a[(size_t)row * a_stride + column], value);
+            value = as_stored(a, value);
+        }
+        const float sum = warp_sum(value);
+        if (lane == 0) partial_degrees[(size_t)blockIdx.y * m + row] = sum;
+    }
+}
+
+#define DEFINE_NEIGHBORS_SYMMETRIZE(stored, Stored)                                                                        \
+    KERNEL(256) neighbors_symmetrize_##stored(const float* distances, int stride, const Limit* limits, float factor, int m, \
+                                              Stored* a, int a_stride, float* partial_degrees) {                           \
+        neighbors_symmetrize(distances, stride, limits, factor, m, a, a_stride, partial_degrees);                           \
+    }
+DEFINE_NEIGHBORS_SYMMETRIZE(f32, float)
+DEFINE_NEIGHBORS_SYMMETRIZE(f16, uint16_t)
+
+// B itself, in place of the distances, for some rows of the whole. A block for each row.
+KERNEL(256) neighbors_directed(float* distances, int stride, const Limit* limits, float factor, int columns, int first_row) {
+    float* row = distances + (size_t)blockIdx.x * stride;
+    const Limit limit = limits[blockIdx.x];
+    const int own = first_row + blockIdx.x;
+    for (int j = threadIdx.x; j < columns; j += 256)
+        row[j] = j == own ? 1.0f : is_neighbor(limit, row[j], j) ? expf(factor * row[j]) : 0.0f;
+}
+
+// ---- contraction of a stored A ----------------------------------------------------------------------------------------------------
+
+// Memberships as f16 numbers, each column less its centre.
+template <int columns, int depth>
+struct CentredTile : Tile<F16, false, columns, depth> {
+    const float* centre;
+
+    DEVICE uint32_t f16_pair(int i, int k) const {
+        const float2 two = this->pair(i, k);
+        return pack_f16(two.x - centre[i], two.y - centre[i]);
+    }
+};
+
+// The mean of the first rows of Y (n x k) for the columns of a tile, by the first threads.
+template <int columns>
+DEVICE void membership_centre(const float* y, int y_stride, int n, int k, int column0, float (&centre)[columns]) {
+    if (threadIdx.x < columns) {
+        const int column = column0 + threadIdx.x, averaged = min(n, MEMBERSHIP_ROWS);
+        float sum = 0.0f;
+        if (column < k)
+            for (int i = 0; i < averaged; i++) sum += y[(size_t)i * y_stride + column];
+        centre[threadIdx.x] = sum / averaged;
+    }
+}
+
+// The degrees of 64 rows from the sums over tiles, by the first threads, in the order of the tiles.
+DEVICE void add_degrees(const float* partial_degrees, int tiles, int rows, int row0, float* out, float (&degrees)[64]) {
+    if (threadIdx.x < 64 && row0 + (int)threadIdx.x < rows) {
+        float sum = 0.0f;
+        for (int tile = 0; tile < tiles; tile++) sum += partial_degrees[(size_t)tile * rows + row0 + threadIdx.x];
+        degrees[threadIdx.x] = sum;
+        if (blockIdx.y == 0) out[row0 + threadIdx.x] = sum;
+    }
+}
+
+// What a contraction reads and writes; `Contraction` in src/cuda/affinity.rs.
+struct Contraction {
+    // Y, n x k.
+    const float* y;
+    // S, rows x k, and D.
+    float *s, *degrees;
+    int y_stride, s_stride, k;
+    // Of a stored A: sums over tiles of columns, none when D is not wanted.
+    int tiles;
+    const float* partial_degrees;
+};
+
+// S = A Y for A (rows x n) in f32.
+template <class Product, int columns>
+DEVICE void contract_stored_f32(const float* a, int a_stride, const Contraction& c, int rows, int n) {
+    typedef Gemm<Product, true, false, columns> Product_;
+    SHARED(typename Product_::Shared, shared, [1]);
+    SHARED(float, degrees, [64]);
+    const int row0 = blockIdx.x * 64, column0 = blockIdx.y * columns;
+    if (c.tiles > 0) add_degrees(c.partial_degrees, c.tiles, rows, row0, c.degrees, degrees);
+    Product_ product;
+    product.run({a, a_stride}, {c.y, c.y_stride}, rows, c.k, n, row0, column0, shared[0]);
+    product.c.each([&](int row, int column, float value) {
+        if (row0 + row < rows && column0 + column < c.k)
+            c.s[(size_t)(row0 + row) * c.s_stride + column0 + column] = value;
+    });
+}
+
+// S = A (Y - c) + D c for A in f16.
+template <int columns>
+DEVICE void contract_stored_f16(const uint16_t* a, int a_stride, const Contraction& c, int rows, int n) {
+    typedef HalfTile<64> A;
+    typedef CentredTile<columns, DEPTH> B;
+    typedef Stages<A, B> Loop;
+    SHARED(Loop, shared, [1]);
+    SHARED(float, degrees, [64]);
+    SHARED(float, centre, [columns]);
+    const int row0 = blockIdx.x * 64, column0 = blockIdx.y * columns;
+    add_degrees(c.partial_degrees, c.tiles, rows, row0, c.degrees, degrees);
+    membership_centre<columns>(c.y, c.y_stride, n, c.k, column0, centre);
+    __syncthreads();
+    Accumulators<columns> sums;
+    sums.clear();
+    over_depth(
+        n,
+        [&](int stage, int first) {
+            A::load((uint16_t*)shared[0].a[stage], a, a_stride, row0, first, rows, n);
+            B::load(shared[0].b[stage], c.y, c.y_stride, column0, first, c.k, n);
+        },
+        [&](int stage) {
+            A tile_a = {(const uint16_t*)shared[0].a[stage]};
+            B tile_b;
+            tile_b.values = shared[0].b[stage];
+            tile_b.centre = centre;
+            F16::multiply(sums, tile_a, tile_b);
+        });
+    sums.each([&](int row, int column, float value) {
+        if (row0 + row < rows && column0 + column < c.k)
+            c.s[(size_t)(row0 + row) * c.s_stride + column0 + column] = fmaf(degrees[row], centre[column], value);
+    });
+}
+
+KERNEL(GEMM_THREADS) contract_fp32(const float* a, int a_stride, Contraction c, int rows, int n) {
+    contract_stored_f32<Fp32, 64>(a, a_stride, c, rows, n);
+}
+KERNEL(GEMM_THREADS) contract_narrow_fp32(const float* a, int a_stride, Contraction c, int rows, int n) {
+    contract_stored_f32<Fp32, 16>(a, a_stride, c, rows, n);
+}
+KERNEL(GEMM_THREADS) contract_tf32x3(const float* a, int a_stride, Contraction c, int rows, int n) {
+    contract_stored_f32<Tf32x3, 64>(a, a_stride, c, rows, n);
+}
+KERNEL(GEMM_THREADS) contract_narrow_tf32x3(const float* a, int a_stride, Contraction c, int rows, int n) {
+    contract_stored_f32<Tf32x3, 16>(a, a_stride, c, rows, n);
+}
+KERNEL(GEMM_THREADS) contract_f16(const uint16_t* a, int a_stride, Contraction c, int rows, int n) {
+    contract_stored_f16<64>(a, a_stride, c, rows, n);
+}
+KERNEL(GEMM_THREADS) contract_narrow_f16(const uint16_t* a, int a_stride, Contraction c, int rows, int n) {
+    contract_stored_f16<16>(a, a_stride, c, rows, n);
+}
+
+// ---- contraction without a stored A ------------------------------------------------------------------------------------------------
+
+// The tile of affinities and the memberships it meets take the place of the main loop's stages.
+template <class Loop, class Affinities, class Memberships>
+union Streamed {
+    Loop loop;
+    struct {
+        float a[Affinities::SIZE], y[Memberships::SIZE];
+    } tile;
+};
+
+// How an affinity tile in f32 is contracted with Y: the tile type of Y, and what is rounded.
+template <class Product>
+struct ContractExactly {
+    typedef Tile<Product, true, 64, 64> A;
+    typedef Tile<Product, false, 64, 64> Y;
+    static DEVICE float as_stored(float value) { return value; }
+    static DEVICE void multiply(Accumulators<64>& sums, const float* a, const float* y, const float*) {
+        A tile_a = {a};
+        Y tile_y = {y};
+        Product::template multiply<Product, 64>(sums, tile_a, tile_y);
+    }
+};
+struct ContractInHalf {
+    typedef Tile<F16, true, 64, 64> A;
+    typedef CentredTile<64, 64> Y;
+    static DEVICE float as_stored(float value) { return F16::round(value); }
+    static DEVICE void multiply(Accumulators<64>& sums, const float* a, const float* y, const float* centre) {
+        A tile_a = {a};
+        Y tile_y;
+        tile_y.values = y;
+        tile_y.centre = centre;
+        F16::multiply<F16, 64>(sums, tile_a, tile_y);
+    }
+};
+
+// [S | D] for 64 rows and 64 columns of Y: for each tile of 64 columns of A its distances, its affinities, its product with
+// Y.
+template <class Product, class Contract, bool centred>
+DEVICE void contract_streamed(const Pairs& pairs, const Contraction& c) {
+    typedef typename Gemm<Product, true, true, 64>::Shared Loop;
+    typedef Streamed<Loop, typename Contract::A, typename Contract::Y> Shared;
+    SHARED(Shared, shared, [1]);
+    SHARED(float, shared_sums, [2][64]);
+    SHARED(float, degrees, [64]);
+    SHARED(float, centre, [64]);
+    const int row0 = blockIdx.x * 64, y_column0 = blockIdx.y * 64;
+    if (centred) membership_centre<64>(c.y, c.y_stride, pairs.columns, c.k, y_column0, centre);
+    __syncthreads();
+
+    Accumulators<64> contraction;
+    contraction.clear();
+    RowSums sums;
+    sums.clear();
+    for (int column0 = 0; column0 < pairs.columns; column0 += 64) {
+        Distances<Product> tile;
+        tile.run(pairs, row0, column0, shared[0].loop);
+        Contract::Y::load(shared[0].tile.y, c.y, c.y_stride, y_column0, column0, c.k, pairs.columns);
+        copy_async_commit();
+        auto& d = tile.gemm.c;
+#pragma unroll
+        for (int i = 0; i < d.DOWN; i++)
+#pragma unroll
+            for (int j = 0; j < d.ACROSS; j++)
+#pragma unroll
+                for (int e = 0; e < 4; e++) {
+                    const int row = d.row(i) + e / 2 * 8, column = d.column(j) + e % 2;
+                    float value = 0.0f;
+                    if (row0 + row < pairs.rows && column0 + column < pairs.columns)
+                        value = Contract::as_stored(heat<Product>(pairs, row0 + row, column0 + column, d.d[i][j][e]));
+                    shared[0].tile.a[row * Contract::A::STRIDE + column] = value;
+                    sums.sums[i][e / 2] += value;
+                }
+        copy_async_wait<0>();
+        __syncthreads();
+        Contract::multiply(contraction, shared[0].tile.a, shared[0].tile.y, centre);
+        __syncthreads();
+    }
+    const float degree = sums.total(shared_sums);
+    if (threadIdx.x < 64) {
+        degrees[threadIdx.x] = degree;
+        if (blockIdx.y == 0 && row0 + (int)threadIdx.x < pairs.rows) c.degrees[row0 + threadIdx.x] = degree;
+    }
+    __syncthreads();
+    contraction.each([&](int row, int column, float value) {
+        if (row0 + row < pairs.rows && y_column0 + column < c.k)
+            c.s[(size_t)(row0 + row) * c.s_stride + y_column0 + column] =
+                centred ? fmaf(degrees[row], centre[column], value) : value;
+    });
+}
+
+#define DEFINE_CONTRACT_STREAMED(product, Product, Contract, centred)                               \
+    KERNEL(GEMM_THREADS) contract_streamed_##product(Pairs pairs, Contraction c) {                 \
+        contract_streamed<Product, Contract, centred>(pairs, c);                                   \
+    }
+DEFINE_CONTRACT_STREAMED(fp32, Fp32, ContractExactly<Fp32>, false)
+DEFINE_CONTRACT_STREAMED(tf32x3, Tf32x3, ContractExactly<Tf32x3>, false)
+DEFINE_CONTRACT_STREAMED(tf32, Tf32, ContractInHalf, true)
+DEFINE_CONTRACT_STREAMED(bf16, Bf16, ContractInHalf, true)
+DEFINE_CONTRACT_STREAMED(differences, Differences, ContractExactly<Fp32>, false)
+
+// ---- hard labels ---------------------------------------------------------------------------------------------------------------------
+
+// Y (n x columns, rows `stride` apart): 1 where a row's label is first_label + column, else 0.
+KERNEL(256) memberships_of_labels(const uint32_t* labels, int first_label, float* y, int stride, int columns, int n) {
+    const uint64_t at = (uint64_t)blockIdx.x * 256 + threadIdx.x;
+    const uint64_t row = at / columns;
+    const int column = at % columns;
+    if (row < (uint64_t)n) y[row * stride + column] = labels[row] == (uint32_t)(first_label + column) ? 1.0f : 0.0f;
+}

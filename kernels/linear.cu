@@ -1,0 +1,188 @@
+// Fully connected layers: Z = X W' + b with ReLU, the gradient of the input with the ReLU's mask, and the gradients of weights
+// and biases with the Adam step on them as the epilogue, so that they need not be stored. All layers of a network are
+// updated by one launch.
+//
+// Registers: at most 176 a thread.
+#include "adam.cuh"
+#include "gemm.cuh"
+
+// ---- forward -------------------------------------------------------------------------------------------------------------
+
+// z (m x n) = x (m x d) w (n x d)' + bias, negative entries 0 where `relu`; NaN stays.
+template <class Product, int columns>
+DEVICE void linear(const float* x, int x_stride, const float* w, int w_stride, const float* bias, int relu, float* z,
+                   int z_stride, int m, int n, int d) {
+    typedef Gemm<Product, true, true, columns> Product_;
+    SHARED(typename Product_::Shared, shared, [1]);
+    Product_ product;
+    const int row0 = blockIdx.x * 64, column0 = blockIdx.y * columns;
+    product.run({x, x_stride}, {w, w_stride}, m, n, d, row0, column0, shared[0]);
+    product.c.each([&](int row, int column, float value) {
+        row += row0;
+        column += column0;
+        if (row < m && column < n) {
+            value += bias[column];
+            z[(size_t)row * z_stride + column] = relu && value < 0.0f ? 0.0f : value;
+        }
+    });
+}
+
+#define DEFINE_LINEAR(precision, Product)                                                                                 \
+    KERNEL(GEMM_THREADS) linear_##precision(const float* x, int x_stride, const float* w, int w_stride,                  \
+                                            const float* bias, int relu, float* z, int z_stride, int m, int n, int d) {  \
+        linear<Product, 64>(x, x_stride, w, w_stride, bias, relu, z, z_stride, m, n, d);                                  \
+    }                                                                                                                     \
+    KERNEL(GEMM_THREADS) linear_narrow_##precision(const float* x, int x_stride, const float* w, int w_stride,           \
+                                                   const float* bias, int relu, float* z, int z_stride, int m, int n,    \
+                                                   int d) {                                                               \
+        linear<Product, 16>(x, x_stride, w, w_stride, bias, relu, z, z_stride, m, n, d);                                  \
+    }
+FOR_EACH_PRECISION(DEFINE_LINEAR)
+
+// ---- backward, input -------------------------------------------------------------------------------------------------------
+
+// d_x (m x n) = d_z (m x d) w (d x n), 0 where x, the output of a ReLU, is not positive.
+template <class Product>
+DEVICE void linear_backward_data(const float* d_z, int d_z_stride, const float* w, int w_stride, const float* x, float* d_x,
+                                 int x_stride, int m, int n, int d) {
+    typedef Gemm<Product, true, false, 64> Product_;
+    SHARED(typename Product_::Shared, shared, [1]);
+    Product_ product;
+    const int row0 = blockIdx.x * 64, column0 = blockIdx.y * 64;
+    product.run({d_z, d_z_stride}, {w, w_stride}, m, n, d, row0, column0, shared[0]);
+    product.c.each([&](int row, int column, float value) {
+        row += row0;
+        column += column0;
+        if (row < m && column < n) {
+            const size_t at = (size_t)row * x_stride + column;
+            d_x[at] = x[at] > 0.0f ? value : 0.0f;
+        }
+    });
+}
+
+#define DEFINE_LINEAR_BACKWARD_DATA(precision, Product)                                                                   \
+    KERNEL(GEMM_THREADS) linear_backward_data_##precision(const float* d_z, int d_z_stride, const float* w, int w_stride, \
+                                                          const float* x, float* d_x, int x_stride, int m, int n, int d) { \
+        linear_backward_data<Product>(d_z, d_z_stride, w, w_stride, x, d_x, x_stride, m, n, d);                           \
+    }
+FOR_EACH_PRECISION(DEFINE_LINEAR_BACKWARD_DATA)
+
+// ---- backward, parameters ----------------------------------------------------------------------------------------------------
+
+constexpr int MOST_LAYERS = 8;
+
+// One layer's share of an update; `Layer` in src/cuda/linear.rs. Strides and sizes are in f32.
+struct Layer {
+    const float *d_z, *x;
+    // Where gradients go, or null.
+    float *weight_gradient, *bias_gradient;
+    // What is updated, or null.
+    float *weight, *weight_first, *weight_second;
+    float *bias, *bias_first, *bias_second;
+    int d_z_stride, x_stride, outputs, inputs;
+    // The first block that works on this layer.
+    int first_block;
+    int unused;
+};
+
+struct Layers {
+    Layer layers[MOST_LAYERS];
+};
+
+// Gradient of the weights (outputs x inputs) = d_z (m x outputs)' x (m x inputs), of the biases the column sums of d_z.
+template <class Product>
+DEVICE void linear_update(const Layers& all, int count, int m, AdamRule rule, const StepState* state) {
+    typedef Gemm<Product, false, false, 64> Product_;
+    SHARED(typename Product_::Shared, shared, [1]);
+    SHARED(AdamCorrections, corrections, [1]);
+
+    int index = 0;
+    while (index + 1 < count && (int)blockIdx.x >= all.layers[index + 1].first_block) index++;
+    const Layer& layer = all.layers[index];
+    const int block = blockIdx.x - layer.first_block, across = (layer.inputs + 63) / 64;
+    const int row0 = block / across * 64, column0 = block % across * 64;
+    // Read again only after the barriers of the main loop.
+    if (threadIdx.x == 0 && layer.weight) corrections[0] = adam_corrections(rule, *state);
+
+    Product_ product;
+    float bias_sum = 0.0f;
+    const bool sums_biases = column0 == 0 && threadIdx.x < 64;
+    product.run({layer.d_z, layer.d_z_stride}, {layer.x, layer.x_stride}, layer.outputs, layer.inputs, m, row0, column0,
+                shared[0], [&](const typename Product_::A& tile) {
+                    if (sums_biases)
+                        for (int k = 0; k < DEPTH; k++) bias_sum += tile.at(threadIdx.x, k);
+                });
+
+    product.c.each([&](int row, int column, float gradient) {
+        row += row0;
+        column += column0;
+        if (row < layer.outputs && column < layer.inputs) {
+            const size_t at = (size_t)row * layer.x_stride + column;
+            if (layer.weight_gradient) layer.weight_gradient[at] = gradient;
+            if (layer.weight)
+                adam_update(rule, corrections[0], gradient, layer.weight[at], layer.weight_first[at], layer.weight_second[at]);
+        }
+    });
+    const int output = row0 + threadIdx.x;
+    if (sums_biases && output < layer.outputs) {
+        if (layer.bias_gradient) layer.bias_gradient[output] = bias_sum;
+        if (layer.bias)
+            adam_update(rule, corrections[0], bias_sum, layer.bias[output], layer.bias_first[output],
+                        layer.bias_second[output]);
+    }
+}
+
+#define DEFINE_LINEAR_UPDATE(precision, Product)                                                                        \
+    KERNEL(GEMM_THREADS) linear_update_##precision(Layers all, int count, int m, AdamRule rule, const StepState* state) { \
+        linear_update<Product>(all, count, m, rule, state);                                                             \
+    }
+FOR_EACH_PRECISION(DEFINE_LINEAR_UPDATE)
+
+// ---- ceilings ------------------------------------------------------------------------------------------------------------------
+
+// What the matrix units do when nothing else is in the way: products of registers, eight independent ones in flight. A round is
+// 8 x 16 x 8 x 8 multiply-adds for a warp, in bf16 8 x 16 x 8 x 16. `out`, a number for each thread, keeps them from being left out.
+template <class Multiply>
+DEVICE void matrix_ceiling(float* out, int rounds, Multiply multiply) {
+    float sums[8][4] = {};
+    const uint32_t seed = __float_as_uint(out[threadIdx.x]) + threadIdx.x;
+    const uint32_t a[4] = {seed, seed + 1, seed + 2, seed + 3}, b[2] = {seed + 4, seed + 5};
+    for (int round = 0; round < rounds; round++)
+#pragma unroll
+        for (int i = 0; i < 8; i++) multiply(sums[i], a, b);
+    float sum = 0.0f;
+#pragma unroll
+    for (int i = 0; i < 8; i++) sum += sums[i][0] + sums[i][1] + sums[i][2] + sums[i][3];
+    out[(size_t)blockIdx.x * 256 + threadIdx.x] = sum;
+}
+
+typedef float Quad[4];
+typedef const uint32_t Words4[4];
+typedef const uint32_t Words2[2];
+
+KERNEL(256) matrix_ceiling_fp32(float* out, int rounds) {
+    // Eight times four for each thread: its share of 16 x 8 x 8.
+    matrix_ceiling(out, rounds, [](Quad& d, Words4& a, Words2& b) {
+#pragma unroll
+        for (int k = 0; k < 8; k++)
+#pragma unroll
+            for (int e = 0; e < 4; e++)
+                d[e] = fmaf(__uint_as_float(a[k % 4] + e), __uint_as_float(b[k % 2] + k), d[e]);
+    });
+}
+KERNEL(256) matrix_ceiling_tf32x3(float* out, int rounds) {
+    matrix_ceiling(out, rounds, [](Quad& d, Words4& a, Words2& b) {
+        float sum[4] = {0.0f, 0.0f, 0.0f, 0.0f};
+        mma_tf32(sum, a, b);
+        mma_tf32(sum, a, b);
+        mma_tf32(sum, a, b);
+#pragma unroll
+        for (int e = 0; e < 4; e++) d[e] += sum[e];
+    });
+}
+KERNEL(256) matrix_ceiling_tf32(float* out, int rounds) {
+    matrix_ceiling(out, rounds, [](Quad& d, Words4& a, Words2& b) { mma_tf32(d, a, b); });
+}
+KERNEL(256) matrix_ceiling_bf16(float* out, int rounds) {
+    matrix_ceiling(out, rounds, [](Quad& d, Words4& a, Words2& b) { mma_bf16(d, a, b); });
+}

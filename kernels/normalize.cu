@@ -1,0 +1,29 @@
+// Scaling, centring and normalisation of rows.
+//
+// Registers: at most 32 a thread.
+#include "reduce.cuh"
+
+// x <- factor x. The array holds `count` numbers; padding, being 0, stays 0.
+KERNEL(256) scale(float factor, float* x, uint64_t count) {
+    const uint64_t at = (uint64_t)blockIdx.x * 256 + threadIdx.x;
+    if (at < count) x[at] *= factor;
+}
+
+// x_i <- x_i - mean, a warp per row.
+KERNEL(256) center_rows(const float* mean, float* x, int stride, int m, int d) {
+    const int row = blockIdx.x * 8 + threadIdx.x / 32, lane = threadIdx.x % 32;
+    if (row >= m) return;
+    x += (size_t)row * stride;
+    for (int c = lane; c < d; c += 32) x[c] -= mean[c];
+}
+
+// x_i <- length x_i / (|x_i| + 1e-6), a warp per row.
+KERNEL(256) normalize_rows(float length, float* x, int stride, int m, int d) {
+    const int row = blockIdx.x * 8 + threadIdx.x / 32, lane = threadIdx.x % 32;
+    if (row >= m) return;
+    x += (size_t)row * stride;
+    float squares = 0.0f;
+    for (int c = lane; c < d; c += 32) squares += x[c] * x[c];
+    const float factor = length / (sqrtf(warp_sum(squares)) + 1e-6f);
+    for (int c = lane; c < d; c += 32) x[c] *= factor;
+}

@@ -1,0 +1,533 @@
+//! The heat kernel of a mini-batch, stored or formed tile by tile, its contraction, and exact cuts; `kernels/affinity.cu`.
+
+use super::driver::{Address, Driver};
+use super::linear::{NARROW, THREADS, TILE};
+use super::memory::Buffer;
+use super::{Cuda, Matrix, arguments, int};
+use crate::error::Result;
+use crate::ops::{CutMatrix, HeatKernel, Precision, Shape};
+
+/// Up to this many columns distances are summed from differences: exact wherever the points lie.
+const DIFFERENCES: usize = 16;
+
+/// Up to this many bytes an affinity is stored; beyond, its tiles are formed anew in each contraction.
+pub const STORED_BYTES: usize = 256 << 20;
+
+/// Rows and columns of the tiles in which neighbours are symmetrised.
+const NEIGHBOR_TILE: usize = 32;
+
+/// Rows of an exact cut that are worked on at a time, and the most numbers of their distances.
+const CUT_ROWS: usize = 4096;
+const CUT_NUMBERS: usize = 64 << 20;
+
+/// The affinity of one mini-batch.
+pub struct Affinity<D: Driver> {
+    kernel: HeatKernel,
+    points: Points<D>,
+    form: Form<D>,
+    /// Rows of the batch it was last prepared for.
+    rows: usize,
+    /// Where the points of that batch are.
+    at: Address,
+}
+
+/// Rows made ready for their distances to be taken.
+struct Points<D: Driver> {
+    cols: usize,
+    /// The rows centred and rounded, and their squared norms; `None` when differences are taken.
+    centred: Option<(Matrix<D>, Buffer<D>)>,
+}
+
+enum Form<D: Driver> {
+    Stored {
+        /// The affinities, rows x rows, as [`Element`] says.
+        a: Buffer<D>,
+        /// Sums over tiles of columns, tiles x rows.
+        partial_degrees: Buffer<D>,
+        /// With nearest neighbours: squared distances, rows x rows, and what limits the neighbours of each row.
+        neighbors: Option<(Buffer<D>, Buffer<D>)>,
+    },
+    Streamed,
+}
+
+/// What affinities are stored as.
+#[derive(Clone, Copy)]
+enum Element {
+    F32,
+    F16,
+}
+
+impl Element {
+    fn of(precision: Precision) -> Self {
+        match precision {
+            Precision::Fp32 | Precision::Tf32x3 => Element::F32,
+            Precision::Tf32 | Precision::Bf16 => Element::F16,
+        }
+    }
+    fn name(self) -> &'static str {
+        match self {
+            Element::F32 => "f32",
+            Element::F16 => "f16",
+        }
+    }
+    fn bytes(self) -> usize {
+        match self {
+            Element::F32 => 4,
+            Element::F16 => 2,
+        }
+    }
+}
+
+/// From one row of a square matrix of affinities or distances to the next: 16 bytes of the smallest element.
+fn stride(rows: usize) -> usize {
+    rows.next_multiple_of(8)
+}
+
+/// The pairs of points that a launch looks at: `Pairs` in the kernel.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct Pairs {
+    points: Address,
+    norms: Address,
+    stride: i32,
+    dimensions: i32,
+    first_row: i32,
+    rows: i32,
+    columns: i32,
+    factor: f32,
+}
+
+/// What a contraction reads and writes: `Contraction` in the kernel.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct Contraction {
+    y: Address,
+    s: Address,
+    degrees: Address,
+    y_stride: i32,
+    s_stride: i32,
+    k: i32,
+    tiles: i32,
+    partial_degrees: Address,
+}
+
+impl<D: Driver> Affinity<D> {
+    /// Room for mini-batches of `rows` rows of `cols` columns.
+    pub fn new(cuda: &Cuda<D>, rows: usize, cols: usize, kernel: HeatKernel) -> Result<Self> {
+        let what = "the affinity of a mini-batch";
+        let element = Element::of(cuda.precision);
+        let bytes = rows * stride(rows) * element.bytes();
+        let form = if bytes > cuda.stored_bytes && kernel.neighbors.is_none() {
+            Form::Streamed
+        } else {
+            let zeros = |bytes: usize| cuda.memory.zeros(what, bytes);
+            let neighbors = match kernel.neighbors {
+                None => None,
+                Some(_) => Some((zeros(rows * stride(rows) * 4)?, zeros(rows * 8)?)),
+            };
+            Form::Stored {
+                a: zeros(bytes)?,
+                partial_degrees: zeros(rows.div_ceil(NEIGHBOR_TILE) * rows * 4)?,
+                neighbors,
+            }
+        };
+        Ok(Affinity {
+            kernel,
+            points: Points::new(cuda, what, rows, cols)?,
+            form,
+            rows,
+            at: Address(0),
+        })
+    }
+
+    fn pairs(&self) -> Pairs {
+        self.points.pairs(self.at, self.rows, self.kernel.sigma)
+    }
+}
+
+impl<D: Driver> Points<D> {
+    fn new(cuda: &Cuda<D>, what: &str, rows: usize, cols: usize) -> Result<Self> {
+        let centred = if cols <= DIFFERENCES {
+            None
+        } else {
+            let centred = Matrix::zeros(&cuda.memory, what, rows, cols)?;
+            Some((centred, cuda.memory.zeros(what, rows * 4)?))
+        };
+        Ok(Points { cols, centred })
+    }
+
+    /// Makes the rows of `x` ready and returns where they are.
+    fn set(&self, cuda: &Cuda<D>, x: &Matrix<D>, precision: Precision) -> Result<Address> {
+        let Some((centred, norms)) = &self.centred else {
+            return Ok(x.address());
+        };
+        let rounded = match precision {
+            // The split of tf32x3 is made on the way; nothing is lost here.
+            Precision::Tf32x3 => Precision::Fp32,
+            other => other,
+        };
+        cuda.launch(
+            "affinity",
+            &format!("affinity_center_{}", rounded.name()),
+            [x.rows().div_ceil(32), 1, 1],
+            256,
+            arguments![
+                x.address(),
+                centred.address(),
+                norms.address(),
+                int(x.rows()),
+                int(x.cols()),
+                int(x.stride()),
+            ],
+        )?;
+        Ok(centred.address())
+    }
+
+    /// All pairs of `rows` rows, `sigma` wide.
+    fn pairs(&self, at: Address, rows: usize, sigma: f64) -> Pairs {
+        Pairs {
+            points: at,
+            norms: self
+                .centred
+                .as_ref()
+                .map_or(Address(0), |(_, norms)| norms.address()),
+            stride: int(self.cols.next_multiple_of(4)),
+            dimensions: int(self.cols),
+            first_row: 0,
+            rows: int(rows),
+            columns: int(rows),
+            factor: (-0.5 / (sigma * sigma)) as f32,
+        }
+    }
+
+    /// How distances are computed: the end of the kernels' names.
+    fn product(&self, precision: Precision) -> &'static str {
+        match self.centred {
+            None => "differences",
+            Some(_) => precision.name(),
+        }
+    }
+}
+
+/// See [`Ops::pairwise`](crate::ops::Ops::pairwise).
+pub fn pairwise<D: Driver>(cuda: &Cuda<D>, x: &Matrix<D>, affinity: &mut Affinity<D>) -> Result<()> {
+    let m = x.rows();
+    affinity.at = affinity.points.set(cuda, x, cuda.precision)?;
+    affinity.rows = m;
+    let pairs = affinity.pairs();
+    let product = affinity.points.product(cuda.precision);
+    let element = Element::of(cuda.precision).name();
+    match &affinity.form {
+        Form::Streamed => Ok(()),
+        Form::Stored {
+            a,
+            partial_degrees,
+            neighbors: None,
+        } => cuda.launch(
+            "affinity",
+            &format!("affinity_{element}_{product}"),
+            [m.div_ceil(TILE), m.div_ceil(TILE), 1],
+            THREADS,
+            arguments![pairs, a.address(), int(stride(m)), partial_degrees.address()],
+        ),
+        Form::Stored {
+            a,
+            partial_degrees,
+            neighbors: Some((distances, limits)),
+        } => {
+            let kept = affinity.kernel.neighbors.unwrap_or(m).min(m);
+            select_neighbors(cuda, product, pairs, kept, distances.address(), limits.address())?;
+            let tiles = m.div_ceil(NEIGHBOR_TILE);
+            cuda.launch(
+                "affinity",
+                &format!("neighbors_symmetrize_{element}"),
+                [tiles, tiles, 1],
+                256,
+                arguments![
+                    distances.address(),
+                    int(stride(m)),
+                    limits.address(),
+                    pairs.factor,
+                    int(m),
+                    a.address(),
+                    int(stride(m)),
+                    partial_degrees.address(),
+                ],
+            )
+        }
+    }
+}
+
+/// Squared distances of `pairs`, and the limits of each row's `kept` nearest others.
+fn select_neighbors<D: Driver>(
+    cuda: &Cuda<D>,
+    product: &str,
+    pairs: Pairs,
+    kept: usize,
+    distances: Address,
+    limits: Address,
+) -> Result<()> {
+    let (rows, columns) = (pairs.rows as usize, pairs.columns as usize);
+    cuda.launch(
+        "affinity",
+        &format!("distances_{product}"),
+        [rows.div_ceil(TILE), columns.div_ceil(TILE), 1],
+        THREADS,
+        arguments![pairs, distances, int(stride(columns))],
+    )?;
+    cuda.launch(
+        "affinity",
+        "neighbors_select",
+        [rows, 1, 1],
+        256,
+        arguments![
+            distances,
+            int(stride(columns)),
+            pairs.columns,
+            pairs.first_row,
+            int(kept),
+            limits,
+        ],
+    )
+}
+
+/// See [`Ops::contract`](crate::ops::Ops::contract).
+pub fn contract<D: Driver>(
+    cuda: &Cuda<D>,
+    affinity: &Affinity<D>,
+    membership: &Matrix<D>,
+    contraction: &mut Matrix<D>,
+    degrees: &mut Matrix<D>,
+) -> Result<()> {
+    let (m, k) = (membership.rows(), membership.cols());
+    let mut all = Contraction {
+        y: membership.address(),
+        s: contraction.address(),
+        degrees: degrees.address(),
+        y_stride: int(membership.stride()),
+        s_stride: int(contraction.stride()),
+        k: int(k),
+        tiles: 0,
+        partial_degrees: Address(0),
+    };
+    match &affinity.form {
+        Form::Streamed => contract_streamed(cuda, cuda.precision, &affinity.points, affinity.pairs(), all),
+        Form::Stored {
+            a,
+            partial_degrees,
+            neighbors,
+        } => {
+            let tile = if neighbors.is_some() { NEIGHBOR_TILE } else { TILE };
+            all.tiles = int(m.div_ceil(tile));
+            all.partial_degrees = partial_degrees.address();
+            let product = match Element::of(cuda.precision) {
+                Element::F16 => "f16",
+                Element::F32 => cuda.precision.name(),
+            };
+            contract_stored(cuda, product, a.address(), stride(m), all, (m, m))
+        }
+    }
+}
+
+/// `S = A Y` for a stored A of this shape.
+fn contract_stored<D: Driver>(
+    cuda: &Cuda<D>,
+    product: &str,
+    a: Address,
+    a_stride: usize,
+    all: Contraction,
+    (rows, columns): (usize, usize),
+) -> Result<()> {
+    let k = all.k as usize;
+    let (width, tile) = if k <= NARROW {
+        ("_narrow", NARROW)
+    } else {
+        ("", TILE)
+    };
+    cuda.launch(
+        "affinity",
+        &format!("contract{width}_{product}"),
+        [rows.div_ceil(TILE), k.div_ceil(tile), 1],
+        THREADS,
+        arguments![a, int(a_stride), all, int(rows), int(columns)],
+    )
+}
+
+/// `[S | D] = A [Y | 1]` with the tiles of A formed on the way.
+fn contract_streamed<D: Driver>(
+    cuda: &Cuda<D>,
+    precision: Precision,
+    points: &Points<D>,
+    pairs: Pairs,
+    all: Contraction,
+) -> Result<()> {
+    cuda.launch(
+        "affinity",
+        &format!("contract_streamed_{}", points.product(precision)),
+        [
+            (pairs.rows as usize).div_ceil(TILE),
+            (all.k as usize).div_ceil(TILE),
+            1,
+        ],
+        THREADS,
+        arguments![pairs, all],
+    )
+}
+
+/// See [`Ops::download_affinity`](crate::ops::Ops::download_affinity).
+pub fn download<D: Driver>(cuda: &Cuda<D>, from: &Affinity<D>) -> Result<Vec<f32>> {
+    let m = from.rows;
+    let element = Element::of(cuda.precision);
+    let pitch = stride(m) * element.bytes();
+    let formed;
+    let a = match &from.form {
+        Form::Stored { a, .. } => a,
+        Form::Streamed => {
+            let what = "an affinity to be looked at";
+            formed = cuda.memory.zeros(what, m * pitch)?;
+            let sums = cuda.memory.zeros(what, m.div_ceil(TILE) * m * 4)?;
+            let product = from.points.product(cuda.precision);
+            cuda.launch(
+                "affinity",
+                &format!("affinity_{}_{product}", element.name()),
+                [m.div_ceil(TILE), m.div_ceil(TILE), 1],
+                THREADS,
+                arguments![from.pairs(), formed.address(), int(stride(m)), sums.address()],
+            )?;
+            &formed
+        }
+    };
+    let mut values = vec![0f32; m * m];
+    match element {
+        Element::F32 => cuda
+            .driver
+            .read(a.address(), pitch, m * 4, bytemuck::cast_slice_mut(&mut values))?,
+        Element::F16 => {
+            let mut halves = vec![half::f16::ZERO; m * m];
+            cuda.driver
+                .read(a.address(), pitch, m * 2, bytemuck::cast_slice_mut(&mut halves))?;
+            values
+                .iter_mut()
+                .zip(&halves)
+                .for_each(|(to, from)| *to = from.to_f32());
+        }
+    }
+    Ok(values)
+}
+
+/// See [`Ops::cut_matrix`](crate::ops::Ops::cut_matrix). In f32 whatever the backend's precision: it is an exact cut. Rows are
+/// worked on in parts, clusters in panels of a tile's width; sums over rows are f64, on the host.
+pub fn cut_matrix<D: Driver>(
+    cuda: &Cuda<D>,
+    x: &Matrix<D>,
+    labels: &[u32],
+    clusters: usize,
+    kernel: HeatKernel,
+) -> Result<CutMatrix> {
+    let what = "an exact cut";
+    let n = x.rows();
+    let precision = Precision::Fp32;
+    let zeros = |bytes: usize| cuda.memory.zeros(what, bytes);
+    let points = Points::new(cuda, what, n, x.cols())?;
+    let at = points.set(cuda, x, precision)?;
+    let on_device = zeros(n * 4)?;
+    let bytes: &[u8] = bytemuck::cast_slice(labels);
+    cuda.driver
+        .write(bytes, bytes.len(), on_device.address(), bytes.len())?;
+
+    let most_rows = match kernel.neighbors {
+        None => CUT_ROWS,
+        Some(_) => CUT_ROWS.min((CUT_NUMBERS / stride(n)).max(1)),
+    }
+    .min(n);
+    let width = clusters.min(TILE);
+    let y = Matrix::zeros(&cuda.memory, what, n, width)?;
+    let mut s = Matrix::zeros(&cuda.memory, what, most_rows, width)?;
+    let degrees = zeros(most_rows * 4)?;
+    let neighbors = match kernel.neighbors {
+        None => None,
+        Some(kept) => Some((
+            kept.min(n),
+            zeros(most_rows * stride(n) * 4)?,
+            zeros(most_rows * 8)?,
+        )),
+    };
+
+    let mut directed = vec![0.0; clusters * clusters];
+    let mut sums = vec![0.0; most_rows * width];
+    for first_row in (0..n).step_by(most_rows) {
+        let rows = most_rows.min(n - first_row);
+        s.set_rows(rows);
+        let pairs = Pairs {
+            first_row: int(first_row),
+            rows: int(rows),
+            ..points.pairs(at, n, kernel.sigma)
+        };
+        if let Some((kept, distances, limits)) = &neighbors {
+            let product = points.product(precision);
+            select_neighbors(cuda, product, pairs, *kept, distances.address(), limits.address())?;
+            cuda.launch(
+                "affinity",
+                "neighbors_directed",
+                [rows, 1, 1],
+                256,
+                arguments![
+                    distances.address(),
+                    int(stride(n)),
+                    limits.address(),
+                    pairs.factor,
+                    int(n),
+                    int(first_row),
+                ],
+            )?;
+        }
+        for first_cluster in (0..clusters).step_by(width) {
+            cuda.launch(
+                "affinity",
+                "memberships_of_labels",
+                [(n * width).div_ceil(256), 1, 1],
+                256,
+                arguments![
+                    on_device.address(),
+                    int(first_cluster),
+                    y.address(),
+                    int(y.stride()),
+                    int(width),
+                    int(n),
+                ],
+            )?;
+            let all = Contraction {
+                y: y.address(),
+                s: s.address(),
+                degrees: degrees.address(),
+                y_stride: int(y.stride()),
+                s_stride: int(s.stride()),
+                k: int(width),
+                tiles: 0,
+                partial_degrees: Address(0),
+            };
+            match &neighbors {
+                None => contract_streamed(cuda, precision, &points, pairs, all)?,
+                Some((_, distances, _)) => {
+                    let product = precision.name();
+                    contract_stored(cuda, product, distances.address(), stride(n), all, (rows, n))?;
+                }
+            }
+            let sums = &mut sums[..rows * width];
+            s.read(&cuda.driver, sums)?;
+            let panel = width.min(clusters - first_cluster);
+            for (&label, sums) in labels[first_row..].iter().zip(sums.chunks_exact(width)) {
+                let to = &mut directed[label as usize * clusters + first_cluster..][..panel];
+                for (to, &sum) in to.iter_mut().zip(sums) {
+                    *to += f64::from(sum);
+                }
+            }
+        }
+    }
+    // Symmetrising A symmetrises C.
+    let cut = (0..clusters * clusters).map(|at| {
+        let (a, b) = (at / clusters, at % clusters);
+        (directed[at] + directed[b * clusters + a]) / 2.0
+    });
+    Ok(cut.collect())
+}

@@ -1,0 +1,266 @@
+//! The rows of a mini-batch: gathered on the device, or on the host one batch ahead when the training rows have no room on the
+//! device; `kernels/gather.cu`.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use rayon::prelude::*;
+
+use super::driver::Driver;
+use super::memory::Buffer;
+use super::{Cuda, Matrix, State, arguments, int};
+use crate::error::{Error, Result};
+use crate::ops::{Shape, StepState};
+
+const THREADS: u32 = 256;
+
+/// Rows that a block copies: one for each warp.
+const ROWS: usize = 8;
+
+/// Share of the free memory, in percent, that training rows may take: the network, the mini-batch and other processes
+/// need some as well.
+const MOST_PERCENT: u64 = 80;
+
+/// Training rows that the host holds.
+pub struct HostRows<D: Driver> {
+    values: Rc<RefCell<Vec<f32>>>,
+    cols: usize,
+    /// What brings them to the device, made when the size of a mini-batch is known.
+    feed: RefCell<Option<Rc<Feed<D>>>>,
+}
+
+impl<D: Driver> HostRows<D> {
+    /// Takes numbers in, from the `first` on.
+    pub fn write(&self, from: &[f32], first: usize) {
+        self.values.borrow_mut()[first..first + from.len()].copy_from_slice(from);
+    }
+
+    /// Gives numbers out, from the `first` on.
+    pub fn read(&self, first: usize, to: &mut [f32]) {
+        to.copy_from_slice(&self.values.borrow()[first..first + to.len()]);
+    }
+}
+
+/// See [`Ops::training_rows`](crate::ops::Ops::training_rows).
+pub fn training_rows<D: Driver>(cuda: &Cuda<D>, rows: usize, cols: usize) -> Result<Matrix<D>> {
+    let what = "the training rows";
+    let bytes = rows as u64 * cols.next_multiple_of(4) as u64 * 4;
+    if bytes <= cuda.driver.free_memory()? / 100 * MOST_PERCENT {
+        return Matrix::zeros(&cuda.memory, what, rows, cols);
+    }
+    let mut values = Vec::new();
+    values.try_reserve_exact(rows * cols).map_err(|_| Error::Memory {
+        what: what.into(),
+        mib: bytes.div_ceil(1 << 20),
+        advice: "train on fewer rows (--train-rows)",
+    })?;
+    values.resize(rows * cols, 0.0);
+    let host = HostRows {
+        values: Rc::new(RefCell::new(values)),
+        cols,
+        feed: RefCell::new(None),
+    };
+    Ok(Matrix::on_host(host, rows, cols))
+}
+
+/// Brings mini-batches from the host to the device: two page-locked buffers and two places on the device, so that one batch is
+/// collected and copied while the one before is computed on.
+pub struct Feed<D: Driver> {
+    values: Rc<RefCell<Vec<f32>>>,
+    cols: usize,
+    /// All training rows, rows of a batch, numbers from one row of a place to the next.
+    rows: usize,
+    batch_rows: usize,
+    stride: usize,
+    staging: RefCell<[D::Staging; 2]>,
+    places: [Buffer<D>; 2],
+    /// Epoch and number of the batch in each place.
+    staged: Cell<[Option<(u64, u32, u32)>; 2]>,
+    /// The state that says which batch is next.
+    state: Rc<Cell<StepState>>,
+}
+
+impl<D: Driver> Feed<D> {
+    fn new(cuda: &Cuda<D>, data: &HostRows<D>, rows: usize, x: &Matrix<D>, state: &State<D>) -> Result<Self> {
+        let bytes = x.rows() * x.stride() * size_of::<f32>();
+        let staging = || {
+            cuda.driver.staging(bytes)?.ok_or_else(|| Error::Memory {
+                what: "page-locked buffers for mini-batches".into(),
+                mib: bytes.div_ceil(1 << 20) as u64,
+                advice: "choose smaller mini-batches (--batch)",
+            })
+        };
+        let place = || cuda.memory.zeros("mini-batches on their way", bytes);
+        Ok(Feed {
+            values: data.values.clone(),
+            cols: data.cols,
+            rows,
+            batch_rows: x.rows(),
+            stride: x.stride(),
+            staging: RefCell::new([staging()?, staging()?]),
+            places: [place()?, place()?],
+            staged: Cell::new([None; 2]),
+            state: state.mirror.clone(),
+        })
+    }
+
+    /// Starts to bring the batch of `state`, unless it is there or does not exist.
+    fn bring(&self, driver: &D, state: StepState) -> Result<()> {
+        let key = (state.seed, state.epoch, state.batch);
+        let slot = (state.batch % 2) as usize;
+        let first = state.batch as usize * self.batch_rows;
+        let mut staged = self.staged.get();
+        if staged[slot] == Some(key) || first + self.batch_rows > self.rows {
+            return Ok(());
+        }
+        let order = state.order(self.rows);
+        let values = self.values.borrow();
+        let (values, cols, stride) = (&values[..], self.cols, self.stride);
+        let mut fill = |bytes: &mut [u8]| {
+            let to: &mut [f32] = bytemuck::cast_slice_mut(bytes);
+            to.par_chunks_mut(stride).enumerate().for_each(|(i, to)| {
+                let row = order.at((first + i) as u64) as usize;
+                to[..cols].copy_from_slice(&values[row * cols..][..cols]);
+                to[cols..].fill(0.0);
+            });
+        };
+        driver.stage(
+            &mut self.staging.borrow_mut()[slot],
+            &mut fill,
+            self.places[slot].address(),
+        )?;
+        staged[slot] = Some(key);
+        self.staged.set(staged);
+        Ok(())
+    }
+
+    /// Before a step: its batch will be there when the queue comes to it.
+    pub fn before_step(&self, driver: &D) -> Result<()> {
+        let state = self.state.get();
+        self.bring(driver, state)?;
+        driver.receive(&mut self.staging.borrow_mut()[(state.batch % 2) as usize])
+    }
+
+    /// After a step was queued, the state not yet advanced: the next batch starts on its way.
+    pub fn after_step(&self, driver: &D) -> Result<()> {
+        let state = self.state.get();
+        driver.release(&mut self.staging.borrow_mut()[(state.batch % 2) as usize])?;
+        self.bring(
+            driver,
+            StepState {
+                batch: state.batch + 1,
+                ..state
+            },
+        )
+    }
+}
+
+/// See [`Ops::gather_rows`](crate::ops::Ops::gather_rows).
+pub fn gather_rows<D: Driver>(
+    cuda: &Cuda<D>,
+    data: &Matrix<D>,
+    state: &State<D>,
+    x: &mut Matrix<D>,
+) -> Result<()> {
+    let (m, stride) = (x.rows(), x.stride());
+    if let Some(host) = data.host() {
+        let feed = {
+            let mut feed = host.feed.borrow_mut();
+            if !feed
+                .as_ref()
+                .is_some_and(|f| f.batch_rows == m && Rc::ptr_eq(&f.state, &state.mirror))
+            {
+                *feed = Some(Rc::new(Feed::new(cuda, host, data.rows(), x, state)?));
+            }
+            feed.clone().expect("made above")
+        };
+        let recording = cuda.recorder.borrow().is_some();
+        if !recording {
+            feed.before_step(&cuda.driver)?;
+        }
+        let numbers = m * stride;
+        cuda.launch(
+            "gather",
+            "gather_staged",
+            [(numbers / 4).div_ceil(THREADS as usize), 1, 1],
+            THREADS,
+            arguments![
+                feed.places[0].address(),
+                feed.places[1].address(),
+                state.buffer.address(),
+                x.address(),
+                (numbers / 4) as u64,
+            ],
+        )?;
+        match &mut *cuda.recorder.borrow_mut() {
+            Some(recorder) => recorder.feeds.push(feed),
+            None => feed.after_step(&cuda.driver)?,
+        }
+        return Ok(());
+    }
+    cuda.launch(
+        "gather",
+        "gather_rows",
+        [m.div_ceil(ROWS), 1, 1],
+        THREADS,
+        arguments![
+            data.address(),
+            data.rows() as u64,
+            state.buffer.address(),
+            x.address(),
+            int(m),
+            int(stride),
+        ],
+    )
+}
+
+/// See [`Ops::copy_rows`](crate::ops::Ops::copy_rows).
+pub fn copy_rows<D: Driver>(
+    cuda: &Cuda<D>,
+    data: &Matrix<D>,
+    first_row: usize,
+    x: &mut Matrix<D>,
+) -> Result<()> {
+    if let Some(host) = data.host() {
+        let mut values = vec![0.0; x.rows() * x.cols()];
+        host.read(first_row * x.cols(), &mut values);
+        return x.write(&cuda.driver, &values, 0);
+    }
+    let numbers = x.rows() * x.stride();
+    cuda.launch(
+        "gather",
+        "copy_rows",
+        [(numbers / 4).div_ceil(THREADS as usize), 1, 1],
+        THREADS,
+        arguments![
+            data.address()
+                .offset(first_row * data.stride() * size_of::<f32>()),
+            x.address(),
+            (numbers / 4) as u64,
+        ],
+    )
+}
+
+/// See [`Ops::advance`](crate::ops::Ops::advance).
+pub fn advance<D: Driver>(cuda: &Cuda<D>, state: &mut State<D>) -> Result<()> {
+    cuda.launch(
+        "gather",
+        "advance",
+        [1, 1, 1],
+        32,
+        arguments![state.buffer.address()],
+    )?;
+    match &mut *cuda.recorder.borrow_mut() {
+        Some(recorder) => recorder.advanced.push(state.mirror.clone()),
+        None => advance_mirror(&state.mirror),
+    }
+    Ok(())
+}
+
+/// What the kernel does to the device's state, to what the host knows of it.
+pub fn advance_mirror(state: &Cell<StepState>) {
+    let mut value = state.get();
+    value.batch += 1;
+    value.step += 1;
+    state.set(value);
+}

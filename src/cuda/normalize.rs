@@ -1,0 +1,57 @@
+//! Scaling, centring and normalisation of rows; `kernels/normalize.cu`.
+
+use super::driver::Driver;
+use super::{Cuda, Matrix, arguments, int};
+use crate::error::Result;
+use crate::ops::Shape;
+
+const THREADS: u32 = 256;
+
+/// Rows of a block: one for each warp.
+const ROWS: usize = 8;
+
+/// See [`Ops::scale`](crate::ops::Ops::scale).
+pub fn scale<D: Driver>(cuda: &Cuda<D>, factor: f64, x: &mut Matrix<D>) -> Result<()> {
+    let count = x.rows() * x.stride();
+    cuda.launch(
+        "normalize",
+        "scale",
+        [count.div_ceil(THREADS as usize), 1, 1],
+        THREADS,
+        arguments![factor as f32, x.address(), count as u64],
+    )
+}
+
+/// See [`Ops::center_rows`](crate::ops::Ops::center_rows).
+pub fn center_rows<D: Driver>(cuda: &Cuda<D>, mean: &Matrix<D>, x: &mut Matrix<D>) -> Result<()> {
+    cuda.launch(
+        "normalize",
+        "center_rows",
+        [x.rows().div_ceil(ROWS), 1, 1],
+        THREADS,
+        arguments![
+            mean.address(),
+            x.address(),
+            int(x.stride()),
+            int(x.rows()),
+            int(x.cols()),
+        ],
+    )
+}
+
+/// See [`Ops::normalize_rows`](crate::ops::Ops::normalize_rows).
+pub fn normalize_rows<D: Driver>(cuda: &Cuda<D>, length: f64, x: &mut Matrix<D>) -> Result<()> {
+    cuda.launch(
+        "normalize",
+        "normalize_rows",
+        [x.rows().div_ceil(ROWS), 1, 1],
+        THREADS,
+        arguments![
+            length as f32,
+            x.address(),
+            int(x.stride()),
+            int(x.rows()),
+            int(x.cols()),
+        ],
+    )
+}
