@@ -24,8 +24,8 @@ PAIR(64, shared_read_beyond) {
     int thread = threadIdx.x;
     line[thread] = from[thread];
     __syncthreads();
-    int other = bug ? thread + 1 : (thread + 1) % 64;
-    to[thread] = line[other];
+    const float* right = line + thread + (bug || thread < 63 ? 1 : -63);
+    to[thread] = *right;
 }
 
 // The same in global memory, where `from` and `to` have 64 elements each.

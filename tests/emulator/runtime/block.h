@@ -80,7 +80,8 @@ struct Block {
     Block();
     ~Block();
 };
-Block& block();
+extern __thread Block* running_block __attribute__((tls_model("initial-exec")));
+inline Block& block() { return *running_block; }
 inline Thread& current() { return *static_cast<Thread*>(builtins); }
 
 // Ends the launch with a message. On a CUDA thread the block and thread are put before it and the call does not return.
@@ -100,8 +101,8 @@ void make_runnable(int warp, unsigned lane_bits);
 
 // shared.cpp
 constexpr size_t WINDOW = 128 * 1024;
-void create_window();
-void free_window();
+unsigned char* map_window();
+void unmap_window(unsigned char* window);
 void clear_window();
 void check_gaps();
 const SharedArray* array_at(const void* at);

@@ -15,21 +15,12 @@ namespace emulator {
 __thread Builtins* builtins;
 __thread Grid grid;
 
-Block::Block() : thread(new Thread[MAX_THREADS]()) {}
-Block::~Block() {
-    free_window();
-    free_stacks();
-}
+__thread Block* running_block;
 
-Block& block() {
-    // One per OS thread: tests run side by side. The pointer spares each use the check whether it is there already.
-    static __thread Block* cached;
-    if (!cached) {
-        static thread_local std::unique_ptr<Block> owner(new Block());
-        cached = owner.get();
-        create_window();
-    }
-    return *cached;
+Block::Block() : thread(new Thread[MAX_THREADS]()), window(map_window()) {}
+Block::~Block() {
+    unmap_window(window);
+    free_stacks();
 }
 
 void fail(const char* format, ...) {
@@ -55,7 +46,9 @@ using namespace emulator;
 // Runs a kernel. Where it fails, writes a line of at most `capacity` bytes, the 0 at its end included, to `message`, and returns false.
 extern "C" bool emulator_launch(const Kernel* kernel, const unsigned* blocks, void* const* arguments, uint64_t seed,
                                 char* message, size_t capacity) {
-    Block& b = block();
+    // One per OS thread: tests run side by side.
+    static thread_local Block b;
+    running_block = &b;
     b.kernel = kernel;
     b.arguments = arguments;
     b.threads = int(kernel->threads);

@@ -41,7 +41,8 @@ void stop_running(Thread& thread) {
     if (!warp.runnable) b.runnable_warps &= ~(1u << warp.place);
 }
 
-void run_thread() {
+// Does not return, so that the sanitizer must leave its frame alone (see switch_to).
+__attribute__((no_sanitize_address)) void run_thread() {
     fiber_started();
     Block& b = block();
     b.kernel->call(b.arguments);

@@ -27,18 +27,18 @@ size_t aligned(size_t bytes) { return (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIG
 
 __thread uint64_t block_serial;
 
-void create_window() {
+unsigned char* map_window() {
     void* mapped = mmap(nullptr, WINDOW, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (mapped == MAP_FAILED) {
         perror("the emulator cannot map shared memory");
         abort();
     }
-    block().window = static_cast<unsigned char*>(mapped);
+    return static_cast<unsigned char*>(mapped);
 }
 
-void free_window() {
-    ASAN_UNPOISON_MEMORY_REGION(block().window, WINDOW);
-    munmap(block().window, WINDOW);
+void unmap_window(unsigned char* window) {
+    ASAN_UNPOISON_MEMORY_REGION(window, WINDOW);
+    munmap(window, WINDOW);
 }
 
 // Takes all arrays away: a new block begins.

@@ -342,7 +342,7 @@ impl Driver for Emulator {
 
 /// How many lines of `width` bytes make up `bytes`.
 fn lines(what: &str, bytes: usize, width: usize, pitch: usize) -> Result<usize> {
-    if width == 0 || bytes % width != 0 || width > pitch {
+    if width == 0 || !bytes.is_multiple_of(width) || width > pitch {
         return Err(mistake(format!(
             "{what}: {bytes} bytes in lines of {width}, {pitch} bytes apart"
         )));

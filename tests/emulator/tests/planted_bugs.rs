@@ -24,73 +24,134 @@ enum Caught {
 }
 use Caught::{Error, No, Report, Values};
 
-const OVERFLOW: Caught = Report("AddressSanitizer");
-const WAITS: Caught = Error("cannot go on: threads 0 to 39 wait in __syncthreads");
-const MISALIGNED: Caught = Error("must be multiples of 16");
+const AFTER_ARRAY: Caught = Error("wrote outside its shared arrays, after `line`");
+const AFTER_ALLOCATION: Caught = Error("wrote after an allocation of 256 bytes");
+const OVERFLOW: Caught = Report("AddressSanitizer: use-after-poison");
+const INDEX: Caught = Report("index 64 out of bounds for type 'float [64]'");
+const MISALIGNED: Caught = Report("misaligned address");
+const RACE: Caught = Error("race: ");
 const UNFINISHED: Caught = Error("copy_async_wait() is missing");
 const UNCOMMITTED: Caught = Error("copy_async_commit() is missing");
+const ODD_COPY: Caught = Error("both must be multiples of 16");
+const WAITS: Caught = Error("threads 0 to 39 wait in __syncthreads, threads 40 to 63");
+const DIVERGENT: Caught = Error("while other lanes of the warp wait for this one in mma_tf32");
+const OUTSIDE: Caught = Error("asks lane 16, which takes no part");
+const TOO_MUCH: Caught = Error("more than the 49152 of a block");
 
-/// Kernel, its threads, and what the plain mode, that with sanitizers, and that for races make of it.
+/// Kernel, its threads, and how its mistake shows in the plain mode, that with sanitizers, and that for races.
 ///
-/// `No` under plain is no promise: another compiler may bring values that show the mistake, or a crash.
-const PLANTED: [(&str, u32, [Caught; 3]); 22] = [
-    // name                         threads  plain                      sanitize                 race
-    ("shared_write_beyond",        64, [Error("after `line`"),         OVERFLOW,                 Error("after `line`")]),
-    ("shared_read_beyond",         64, [Values,                        OVERFLOW,                 Values]),
-    ("global_write_beyond",        64, [Error("after an allocation"),  OVERFLOW,                 Error("after an allocation")]),
-    ("global_read_beyond",         64, [Values,                        OVERFLOW,                 Values]),
-    ("misaligned",                  8, [No,                            Report("misaligned"),     No]),
-    ("never_written",              64, [Values,                        Values,                   Values]),
-    ("no_sync_before_read",        64, [Values,                        Values,                   Error("race")]),
-    ("no_sync_at_loop_end",        64, [Values,                        Values,                   Error("race")]),
-    ("no_sync_at_loop_end_async",  64, [No,                            No,                       Error("race")]),
-    ("no_sync_after_wait",         64, [Values,                        Values,                   Error("race")]),
-    ("no_wait",                    64, [UNFINISHED,                    UNFINISHED,               Error("race")]),
-    ("wait_for_too_few",           64, [Values,                        Values,                   Error("race")]),
-    ("no_commit",                  64, [UNCOMMITTED,                   UNCOMMITTED,              Error("race")]),
-    ("misaligned_copy",             8, [MISALIGNED,                    MISALIGNED,               MISALIGNED]),
-    ("divergent_sync",             64, [WAITS,                         WAITS,                    WAITS]),
-    ("early_end",                  64, [WAITS,                         WAITS,                    WAITS]),
-    ("divergent_mma",              64, [Error("wait for this one in"), Error("wait for this one in"), Error("wait for this one in")]),
-    ("shuffle_outside_mask",       64, [Error("asks lane 16"),         Error("asks lane 16"),    Error("asks lane 16")]),
-    ("no_syncwarp",                32, [Values,                        Values,                   Error("race")]),
-    ("unordered_atomic",           64, [No,                            No,                       Error("race")]),
-    ("too_much_shared",            64, [Error("shared memory"),        Error("shared memory"),   Error("shared memory")]),
-    ("global_order",               64, [No, No, No]),
+/// `No` promises nothing: another compiler may bring values that show the mistake, or a crash.
+#[rustfmt::skip]
+const PLANTED: [(&str, u32, [Caught; 3]); 21] = [
+    ("shared_write_beyond",       64, [AFTER_ARRAY,      INDEX,         AFTER_ARRAY]),
+    ("shared_read_beyond",        64, [Values,           OVERFLOW,      Values]),
+    ("global_write_beyond",       64, [AFTER_ALLOCATION, OVERFLOW,      AFTER_ALLOCATION]),
+    ("global_read_beyond",        64, [Values,           OVERFLOW,      Values]),
+    ("misaligned",                 8, [No,               MISALIGNED,    No]),
+    ("never_written",             64, [Values,           Values,        Values]),
+    ("no_sync_before_read",       64, [Values,           Values,        RACE]),
+    ("no_sync_at_loop_end",       64, [Values,           Values,        RACE]),
+    ("no_sync_at_loop_end_async", 64, [No,               No,            RACE]),
+    ("no_sync_after_wait",        64, [Values,           Values,        RACE]),
+    ("no_syncwarp",               32, [Values,           Values,        RACE]),
+    ("unordered_atomic",          64, [No,               No,            RACE]),
+    ("no_wait",                   64, [UNFINISHED,       UNFINISHED,    RACE]),
+    ("wait_for_too_few",          64, [Values,           Values,        RACE]),
+    ("no_commit",                 64, [UNCOMMITTED,      UNCOMMITTED,   RACE]),
+    ("misaligned_copy",            8, [ODD_COPY,         ODD_COPY,      ODD_COPY]),
+    ("divergent_sync",            64, [WAITS,            WAITS,         WAITS]),
+    ("early_end",                 64, [WAITS,            WAITS,         WAITS]),
+    ("divergent_mma",             64, [DIVERGENT,        DIVERGENT,     DIVERGENT]),
+    ("shuffle_outside_mask",      64, [OUTSIDE,          OUTSIDE,       OUTSIDE]),
+    ("too_much_shared",           64, [TOO_MUCH,         TOO_MUCH,      TOO_MUCH]),
 ];
 
 /// Set for a child: the kernel that it is to run.
 const CHILD: &str = "NEUNCUT_EMULATOR_PLANTED";
+/// And the order of its threads.
+const SEED: &str = "NEUNCUT_EMULATOR_SEED";
 
 /// What `from` holds; `to` has as many elements.
 fn input() -> Vec<f32> {
     (0..64).map(|i| (i * i % 61) as f32 + 1.0).collect()
 }
 
-/// Runs one kernel and says on standard output what came of it.
+/// Runs one kernel and says what came of it.
 #[test]
 fn child() {
     let Ok(kernel) = std::env::var(CHILD) else { return };
     let name = kernel.rsplit_once('_').unwrap().0;
     let &(_, threads, _) = PLANTED.iter().find(|planted| planted.0 == name).unwrap();
-    let driver = Emulator::new();
+    let seed = std::env::var(SEED).unwrap().parse().unwrap();
+    let driver = Emulator::new().with_seed(seed);
     let (from, to) = (upload(&driver, &input()), room::<f32>(&driver, 64));
     match launch!(&driver, "planted_bugs", &kernel, [1, 1, 1], threads, from, to) {
-        Err(error) => println!("error: {error}"),
-        Ok(()) => println!("values: {:?}", &download::<f32>(&driver, to, 64)[..threads as usize]),
+        Err(error) => println!("\nerror: {error}"),
+        Ok(()) => println!(
+            "\nvalues: {:?}",
+            &download::<f32>(&driver, to, 64)[..threads as usize]
+        ),
     }
 }
 
-/// What a child makes of a kernel: its standard output and error.
-fn run(kernel: &str) -> String {
+/// All that a child writes.
+fn run(kernel: String, seed: u64) -> String {
     let output = Command::new(std::env::current_exe().unwrap())
         .args(["child", "--exact", "--nocapture"])
         .env(CHILD, kernel)
+        .env(SEED, seed.to_string())
         .output()
         .unwrap();
-    [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap()).concat()
+    [output.stdout, output.stderr]
+        .map(|text| String::from_utf8_lossy(&text).into_owned())
+        .concat()
 }
 
-fn line_of<'a>(output: &'a str, start: &str) -> Option<&'a str> {
-    output.lines().find_map(|line| line.split_once(start)).map(|(_, rest)| rest)
+/// The rest of the line that starts with `start`.
+fn line<'a>(output: &'a str, start: &str) -> Option<&'a str> {
+    output.lines().find_map(|line| line.strip_prefix(start))
+}
+
+#[test]
+fn each_mode_catches_what_it_should() {
+    let mut missed = Vec::new();
+    for (name, _, caught) in PLANTED {
+        let expected = match MODE {
+            Mode::Plain => caught[0],
+            Mode::Sanitize => caught[1],
+            Mode::Race => caught[2],
+        };
+        let right = run(format!("{name}_right"), 0);
+        let bug = run(format!("{name}_bug"), 0);
+        let shows = match expected {
+            No => true,
+            Error(words) => line(&bug, "error: ").is_some_and(|error| error.contains(words)),
+            Values => line(&bug, "values: ").is_some_and(|values| Some(values) != line(&right, "values: ")),
+            Report(words) => bug.contains(words),
+        };
+        if !shows {
+            missed.push(format!("{name}: {bug}"));
+        }
+    }
+    assert!(
+        missed.is_empty(),
+        "not caught as they should be:\n{}",
+        missed.join("\n")
+    );
+}
+
+#[test]
+fn kernels_without_a_mistake_pass() {
+    for (name, ..) in PLANTED {
+        let outputs = [0, 1, 2].map(|seed| run(format!("{name}_right"), seed));
+        for output in &outputs {
+            let values = line(output, "values: ").unwrap_or_else(|| panic!("{name}: {output}"));
+            assert!(!values.contains("NaN"), "{name}: {values}");
+            assert_eq!(
+                Some(values),
+                line(&outputs[0], "values: "),
+                "{name} depends on the order of the threads"
+            );
+        }
+    }
 }

@@ -1,0 +1,175 @@
+//! What the emulated device refuses, records, puts off and leaves undefined.
+
+mod common;
+
+use common::{download, room, upload};
+use neuncut::cuda::{Address, Driver};
+use neuncut_emulator::Emulator;
+
+/// Launches the kernel that adds up whole numbers; `x` holds 96 for each of 24 blocks.
+fn count(driver: &Emulator, x: Address, sum: Address, seen: Address) -> neuncut::Result<()> {
+    launch!(driver, "wrappers", "count", [2, 3, 4], 96, x, sum, seen)
+}
+
+fn message<T>(result: neuncut::Result<T>) -> String {
+    result.err().expect("this should be refused").to_string()
+}
+
+#[test]
+fn launches_that_do_not_fit_their_kernel_are_refused() {
+    let driver = Emulator::new();
+    let at = room::<u32>(&driver, 24 * 96);
+    for (result, words) in [
+        (
+            launch!(&driver, "wrappers", "nobody", [1, 1, 1], 96),
+            "there is no such kernel",
+        ),
+        (
+            launch!(&driver, "nowhere", "count", [1, 1, 1], 96),
+            "there is no such kernel",
+        ),
+        (
+            launch!(&driver, "wrappers", "count", [1, 1, 1], 64, at, at, at),
+            "launched with 64 threads, declared for 96",
+        ),
+        (
+            launch!(&driver, "wrappers", "count", [1, 1, 1], 96, at, at),
+            "launched with 2 arguments, declared with 3",
+        ),
+        (
+            launch!(&driver, "wrappers", "count", [1, 0, 1], 96, at, at, at),
+            "a grid of [1, 0, 1] blocks",
+        ),
+        (
+            launch!(&driver, "wrappers", "count", [1, 65536, 1], 96, at, at, at),
+            "a grid of [1, 65536, 1] blocks",
+        ),
+    ] {
+        let line = message(result);
+        assert!(line.contains(words), "{line}");
+        assert!(line.contains(".cu: "), "{line}");
+    }
+}
+
+#[test]
+fn an_error_of_a_kernel_says_where_and_the_next_launch_works() {
+    let driver = Emulator::new();
+    let x = upload(&driver, &[1.0f32; 64]);
+    let bad = launch!(
+        &driver,
+        "planted_bugs",
+        "shuffle_outside_mask_bug",
+        [1, 1, 1],
+        64,
+        x,
+        x
+    );
+    let line = message(bad);
+    let words = "the emulator: kernel shuffle_outside_mask_bug of planted_bugs.cu: block (0, 0, 0), thread 15: a shuffle";
+    assert!(line.starts_with(words), "{line}");
+    launch!(
+        &driver,
+        "planted_bugs",
+        "shuffle_outside_mask_right",
+        [1, 1, 1],
+        64,
+        x,
+        x
+    )
+    .unwrap();
+}
+
+#[test]
+fn memory_ends_where_it_is_said_to_end() {
+    let driver = Emulator::new().with_memory(1000);
+    assert_eq!(driver.free_memory().unwrap(), 1000);
+    let first = driver.allocate(600).unwrap().unwrap();
+    assert_eq!(first.0 % 256, 0);
+    assert_eq!(driver.allocate(401).unwrap(), None);
+    let second = driver.allocate(400).unwrap().unwrap();
+    assert_eq!(driver.free_memory().unwrap(), 0);
+    driver.free(first);
+    assert_eq!(driver.free_memory().unwrap(), 600);
+    driver.free(second);
+}
+
+#[test]
+fn fresh_memory_is_undefined_and_its_borders_are_kept() {
+    let driver = Emulator::new();
+    let at = room::<f32>(&driver, 10);
+    assert!(download::<f32>(&driver, at, 10).iter().all(|x| x.is_nan()));
+    assert!(message(driver.write(&[0; 8], 8, at.offset(36), 8)).contains("not inside any allocation"));
+    assert!(message(driver.read(at.offset(36), 8, 8, &mut [0; 8])).contains("not inside any allocation"));
+    assert!(message(driver.clear(Address(8), 4)).contains("not inside any allocation"));
+}
+
+#[test]
+fn lines_go_to_where_their_pitch_says() {
+    let driver = Emulator::new();
+    let at = room::<u8>(&driver, 12);
+    driver.clear(at, 12).unwrap();
+    driver.write(&[1, 2, 3, 4, 5, 6], 3, at, 5).unwrap();
+    assert_eq!(
+        download::<u8>(&driver, at, 12),
+        [1, 2, 3, 0, 0, 4, 5, 6, 0, 0, 0, 0]
+    );
+    let mut lines = [0; 4];
+    driver.read(at.offset(1), 5, 2, &mut lines).unwrap();
+    assert_eq!(lines, [2, 3, 5, 6]);
+}
+
+#[test]
+fn a_graph_keeps_the_values_of_arguments() {
+    let driver = Emulator::new();
+    let x = upload(&driver, &(0..24 * 96).collect::<Vec<u32>>());
+    let (sum, seen) = (upload(&driver, &[7u32]), room::<u32>(&driver, 24));
+    // The arguments are gone when the graph runs.
+    let graph = driver
+        .capture(&mut || {
+            driver.clear(seen, 24 * 4)?;
+            count(&driver, x, sum, seen)
+        })
+        .unwrap();
+    assert_eq!(download::<u32>(&driver, sum, 1), [7], "recording runs nothing");
+    driver.replay(&graph).unwrap();
+    driver.replay(&graph).unwrap();
+    assert_eq!(download::<u32>(&driver, sum, 1), [7 + 24 * 96 * (24 * 96 - 1)]);
+}
+
+#[test]
+fn what_cannot_be_recorded_is_refused_and_ends_the_recording() {
+    let driver = Emulator::new();
+    let at = room::<u32>(&driver, 1);
+    assert!(message(driver.capture(&mut || driver.synchronize())).contains("a wait cannot be recorded"));
+    assert!(
+        message(driver.capture(&mut || driver.write(&[0; 4], 4, at, 4)))
+            .contains("a write cannot be recorded")
+    );
+    driver.synchronize().unwrap();
+}
+
+#[test]
+fn staged_data_arrives_when_it_is_received() {
+    let driver = Emulator::new();
+    let at = upload(&driver, &[1.0f32, 2.0]);
+    let mut buffer = driver.staging(8).unwrap().unwrap();
+    let stage = |buffer: &mut _, values: [f32; 2]| {
+        driver.stage(
+            buffer,
+            &mut |bytes| bytes.copy_from_slice(bytemuck::cast_slice(&values)),
+            at,
+        )
+    };
+    stage(&mut buffer, [3.0, 4.0]).unwrap();
+    assert!(
+        download::<f32>(&driver, at, 2).iter().all(|x| x.is_nan()),
+        "it is not there before it is received"
+    );
+    driver.receive(&mut buffer).unwrap();
+    assert_eq!(download::<f32>(&driver, at, 2), [3.0, 4.0]);
+    assert!(message(stage(&mut buffer, [5.0, 6.0])).contains("not released"));
+    driver.release(&mut buffer).unwrap();
+    stage(&mut buffer, [5.0, 6.0]).unwrap();
+    driver.receive(&mut buffer).unwrap();
+    assert_eq!(download::<f32>(&driver, at, 2), [5.0, 6.0]);
+}
