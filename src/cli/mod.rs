@@ -7,6 +7,7 @@ mod generate;
 mod info;
 mod predict;
 mod step;
+mod validate;
 mod values;
 
 use std::process::ExitCode;
@@ -50,6 +51,8 @@ enum Command {
     Info,
     /// Make one training step on a given problem and write out everything in it
     Step(step::StepArgs),
+    /// Check every operation of a device against the f64 reference
+    Validate(validate::ValidateArgs),
 }
 
 /// Runs the command of this process.
@@ -70,6 +73,7 @@ pub fn main() -> ExitCode {
         Command::Generate(args) => generate::run(args, &mut console),
         Command::Info => info::run(&mut console),
         Command::Step(args) => step::run(args, &mut console),
+        Command::Validate(args) => validate::run(args, &mut console),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
