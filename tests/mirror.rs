@@ -6,7 +6,7 @@ mod common;
 use common::{filled, poisoned, random, seed, values};
 use neuncut::cpu::{Fast, Reference};
 use neuncut::ops::{HeatKernel, Ops, Precision, Shape};
-use neuncut::validate::{Operation, Row, Settings, distance, run_operation};
+use neuncut::validate::{Operation, Row, Settings, Sizes, distance, run_operation};
 
 /// Checks the fast backend, prints the table, and fails with the rows that do not pass.
 fn passes(operation: Operation) {
@@ -58,6 +58,59 @@ operations! {
     a_whole_training: Training,
 }
 
+/// What a reference at `rounds` is found out to do wrong by the checks of `claims`.
+fn failures(operation: Operation, rounds: Precision, claims: Precision) -> Vec<Row> {
+    let settings = Settings {
+        sizes: Sizes::Small,
+        draws: 3,
+        ..Settings::new(seed(&format!("{operation:?} in {rounds:?} as {claims:?}")))
+    };
+    let ops = Reference::rounding(rounds);
+    let rows = run_operation(operation, &[(&ops, claims)], &settings, &mut |_| ()).unwrap();
+    rows.into_iter().filter(|row| !row.passed()).collect()
+}
+
+/// The checks can fail: whoever rounds more than he says is found out, wherever operands are rounded.
+#[test]
+fn a_precision_that_is_not_kept_fails() {
+    for (operation, kernels) in [
+        (Operation::Affinity, vec!["pairwise"]),
+        (Operation::Contraction, vec!["contract"]),
+        (
+            Operation::Layers,
+            vec!["linear", "linear_backward_data", "linear_backward_weights"],
+        ),
+        (Operation::Optimiser, vec!["update_layers"]),
+    ] {
+        for (rounds, claims) in [
+            (Precision::Tf32, Precision::Fp32),
+            (Precision::Tf32, Precision::Tf32x3),
+            (Precision::Bf16, Precision::Tf32),
+        ] {
+            // Both store affinities as f16.
+            if claims == Precision::Tf32 && operation == Operation::Contraction {
+                continue;
+            }
+            let found = failures(operation, rounds, claims);
+            for kernel in &kernels {
+                let seen = found.iter().any(|row| row.kernel == *kernel);
+                assert!(seen, "{kernel} in {rounds:?} passes as {claims:?}");
+            }
+        }
+    }
+}
+
+/// What is computed as plainly as the rule supposes passes at its own precision.
+#[test]
+fn every_precision_that_is_kept_passes() {
+    for precision in Precision::ALL {
+        for operation in Operation::ALL {
+            let found = failures(operation, precision, precision);
+            assert!(found.is_empty(), "{precision:?}: {found:?}");
+        }
+    }
+}
+
 /// The reference itself, against a formula that is written anew here.
 #[test]
 fn the_reference_kernel_is_its_formula() {
@@ -91,7 +144,7 @@ fn affinity_matrix<O: Ops>(ops: &O, x: &O::Matrix, kernel: HeatKernel) -> (Vec<f
     let m = x.rows();
     let mut identity = vec![0f32; m * m];
     identity.iter_mut().step_by(m + 1).for_each(|v| *v = 1.0);
-    let mut affinity = ops.affinity(m, d, kernel).unwrap();
+    let mut affinity = ops.affinity(m, x.cols(), kernel).unwrap();
     ops.pairwise(x, &mut affinity).unwrap();
     let (mut product, mut degrees) = (poisoned(ops, m, m), poisoned(ops, 1, m));
     let identity = filled(ops, m, m, &identity);

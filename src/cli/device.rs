@@ -33,6 +33,14 @@ pub trait Job {
     fn run<O: Ops>(self, ops: &O) -> Result<Self::Output>;
 }
 
+/// The first GPU in place of `auto`, if there is one.
+pub fn or_first_gpu(device: Device) -> Device {
+    match device {
+        Device::Auto if Card::count().is_ok_and(|cards| cards > 0) => Device::Cuda(0),
+        device => device,
+    }
+}
+
 impl DeviceArgs {
     /// Does `job` where and as the options say.
     ///
@@ -56,12 +64,9 @@ impl DeviceArgs {
         } = self.resolve();
         match (device, precision) {
             (Device::Reference, Arithmetic::F64) => job.run(&Reference::<f64>::new()),
-            (Device::Reference, Arithmetic::Single(Precision::Fp32)) => job.run(&Reference::<f32>::new()),
-            (Device::Reference, _) => Err(Error::option(
-                "--precision",
-                format!("the reference computes in f64 or fp32, not in {precision}"),
-                "choose one of these",
-            )),
+            (Device::Reference, Arithmetic::Single(precision)) => {
+                job.run(&Reference::<f32>::rounding(precision))
+            }
             (Device::Cuda(_), Arithmetic::F64) => Err(Error::option(
                 "--precision",
                 "a GPU computes in fp32, tf32x3, tf32 or bf16",
@@ -92,9 +97,10 @@ impl DeviceArgs {
     pub fn resolve(self) -> DeviceArgs {
         let device = match (self.device, self.precision) {
             (Device::Auto, Arithmetic::F64) => Device::Reference,
-            (Device::Auto, _) if Card::count().is_ok_and(|cards| cards > 0) => Device::Cuda(0),
-            (Device::Auto, _) => Device::Cpu,
-            (device, _) => device,
+            (device, _) => match or_first_gpu(device) {
+                Device::Auto => Device::Cpu,
+                device => device,
+            },
         };
         let precision = match (self.precision, device) {
             (Arithmetic::Auto, Device::Reference) => Arithmetic::F64,

@@ -9,6 +9,7 @@ mod generate;
 mod info;
 mod predict;
 mod step;
+mod validate;
 
 use std::process::ExitCode;
 
@@ -53,6 +54,8 @@ enum Command {
     Step(step::StepArgs),
     /// Time training steps
     Bench(bench::BenchArgs),
+    /// Check every operation of a device against the f64 reference
+    Validate(validate::ValidateArgs),
 }
 
 /// Runs the command of this process.
@@ -74,6 +77,7 @@ pub fn main() -> ExitCode {
         Command::Info => info::run(&mut console),
         Command::Step(args) => step::run(args, &mut console),
         Command::Bench(args) => bench::run(args, &mut console),
+        Command::Validate(args) => validate::run(args, &mut console),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -10,7 +10,9 @@ use crate::error::Result;
 use crate::ops::StepState;
 
 /// The calls of a step, once recorded.
+#[derive(Default)]
 pub enum Recording<D: Driver> {
+    #[default]
     /// Not made yet. The first time the calls are simply made: they may have to allocate, which a recording cannot hold.
     None,
     /// Made once.
@@ -22,12 +24,6 @@ pub enum Recording<D: Driver> {
         /// What the host does for each replay.
         host: Recorder<D>,
     },
-}
-
-impl<D: Driver> Default for Recording<D> {
-    fn default() -> Self {
-        Recording::None
-    }
 }
 
 /// What the host has to do beside the launches of a recorded step.

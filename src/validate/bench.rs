@@ -36,9 +36,10 @@ pub trait Problem {
     /// The arrays that come out. What is timed may spoil its results, which are read before.
     fn solve<O: Ops>(&self, ops: &O, clock: &mut Clock) -> Result<Vec<Outcome>>;
 
-    /// The size of the terms in `outcome`, whose largest entry that is unless they cancel.
-    fn scale(&self, outcome: &Outcome) -> f64 {
-        largest(&outcome.values)
+    /// The size of the terms in each of the exact arrays, of which a small one may be what is left when they cancel. Where
+    /// they do not, the largest entry.
+    fn scales(&self, exact: &[Outcome]) -> Result<Vec<f64>> {
+        Ok(exact.iter().map(|outcome| largest(&outcome.values)).collect())
     }
 
     /// Whether a backend may leave this array as it was.
@@ -72,7 +73,8 @@ pub fn outcome(kernel: &'static str, case: impl Into<String>, values: Vec<f64>) 
     }
 }
 
-/// Shortest times of kernels, each measured at its first use.
+/// Shortest times of kernels, each measured at its first use; by default nothing is timed.
+#[derive(Default)]
 pub struct Clock {
     repeats: usize,
     shortest: Vec<(&'static str, f64)>,
@@ -101,6 +103,22 @@ impl Clock {
         let found = self.shortest.iter().find(|(name, _)| *name == kernel);
         found.map(|&(_, time)| time)
     }
+}
+
+/// The largest entries that come out of a problem in which no terms cancel, in f64.
+pub fn magnitudes(problem: &impl Problem) -> Result<Vec<f64>> {
+    let outcomes = problem.solve(&Reference::<f64>::new(), &mut Clock::default())?;
+    Ok(outcomes.iter().map(|outcome| largest(&outcome.values)).collect())
+}
+
+/// Numbers without their signs.
+pub fn absolute(values: &[f32]) -> Vec<f32> {
+    values.iter().map(|v| v.abs()).collect()
+}
+
+/// Numbers all below 0.
+pub fn negative(values: &[f32]) -> Vec<f32> {
+    values.iter().map(|v| -v.abs()).collect()
 }
 
 /// Errors and times of one backend at one size.
@@ -181,11 +199,9 @@ impl<'a, O: Ops> Bench<'a, O> {
 
     /// Solves a problem in f64, by plain loops once for each precision that differs, and by every backend.
     pub fn mirror(&self, problem: &impl Problem, tallies: &mut [Tally]) -> Result<()> {
-        let untimed = &mut Clock {
-            repeats: 0,
-            shortest: Vec::new(),
-        };
+        let untimed = &mut Clock::default();
         let exact = problem.solve(&Reference::<f64>::new(), untimed)?;
+        let scales = problem.scales(&exact)?;
         let mut plains: Vec<(Precision, Vec<Outcome>)> = Vec::new();
         for (&(ops, precision), tally) in self.backends.iter().zip(tallies) {
             let ours = problem.solve(ops, &mut tally.clock)?;
@@ -198,14 +214,12 @@ impl<'a, O: Ops> Bench<'a, O> {
                     plains.len() - 1
                 }
             };
-            for ((ours, plain), exact) in ours.iter().zip(&plains[at].1).zip(&exact) {
+            for (((ours, plain), exact), &scale) in ours.iter().zip(&plains[at].1).zip(&exact).zip(&scales) {
                 if problem.may_be_unwritten(ours) && ours.values.iter().all(|v| v.is_nan()) {
                     continue;
                 }
                 let arrays = [&ours.values[..], &plain.values, &exact.values];
-                tally
-                    .errors
-                    .add(ours.kernel, &ours.case, problem.scale(exact), arrays);
+                tally.errors.add(ours.kernel, &ours.case, scale, arrays);
             }
         }
         Ok(())

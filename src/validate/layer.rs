@@ -1,6 +1,6 @@
 //! Fully connected layers, forward and backward.
 
-use super::bench::{Bench, Clock, Outcome, Problem, Shape, outcome};
+use super::bench::{Bench, Clock, Outcome, Problem, Shape, absolute, magnitudes, outcome};
 use super::matrices::{self, filled, poisoned};
 use crate::error::Result;
 use crate::ops::Ops;
@@ -42,6 +42,16 @@ impl Problem for Layer {
             ops.linear_backward_weights(&g, &x, &mut d_w, &mut d_b)
         })?;
         Ok(found)
+    }
+
+    fn scales(&self, _: &[Outcome]) -> Result<Vec<f64>> {
+        magnitudes(&Layer {
+            shape: self.shape,
+            x: self.x.clone(),
+            weight: absolute(&self.weight),
+            bias: absolute(&self.bias),
+            d_z: absolute(&self.d_z),
+        })
     }
 }
 

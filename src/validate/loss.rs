@@ -132,19 +132,21 @@ impl Problem for Loss {
         Ok(found)
     }
 
-    fn scale(&self, outcome: &Outcome) -> f64 {
+    fn scales(&self, exact: &[Outcome]) -> Result<Vec<f64>> {
         let Scales {
             d_logits,
             l_lap,
             l_orth,
         } = self.scales;
-        match outcome.case.split(',').next() {
-            Some("d_logits") => d_logits,
-            Some("L_lap") => l_lap,
-            Some("L_orth") => l_orth,
-            Some("loss") => l_lap + self.objective.gamma / 2.0 * l_orth,
-            _ => largest(&outcome.values),
-        }
+        let loss = l_lap + self.objective.gamma / 2.0 * l_orth;
+        Ok(vec![
+            largest(&exact[0].values),
+            d_logits,
+            1.0,
+            l_lap,
+            l_orth,
+            loss,
+        ])
     }
 
     fn plain(&self, precision: Precision) -> Precision {

@@ -1,6 +1,6 @@
 //! Adam: alone over five steps, and with the gradients of all layers in one call.
 
-use super::bench::{Bench, Clock, Outcome, Problem, Shape, outcome, start};
+use super::bench::{Bench, Clock, Outcome, Problem, Shape, absolute, magnitudes, negative, outcome, start};
 use super::matrices::{self, filled, poisoned};
 use super::random::Random;
 use crate::error::Result;
@@ -49,6 +49,16 @@ impl Problem for Steps {
             ops.adam(&gradient, self.rule, &state, &mut w, &mut first, &mut second)
         })?;
         Ok(found)
+    }
+
+    /// Parameters above 0 and gradients below add up.
+    fn scales(&self, _: &[Outcome]) -> Result<Vec<f64>> {
+        magnitudes(&Steps {
+            gradients: negative(&self.gradients),
+            parameter: absolute(&self.parameter),
+            rule: self.rule,
+            first_step: self.first_step,
+        })
     }
 
     fn plain(&self, _: Precision) -> Precision {
@@ -163,6 +173,26 @@ impl Problem for Updates {
         }
         clock.time("update_layers", ops, || update(&mut trained))?;
         Ok(found)
+    }
+
+    /// As in [`Steps`].
+    fn scales(&self, _: &[Outcome]) -> Result<Vec<f64>> {
+        let adding = |[parameters, first, second]: &[Vec<f32>; 3]| {
+            [absolute(parameters), negative(first), second.clone()]
+        };
+        let layers = self.layers.iter().map(|layer| Trained {
+            inputs: layer.inputs,
+            outputs: layer.outputs,
+            x: layer.x.clone(),
+            d_z: negative(&layer.d_z),
+            weight: adding(&layer.weight),
+            bias: adding(&layer.bias),
+        });
+        magnitudes(&Updates {
+            rows: self.rows,
+            layers: layers.collect(),
+            rule: self.rule,
+        })
     }
 
     fn may_be_unwritten(&self, outcome: &Outcome) -> bool {

@@ -6,3 +6,4 @@ mod resume;
 mod bad_input;
 mod memory;
 mod model_file;
+mod validate;

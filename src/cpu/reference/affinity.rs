@@ -1,7 +1,5 @@
 //! The heat kernel, its contraction with the memberships, and exact cuts of hard labels.
 
-use std::cmp::Ordering;
-
 use super::distances::Distances;
 use super::rounding::{for_each_row, product, to_f16, zeros};
 use crate::cpu::Matrix;
@@ -107,8 +105,9 @@ fn kernel_row<T: Real>(distances: &Distances<T>, i: usize, kernel: HeatKernel) -
         .collect();
     if let Some(neighbors) = kernel.neighbors {
         let mut others: Vec<usize> = (0..row.len()).filter(|&j| j != i).collect();
-        // A stable sort: among equals the lower column stays first.
-        others.sort_by(|&a, &b| squared[a].partial_cmp(&squared[b]).unwrap_or(Ordering::Equal));
+        // A stable sort: among equals the lower column stays first. NaN, of either sign, is further than all.
+        let key = |j: usize| squared[j].to_f64().abs();
+        others.sort_by(|&a, &b| key(a).total_cmp(&key(b)));
         for &j in others.iter().skip(neighbors) {
             row[j] = T::ZERO;
         }

@@ -66,7 +66,8 @@ impl<'a, T: Real> Distances<'a, T> {
                         *squared = T::ZERO;
                     }
                 }
-                squared[i] = norms[i] - norms[i];
+                // To itself exactly 0, but of what is no number NaN.
+                squared[i] = norms[i] * T::ZERO;
                 squared
             }
         }

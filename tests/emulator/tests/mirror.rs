@@ -39,7 +39,9 @@ fn passes(operation: Operation) {
             row.case
         )
     };
-    let rows = run_operation(operation, &backends, &settings, &mut |row| println!("{}", line(row)));
+    let rows = run_operation(operation, &backends, &settings, &mut |row| {
+        println!("{}", line(row))
+    });
     let rows = rows.unwrap();
     assert!(!rows.is_empty());
     let failed: Vec<String> = rows.iter().filter(|row| !row.passed()).map(line).collect();
