@@ -68,13 +68,11 @@ fn build() -> Result<(), String> {
 // ---- compiling ------------------------------------------------------------------------------------------------------------
 
 /// How everything is compiled. No fast mathematics: division, roots and small numbers are as IEEE 754 has them.
-fn options(machine: &str) -> [String; 5] {
+fn options(machine: &str) -> [String; 4] {
     [
         format!("--gpu-architecture={machine}"),
         "--std=c++17".into(),
         "--include-path=kernels".into(),
-        // For profilers and compute-sanitizer; changes no instruction.
-        "--generate-line-info".into(),
         "--ptxas-options=-v".into(),
     ]
 }

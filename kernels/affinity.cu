@@ -6,7 +6,7 @@
 // Stored affinities are f32, or f16 in the precisions tf32 and bf16: on unit rows all of them lie near 1, where bfloat16 would
 // lose a fifth of their contrast. There Y is rounded to f16 as well, after subtracting a centre c: S = A (Y - c) + D c.
 //
-// Registers: at most 184 a thread.
+// Registers: at most 216 a thread.
 #include "gemm.cuh"
 #include "reduce.cuh"
 

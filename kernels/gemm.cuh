@@ -212,7 +212,7 @@ struct Tf32x3 {
     template <class Self = Tf32x3, int depth = DEPTH, class C, class A, class B>
     static DEVICE void multiply(C& c, const A& a, const B& b) {
         const int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
-#pragma unroll
+#pragma unroll 2
         for (int k = 0; k < depth; k += 8) {
             uint32_t high[C::DOWN][4], low[C::DOWN][4];
 #pragma unroll

@@ -14,8 +14,9 @@ typedef unsigned long long uint64_t;
 #define INFINITY __int_as_float(0x7f800000)
 
 #define DEVICE __device__ __forceinline__
-// KERNEL(256) name(int rows) { ... }: a kernel for blocks of 256 threads.
-#define KERNEL(threads) extern "C" __global__ void __launch_bounds__(threads)
+// KERNEL(256) name(int rows) { ... }: a kernel for blocks of 256 threads. KERNEL(256, 1): the compiler need not leave room for more than
+// one block on a multiprocessor, and may use more registers.
+#define KERNEL(...) extern "C" __global__ void __launch_bounds__(__VA_ARGS__)
 // SHARED(float, tile, [64][36]): memory shared by a block, 128-byte aligned, its contents undefined.
 #define SHARED(T, name, dimensions) __shared__ __align__(128) T name dimensions
 

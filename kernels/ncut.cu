@@ -109,7 +109,7 @@ KERNEL(256) ncut_sums(const float* membership, int y_stride, const float* contra
 
 // Adds up the partial sums, in every block anew and to the same bits, and from them computes the gradient of ROWS rows. The first
 // block also writes the volumes and the losses.
-KERNEL(256) ncut_gradient(const float* membership, int y_stride, const float* contraction, int s_stride, const float* degrees,
+KERNEL(256, 1) ncut_gradient(const float* membership, int y_stride, const float* contraction, int s_stride, const float* degrees,
                           int m, int k, const float* partial_sums, int partials, Parameters parameters, const StepState* state,
                           float* volumes, float* d_logits, int d_stride, float* losses, int losses_stride) {
     constexpr int EACH = ROWS / 8;

@@ -11,7 +11,7 @@
 // always_inline, as on the device: the arguments that a helper takes by reference then stay in registers.
 #define DEVICE inline __attribute__((always_inline))
 // The attribute means nothing to g++. The build script finds the kernels, and the threads they are for, by it.
-#define KERNEL(threads) [[gpu::kernel(threads)]] void
+#define KERNEL(threads, ...) [[gpu::kernel(threads)]] void
 // One Slot per array and OS thread remembers where the array lies while the same block runs.
 #define SHARED(T, name, dimensions)                                                                       \
     static __thread ::emulator::Slot name##_slot;                                                         \
