@@ -326,13 +326,18 @@ pub fn check_equal_distances<O: Ops>(bench: &mut Bench<O>) -> Result<()> {
                 let mut expected = exact.affinity(m, d, kernel)?;
                 exact.pairwise(&filled(&exact, m, d, &rows)?, &mut expected)?;
                 let expected = entries(&exact, &expected)?;
-                for (&(ops, _), tally) in bench.backends.iter().zip(&mut tallies) {
+                for (&(ops, precision), tally) in bench.backends.iter().zip(&mut tallies) {
                     let mut affinity = ops.affinity(m, d, kernel)?;
                     ops.pairwise(&filled(ops, m, d, &rows)?, &mut affinity)?;
                     let found = entries(ops, &affinity)?;
-                    // A wrong choice is wrong by half an affinity. One below 2^-14, stored as f16, is a multiple of 2^-24.
+                    // Two roundings below the smallest normal f16, before the mean of both directions and after.
+                    let smallest = match affinity::stored_as_f16(Some(precision)) {
+                        true => f64::powi(2.0, -24),
+                        false => 0.0,
+                    };
+                    // A wrong choice is wrong by half an affinity.
                     let right = |(found, expected): (&f64, &f64)| {
-                        (found - expected).abs() <= 1e-3 * expected + f64::powi(2.0, -25)
+                        (found - expected).abs() <= 1e-3 * expected + smallest
                     };
                     let wrong = found.iter().zip(&expected).filter(|pair| !right(*pair)).count();
                     tally

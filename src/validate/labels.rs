@@ -4,8 +4,9 @@ use super::affinity::grid;
 use super::bench::{Bench, Clock, Outcome, Problem, Shape, outcome};
 use super::errors::distance;
 use super::matrices::filled;
+use crate::cpu::reference::affinity::stored_as_f16;
 use crate::error::Result;
-use crate::ops::{HeatKernel, Ops, Precision, Real};
+use crate::ops::{HeatKernel, Ops, Real};
 
 /// The first of the largest, with ties in nearly every row; no label beyond those of the rows is touched.
 pub fn check_argmax<O: Ops>(bench: &mut Bench<O>) -> Result<()> {
@@ -132,9 +133,9 @@ fn check_single_rows<O: Ops>(bench: &mut Bench<O>) -> Result<()> {
                 // Rows in another order meet in other tiles, so the last bits may differ: some d roundings of terms near 2.
                 let bound = d as f64 * f64::from(f32::EPSILON);
                 // A stored affinity may be rounded to f16; one that is summed at once is not.
-                let stored = match precision {
-                    Precision::Fp32 | Precision::Tf32x3 => 0.0,
-                    Precision::Tf32 | Precision::Bf16 => f64::powi(2.0, -12),
+                let stored = match stored_as_f16(Some(precision)) {
+                    true => f64::powi(2.0, -12),
+                    false => 0.0,
                 };
                 let error = distance(&found, &affinity);
                 tally

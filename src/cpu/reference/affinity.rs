@@ -36,7 +36,7 @@ impl<T: Real> Affinity<T> {
 }
 
 /// Whether affinities are stored as f16.
-fn stored_as_f16(precision: Option<Precision>) -> bool {
+pub(crate) fn stored_as_f16(precision: Option<Precision>) -> bool {
     matches!(precision, Some(Precision::Tf32 | Precision::Bf16))
 }
 
