@@ -64,7 +64,6 @@ fn main() {
     }
 
     let out = PathBuf::from(env::var("OUT_DIR").unwrap());
-    let compiler = kernels.clone();
     let mut registry = String::from("#include \"emulated_gpu.h\"\n");
     let mut files = String::new();
     let mut sources = Vec::new();
@@ -77,7 +76,7 @@ fn main() {
             path.canonicalize().unwrap().display()
         );
         fs::write(&source, format!("{include}}}\n")).unwrap();
-        let text = String::from_utf8(compiler.clone().file(&source).expand()).unwrap();
+        let text = String::from_utf8(kernels.clone().file(&source).expand()).unwrap();
         let mut table = include;
         writeln!(table, "extern const ::emulator::Kernel table[] = {{").unwrap();
         let declared = kernels_in(&text);

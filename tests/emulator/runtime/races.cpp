@@ -22,7 +22,9 @@ void note_copy_done(void*) {}
 #else
 
 #include <cstdio>
+#include <dlfcn.h>
 #include <string>
+#include <unistd.h>
 
 namespace emulator {
 namespace {
@@ -81,7 +83,24 @@ Stamp with_reader(const Clock& now, const Stamp& before, const Stamp& mine, cons
     return {mine.phase, mine.turn, uint16_t(same_warp ? LANES | warp : EVERYONE)};
 }
 
-[[noreturn]] void report(const Stamp& before, bool was_read, Access access, const void* at) {
+// " (file.cu:12)" for a place in the program's code; nothing where that cannot be found out.
+std::string source_line(void* code) {
+    Dl_info program;
+    if (!code || !dladdr(code, &program)) return "";
+    size_t offset = size_t(static_cast<char*>(code) - static_cast<char*>(program.dli_fbase));
+    // One byte back: the address is that after the call.
+    char command[128];
+    snprintf(command, sizeof command, "addr2line --basenames --exe=/proc/%d/exe %#zx 2>/dev/null", getpid(), offset - 1);
+    char line[256] = "";
+    if (FILE* answer = popen(command, "r")) {
+        if (!fgets(line, sizeof line, answer)) line[0] = 0;
+        pclose(answer);
+    }
+    std::string place(line, strcspn(line, "\n"));
+    return place.empty() || place[0] == '?' ? "" : " (" + place + ")";
+}
+
+[[noreturn]] void report(const Stamp& before, bool was_read, Access access, const void* at, void* code) {
     static const char* const DOING[] = {"reads", "writes", "adds to", "starts an asynchronous copy to"};
     const SharedArray* array = array_at(at);
     std::string who = before.who & EVERYONE ? "several threads"
@@ -91,13 +110,14 @@ Stamp with_reader(const Clock& now, const Stamp& before, const Stamp& mine, cons
                       : was_read             ? "read it"
                       : before.who & ATOMIC  ? "added to it"
                                              : "wrote it";
-    fail("race: the thread %s byte %zu of the shared array `%s`; %s %s, and nothing orders the two", DOING[access],
+    fail("race: the thread %s byte %zu of the shared array `%s`%s; %s %s, and nothing orders the two", DOING[access],
          array ? size_t(static_cast<const unsigned char*>(at) - array->start) : 0, array ? array->name : "(a gap)",
-         who.c_str(), did);
+         source_line(code).c_str(), who.c_str(), did);
     __builtin_unreachable();
 }
 
-inline void note(void* at, size_t bytes, Access access) {
+// `code` is where the kernel goes on after the access; nullptr where that is not known.
+inline void note(void* at, size_t bytes, Access access, void* code) {
     size_t offset = size_t(static_cast<unsigned char*>(at) - block().window);
     // The stack, global memory, or a place that the sanitizer's mode will complain about.
     if (offset >= WINDOW || offset + bytes > WINDOW) return;
@@ -108,12 +128,12 @@ inline void note(void* at, size_t bytes, Access access) {
         Stamp& write = now.cells[cell].write;
         Stamp& read = now.cells[cell].read;
         bool both_atomic = access == ATOMIC_ADD && write.who & ATOMIC;
-        if (!both_atomic && !is_before(now, write, thread)) report(write, false, access, at);
+        if (!both_atomic && !is_before(now, write, thread)) report(write, false, access, at, code);
         if (access == READ) {
             read = with_reader(now, read, mine, thread);
             continue;
         }
-        if (!is_before(now, read, thread)) report(read, true, access, at);
+        if (!is_before(now, read, thread)) report(read, true, access, at, code);
         write = mine;
         if (access == ATOMIC_ADD) write.who |= ATOMIC;
         if (access == COPY) write.who |= IN_FLIGHT;
@@ -137,9 +157,9 @@ void note_barrier() {
 
 void note_warp_barrier(int warp) { ++clock().turn[warp]; }
 
-void note_atomic(void* at, size_t bytes) { note(at, bytes, ATOMIC_ADD); }
+void note_atomic(void* at, size_t bytes) { note(at, bytes, ATOMIC_ADD, nullptr); }
 
-void note_copy_started(void* to) { note(to, 16, COPY); }
+void note_copy_started(void* to) { note(to, 16, COPY, nullptr); }
 
 // From now on it is like a write of the thread that has waited for it.
 void note_copy_done(void* to) {
@@ -154,20 +174,27 @@ void note_copy_done(void* to) {
 
 using emulator::note;
 
-#define HOOKS(bytes)                                                                                    \
-    extern "C" void __tsan_read##bytes(void* at) { note(at, bytes, emulator::READ); }                   \
-    extern "C" void __tsan_write##bytes(void* at) { note(at, bytes, emulator::WRITE); }                 \
-    extern "C" void __tsan_unaligned_read##bytes(void* at) { note(at, bytes, emulator::READ); }         \
-    extern "C" void __tsan_unaligned_write##bytes(void* at) { note(at, bytes, emulator::WRITE); }       \
-    extern "C" void __tsan_volatile_read##bytes(void* at) { note(at, bytes, emulator::READ); }          \
-    extern "C" void __tsan_volatile_write##bytes(void* at) { note(at, bytes, emulator::WRITE); }
+// The compiler calls these; their names are its.
+#define HOOK(name, bytes, access) \
+    extern "C" void __tsan_##name##bytes(void* at) { note(at, bytes, emulator::access, __builtin_return_address(0)); }
+#define HOOKS(bytes)                        \
+    HOOK(read, bytes, READ)                 \
+    HOOK(write, bytes, WRITE)               \
+    HOOK(unaligned_read, bytes, READ)       \
+    HOOK(unaligned_write, bytes, WRITE)     \
+    HOOK(volatile_read, bytes, READ)        \
+    HOOK(volatile_write, bytes, WRITE)
 HOOKS(1)
 HOOKS(2)
 HOOKS(4)
 HOOKS(8)
 HOOKS(16)
+#define RANGE_HOOK(name, access)                               \
+    extern "C" void __tsan_##name(void* at, size_t bytes) {    \
+        note(at, bytes, emulator::access, __builtin_return_address(0)); \
+    }
+RANGE_HOOK(read_range, READ)
+RANGE_HOOK(write_range, WRITE)
 extern "C" void __tsan_init() {}
-extern "C" void __tsan_read_range(void* at, size_t bytes) { note(at, bytes, emulator::READ); }
-extern "C" void __tsan_write_range(void* at, size_t bytes) { note(at, bytes, emulator::WRITE); }
 
 #endif

@@ -30,6 +30,7 @@ const OVERFLOW: Caught = Report("AddressSanitizer: use-after-poison");
 const INDEX: Caught = Report("index 64 out of bounds for type 'float [64]'");
 const MISALIGNED: Caught = Report("misaligned address");
 const RACE: Caught = Error("race: ");
+const RACE_WITH_LINE: Caught = Error("of the shared array `line` (planted_bugs.cu:");
 const UNFINISHED: Caught = Error("copy_async_wait() is missing");
 const UNCOMMITTED: Caught = Error("copy_async_commit() is missing");
 const ODD_COPY: Caught = Error("both must be multiples of 16");
@@ -50,7 +51,7 @@ const PLANTED: [(&str, u32, [Caught; 3]); 21] = [
     ("misaligned",                 8, [No,               MISALIGNED,    No]),
     ("never_written",             64, [Values,           Values,        Values]),
     ("no_sync_before_read",       64, [Values,           Values,        RACE]),
-    ("no_sync_at_loop_end",       64, [Values,           Values,        RACE]),
+    ("no_sync_at_loop_end",       64, [Values,           Values,        RACE_WITH_LINE]),
     ("no_sync_at_loop_end_async", 64, [No,               No,            RACE]),
     ("no_sync_after_wait",        64, [Values,           Values,        RACE]),
     ("no_syncwarp",               32, [Values,           Values,        RACE]),
