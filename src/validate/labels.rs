@@ -6,7 +6,7 @@ use super::errors::distance;
 use super::matrices::filled;
 use crate::cpu::reference::affinity::stored_as_f16;
 use crate::error::Result;
-use crate::ops::{HeatKernel, Ops, Real};
+use crate::ops::{HeatKernel, Ops, Precision, Real};
 
 /// The first of the largest, with ties in nearly every row; no label beyond those of the rows is touched.
 pub fn check_argmax<O: Ops>(bench: &mut Bench<O>) -> Result<()> {
