@@ -356,10 +356,10 @@ DEVICE void add_degrees(const float* partial_degrees, int tiles, int rows, int r
 struct Contraction {
     // Y, n x k.
     const float* y;
-    // S, rows x k, and D.
+    // S, rows x k, and D. S is f64 in the kernels of exact cuts.
     float *s, *degrees;
     int y_stride, s_stride, k;
-    // Of a stored A: sums over tiles of columns, none when D is not wanted.
+    // Of a stored A: sums over tiles of columns.
     int tiles;
     const float* partial_degrees;
 };
@@ -371,7 +371,7 @@ DEVICE void contract_stored_f32(const float* a, int a_stride, const Contraction&
     SHARED(typename Product_::Shared, shared, [1]);
     SHARED(float, degrees, [64]);
     const int row0 = blockIdx.x * 64, column0 = blockIdx.y * columns;
-    if (c.tiles > 0) add_degrees(c.partial_degrees, c.tiles, rows, row0, c.degrees, degrees);
+    add_degrees(c.partial_degrees, c.tiles, rows, row0, c.degrees, degrees);
     Product_ product;
     product.run({a, a_stride}, {c.y, c.y_stride}, rows, c.k, n, row0, column0, shared[0]);
     product.c.each([&](int row, int column, float value) {
@@ -447,6 +447,8 @@ union Streamed {
 // How an affinity tile in f32 is contracted with Y: the tile type of Y, and what is rounded.
 template <class Product>
 struct ContractExactly {
+    static constexpr int COLUMNS = 64;
+    typedef float Sum;
     typedef Tile<Product, true, 64, 64> A;
     typedef Tile<Product, false, 64, 64> Y;
     static DEVICE float as_stored(float value) { return value; }
@@ -457,6 +459,8 @@ struct ContractExactly {
     }
 };
 struct ContractInHalf {
+    static constexpr int COLUMNS = 64;
+    typedef float Sum;
     typedef Tile<F16, true, 64, 64> A;
     typedef CentredTile<64, 64> Y;
     static DEVICE float as_stored(float value) { return F16::round(value); }
@@ -469,7 +473,21 @@ struct ContractInHalf {
     }
 };
 
-// [S | D] for 64 rows and 64 columns of Y: for each tile of 64 columns of A its distances, its affinities, its product with
+struct ContractInF64 {
+    // Half as many, since the sums take twice the registers.
+    static constexpr int COLUMNS = 32;
+    typedef double Sum;
+    typedef Tile<Fp64Sums, true, 64, 64> A;
+    typedef Tile<Fp64Sums, false, COLUMNS, 64> Y;
+    static DEVICE float as_stored(float value) { return value; }
+    static DEVICE void multiply(Accumulators<COLUMNS, double>& sums, const float* a, const float* y, const float*) {
+        A tile_a = {a};
+        Y tile_y = {y};
+        Fp64Sums::multiply<Fp64Sums, 64>(sums, tile_a, tile_y);
+    }
+};
+
+// [S | D] for 64 rows and some columns of Y: for each tile of 64 columns of A its distances, its affinities, its product with
 // Y.
 template <class Product, class Contract, bool centred>
 DEVICE void contract_streamed(const Pairs& pairs, const Contraction& c) {
@@ -478,12 +496,14 @@ DEVICE void contract_streamed(const Pairs& pairs, const Contraction& c) {
     SHARED(Shared, shared, [1]);
     SHARED(float, shared_sums, [2][64]);
     SHARED(float, degrees, [64]);
-    SHARED(float, centre, [64]);
-    const int row0 = blockIdx.x * 64, y_column0 = blockIdx.y * 64;
-    if (centred) membership_centre<64>(c.y, c.y_stride, pairs.columns, c.k, y_column0, centre);
+    constexpr int COLUMNS = Contract::COLUMNS;
+    SHARED(float, centre, [COLUMNS]);
+    const int row0 = blockIdx.x * 64, y_column0 = blockIdx.y * COLUMNS;
+    if (centred) membership_centre<COLUMNS>(c.y, c.y_stride, pairs.columns, c.k, y_column0, centre);
     __syncthreads();
 
-    Accumulators<64> contraction;
+    typedef typename Contract::Sum Sum;
+    Accumulators<COLUMNS, Sum> contraction;
     contraction.clear();
     RowSums sums;
     sums.clear();
@@ -517,10 +537,10 @@ DEVICE void contract_streamed(const Pairs& pairs, const Contraction& c) {
         if (blockIdx.y == 0 && row0 + (int)threadIdx.x < pairs.rows) c.degrees[row0 + threadIdx.x] = degree;
     }
     __syncthreads();
-    contraction.each([&](int row, int column, float value) {
+    contraction.each([&](int row, int column, Sum value) {
         if (row0 + row < pairs.rows && y_column0 + column < c.k)
-            c.s[(size_t)(row0 + row) * c.s_stride + y_column0 + column] =
-                centred ? fmaf(degrees[row], centre[column], value) : value;
+            ((Sum*)c.s)[(size_t)(row0 + row) * c.s_stride + y_column0 + column] =
+                centred ? fmaf(degrees[row], centre[column], (float)value) : value;
     });
 }
 
@@ -533,6 +553,26 @@ DEFINE_CONTRACT_STREAMED(tf32x3, Tf32x3, ContractExactly<Tf32x3>, false)
 DEFINE_CONTRACT_STREAMED(tf32, Tf32, ContractInHalf, true)
 DEFINE_CONTRACT_STREAMED(bf16, Bf16, ContractInHalf, true)
 DEFINE_CONTRACT_STREAMED(differences, Differences, ContractExactly<Fp32>, false)
+
+// ---- exact cuts: S in f64 -----------------------------------------------------------------------------------------------------------
+
+KERNEL(GEMM_THREADS) cut_streamed_fp32(Pairs pairs, Contraction c) {
+    contract_streamed<Fp32, ContractInF64, false>(pairs, c);
+}
+KERNEL(GEMM_THREADS) cut_streamed_differences(Pairs pairs, Contraction c) {
+    contract_streamed<Differences, ContractInF64, false>(pairs, c);
+}
+KERNEL(GEMM_THREADS) cut_stored(const float* a, int a_stride, Contraction c, int rows, int n) {
+    typedef Gemm<Fp64Sums, true, false, 64, double> Product;
+    SHARED(Product::Shared, shared, [1]);
+    const int row0 = blockIdx.x * 64, column0 = blockIdx.y * 64;
+    Product product;
+    product.run({a, a_stride}, {c.y, c.y_stride}, rows, c.k, n, row0, column0, shared[0]);
+    product.c.each([&](int row, int column, double value) {
+        if (row0 + row < rows && column0 + column < c.k)
+            ((double*)c.s)[(size_t)(row0 + row) * c.s_stride + column0 + column] = value;
+    });
+}
 
 // ---- hard labels ---------------------------------------------------------------------------------------------------------------------
 

@@ -83,12 +83,12 @@ struct HalfTile {
 
 // The part of a tile of 64 rows by `columns` that one thread holds. Four warps share the tile: two by two, or one above the other
 // when it is narrow. Within a warp's part, elements lie as gpu.cuh says of D.
-template <int columns>
+template <int columns, class Sum = float>
 struct Accumulators {
     static constexpr int ROWS = 64, COLUMNS = columns;
     static constexpr int WARPS_ACROSS = columns >= 64 ? 2 : 1, WARPS_DOWN = 4 / WARPS_ACROSS;
     static constexpr int DOWN = ROWS / WARPS_DOWN / 16, ACROSS = columns / WARPS_ACROSS / 8;
-    float d[DOWN][ACROSS][4];
+    Sum d[DOWN][ACROSS][4];
 
     DEVICE void clear() {
 #pragma unroll
@@ -96,7 +96,7 @@ struct Accumulators {
 #pragma unroll
             for (int j = 0; j < ACROSS; j++)
 #pragma unroll
-                for (int e = 0; e < 4; e++) d[i][j][e] = 0.0f;
+                for (int e = 0; e < 4; e++) d[i][j][e] = 0;
     }
     // Where this thread's elements lie in the tile: rows row(i) and row(i) + 8, columns column(j) and column(j) + 1.
     static DEVICE int warp_row() { return threadIdx.x / 32 / WARPS_ACROSS * (16 * DOWN); }
@@ -168,6 +168,25 @@ struct Differences : Fp32 {
     template <class Self = Differences, int depth = DEPTH, class C, class A, class B>
     static DEVICE void multiply(C& c, const A& a, const B& b) {
         Fp32::multiply<Differences, depth>(c, a, b);
+    }
+};
+
+// Sums in f64, for exact cuts.
+struct Fp64Sums {
+    static constexpr int PAD_BY_DEPTH = 4, PAD_ACROSS = 8;
+
+    template <class Self = Fp64Sums, int depth = DEPTH, class C, class A, class B>
+    static DEVICE void multiply(C& c, const A& a, const B& b) {
+#pragma unroll 1
+        for (int k = 0; k < depth; k++)
+#pragma unroll
+            for (int i = 0; i < C::DOWN; i++)
+#pragma unroll
+                for (int e = 0; e < 4; e++) {
+                    const double row = a.at(C::row(i) + e / 2 * 8, k);
+#pragma unroll
+                    for (int j = 0; j < C::ACROSS; j++) c.d[i][j][e] += row * b.at(C::column(j) + e % 2, k);
+                }
     }
 };
 
@@ -321,12 +340,12 @@ DEVICE void over_depth(int depth, Load load, Multiply multiply) {
 }
 
 // The product of two f32 operands for the tile with its corner at (row0, column0).
-template <class Product, bool a_by_depth, bool b_by_depth, int columns>
+template <class Product, bool a_by_depth, bool b_by_depth, int columns, class Sum = float>
 struct Gemm {
     typedef Tile<Product, a_by_depth, 64> A;
     typedef Tile<Product, b_by_depth, columns> B;
     typedef Stages<A, B> Shared;
-    Accumulators<columns> c;
+    Accumulators<columns, Sum> c;
 
     // `each_stage(tile of A)` sees each stage of A on its way.
     template <class EachStage>

@@ -20,6 +20,9 @@ const NEIGHBOR_TILE: usize = 32;
 const CUT_ROWS: usize = 4096;
 const CUT_NUMBERS: usize = 64 << 20;
 
+/// Clusters of an exact cut that a block works on; `ContractInF64` in the kernels.
+const CUT_COLUMNS: usize = 32;
+
 /// The affinity of one mini-batch.
 pub struct Affinity<D: Driver> {
     kernel: HeatKernel,
@@ -311,7 +314,10 @@ pub fn contract<D: Driver>(
         partial_degrees: Address(0),
     };
     match &affinity.form {
-        Form::Streamed => contract_streamed(cuda, cuda.precision, &affinity.points, affinity.pairs(), all),
+        Form::Streamed => {
+            let kernel = format!("contract_streamed_{}", affinity.points.product(cuda.precision));
+            contract_streamed(cuda, &kernel, TILE, affinity.pairs(), all)
+        }
         Form::Stored {
             a,
             partial_degrees,
@@ -324,49 +330,36 @@ pub fn contract<D: Driver>(
                 Element::F16 => "f16",
                 Element::F32 => cuda.precision.name(),
             };
-            contract_stored(cuda, product, a.address(), stride(m), all, (m, m))
+            let (width, tile) = if k <= NARROW {
+                ("_narrow", NARROW)
+            } else {
+                ("", TILE)
+            };
+            cuda.launch(
+                "affinity",
+                &format!("contract{width}_{product}"),
+                [m.div_ceil(TILE), k.div_ceil(tile), 1],
+                THREADS,
+                arguments![a.address(), int(stride(m)), all, int(m), int(m)],
+            )
         }
     }
 }
 
-/// `S = A Y` for a stored A of this shape.
-fn contract_stored<D: Driver>(
-    cuda: &Cuda<D>,
-    product: &str,
-    a: Address,
-    a_stride: usize,
-    all: Contraction,
-    (rows, columns): (usize, usize),
-) -> Result<()> {
-    let k = all.k as usize;
-    let (width, tile) = if k <= NARROW {
-        ("_narrow", NARROW)
-    } else {
-        ("", TILE)
-    };
-    cuda.launch(
-        "affinity",
-        &format!("contract{width}_{product}"),
-        [rows.div_ceil(TILE), k.div_ceil(tile), 1],
-        THREADS,
-        arguments![a, int(a_stride), all, int(rows), int(columns)],
-    )
-}
-
-/// `[S | D] = A [Y | 1]` with the tiles of A formed on the way.
+/// `[S | D] = A [Y | 1]` with the tiles of A formed on the way, for `columns` columns of Y a block.
 fn contract_streamed<D: Driver>(
     cuda: &Cuda<D>,
-    precision: Precision,
-    points: &Points<D>,
+    kernel: &str,
+    columns: usize,
     pairs: Pairs,
     all: Contraction,
 ) -> Result<()> {
     cuda.launch(
         "affinity",
-        &format!("contract_streamed_{}", points.product(precision)),
+        kernel,
         [
             (pairs.rows as usize).div_ceil(TILE),
-            (all.k as usize).div_ceil(TILE),
+            (all.k as usize).div_ceil(columns),
             1,
         ],
         THREADS,
@@ -415,8 +408,8 @@ pub fn download<D: Driver>(cuda: &Cuda<D>, from: &Affinity<D>) -> Result<Vec<f32
     Ok(values)
 }
 
-/// See [`Ops::cut_matrix`](crate::ops::Ops::cut_matrix). In f32 whatever the backend's precision: it is an exact cut. Rows are
-/// worked on in parts, clusters in panels of a tile's width; sums over rows are f64, on the host.
+/// See [`Ops::cut_matrix`](crate::ops::Ops::cut_matrix). Affinities are f32 whatever the backend's precision, sums f64: it is an
+/// exact cut. Rows are worked on in parts, clusters in panels of a tile's width; the host adds up the rows.
 pub fn cut_matrix<D: Driver>(
     cuda: &Cuda<D>,
     x: &Matrix<D>,
@@ -442,7 +435,7 @@ pub fn cut_matrix<D: Driver>(
     .min(n);
     let width = clusters.min(TILE);
     let y = Matrix::zeros(&cuda.memory, what, n, width)?;
-    let mut s = Matrix::zeros(&cuda.memory, what, most_rows, width)?;
+    let s = zeros(most_rows * width * size_of::<f64>())?;
     let degrees = zeros(most_rows * 4)?;
     let neighbors = match kernel.neighbors {
         None => None,
@@ -454,10 +447,9 @@ pub fn cut_matrix<D: Driver>(
     };
 
     let mut directed = vec![0.0; clusters * clusters];
-    let mut sums = vec![0.0; most_rows * width];
+    let mut sums = vec![0f64; most_rows * width];
     for first_row in (0..n).step_by(most_rows) {
         let rows = most_rows.min(n - first_row);
-        s.set_rows(rows);
         let pairs = Pairs {
             first_row: int(first_row),
             rows: int(rows),
@@ -501,25 +493,32 @@ pub fn cut_matrix<D: Driver>(
                 s: s.address(),
                 degrees: degrees.address(),
                 y_stride: int(y.stride()),
-                s_stride: int(s.stride()),
+                s_stride: int(width),
                 k: int(width),
                 tiles: 0,
                 partial_degrees: Address(0),
             };
             match &neighbors {
-                None => contract_streamed(cuda, precision, &points, pairs, all)?,
-                Some((_, distances, _)) => {
-                    let product = precision.name();
-                    contract_stored(cuda, product, distances.address(), stride(n), all, (rows, n))?;
+                None => {
+                    let kernel = format!("cut_streamed_{}", points.product(precision));
+                    contract_streamed(cuda, &kernel, CUT_COLUMNS, pairs, all)?;
                 }
+                Some((_, distances, _)) => cuda.launch(
+                    "affinity",
+                    "cut_stored",
+                    [rows.div_ceil(TILE), width.div_ceil(TILE), 1],
+                    THREADS,
+                    arguments![distances.address(), int(stride(n)), all, int(rows), int(n)],
+                )?,
             }
             let sums = &mut sums[..rows * width];
-            s.read(&cuda.driver, sums)?;
+            let bytes: &mut [u8] = bytemuck::cast_slice_mut(sums);
+            cuda.driver.read(s.address(), bytes.len(), bytes.len(), bytes)?;
             let panel = width.min(clusters - first_cluster);
             for (&label, sums) in labels[first_row..].iter().zip(sums.chunks_exact(width)) {
                 let to = &mut directed[label as usize * clusters + first_cluster..][..panel];
                 for (to, &sum) in to.iter_mut().zip(sums) {
-                    *to += f64::from(sum);
+                    *to += sum;
                 }
             }
         }
