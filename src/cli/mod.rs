@@ -7,6 +7,7 @@ mod evaluate;
 mod fit;
 mod generate;
 mod info;
+mod parse;
 mod predict;
 mod step;
 mod validate;
@@ -60,11 +61,10 @@ enum Command {
 
 /// Runs the command of this process.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli: Cli = match parse::parse() {
         Ok(cli) => cli,
-        Err(answer) if is_help(&answer) => answer.exit(),
-        Err(error) => {
-            console::tell(&format!("neuncut: {}", one_line(&error)));
+        Err(complaint) => {
+            console::tell(&format!("neuncut: {complaint}"));
             return ExitCode::from(2);
         }
     };
@@ -87,24 +87,4 @@ pub fn main() -> ExitCode {
             ExitCode::from(error.exit_code())
         }
     }
-}
-
-/// Whether clap has something to show rather than to complain about.
-fn is_help(answer: &clap::Error) -> bool {
-    let bare = clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
-    !answer.use_stderr() || answer.kind() == bare
-}
-
-/// Clap's complaint and its tips, without the usage that it repeats.
-fn one_line(error: &clap::Error) -> String {
-    let text = error.render().to_string();
-    let told: Vec<String> = text
-        .trim_start_matches("error: ")
-        .split("\n\n")
-        .map(|paragraph| paragraph.split_whitespace().collect::<Vec<_>>().join(" "))
-        .filter(|paragraph| {
-            !paragraph.starts_with("Usage:") && !paragraph.starts_with("For more information")
-        })
-        .collect();
-    format!("{}; see --help", told.join("; "))
 }

@@ -134,7 +134,7 @@ impl<R: Real> Checkpoint<R> {
                 "of a network {:?} after {} steps in epoch {}",
                 shape(&self.model),
                 self.step,
-                self.epoch + 1
+                self.epoch.saturating_add(1)
             ),
             expected: format!("a network {expected:?} with {batches} mini-batches an epoch"),
         })
