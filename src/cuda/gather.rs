@@ -91,14 +91,20 @@ impl<D: Driver> Feed<D> {
             })
         };
         let place = || cuda.memory.zeros("mini-batches on their way", bytes);
+        let places = [place()?, place()?];
+        let mut staging = [staging()?, staging()?];
+        for buffer in &mut staging {
+            // The places are cleared in the queue, and copies go beside it: the first ones must not overtake.
+            cuda.driver.release(buffer)?;
+        }
         Ok(Feed {
             values: data.values.clone(),
             cols: data.cols,
             rows,
             batch_rows: x.rows(),
             stride: x.stride(),
-            staging: RefCell::new([staging()?, staging()?]),
-            places: [place()?, place()?],
+            staging: RefCell::new(staging),
+            places,
             staged: Cell::new([None; 2]),
             state: state.mirror.clone(),
         })
