@@ -15,15 +15,23 @@ impl<O: Ops> Network<O> {
     pub fn new(ops: &O, model: &Model<impl Real>) -> Result<Self> {
         let mut layers = Vec::new();
         for dense in &model.layers {
-            let mut layer = Layer {
+            layers.push(Layer {
                 weight: ops.matrix("the network's weights", dense.outputs, dense.inputs)?,
                 bias: ops.matrix("the network's biases", 1, dense.outputs)?,
-            };
+            });
+        }
+        let mut network = Network { layers };
+        network.upload(ops, model)?;
+        Ok(network)
+    }
+
+    /// Uploads a model of the same shape into the memory that is there.
+    pub fn upload(&mut self, ops: &O, model: &Model<impl Real>) -> Result<()> {
+        for (layer, dense) in self.layers.iter_mut().zip(&model.layers) {
             ops.upload(&to_real::<O>(&dense.weight), &mut layer.weight, 0)?;
             ops.upload(&to_real::<O>(&dense.bias), &mut layer.bias, 0)?;
-            layers.push(layer);
         }
-        Ok(Network { layers })
+        Ok(())
     }
 
     /// Downloads the parameters.

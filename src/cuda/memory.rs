@@ -26,7 +26,11 @@ enum Source<D: Driver> {
     /// Nowhere: a plan is being added up.
     Counted(usize),
     /// One block, one after the other.
-    Shared { block: Rc<Block<D>>, used: usize },
+    Shared {
+        block: Rc<Block<D>>,
+        bytes: usize,
+        used: usize,
+    },
 }
 
 /// Memory that goes back to the driver when its last user is gone.
@@ -81,9 +85,14 @@ impl<D: Driver> Memory<D> {
                 });
             }
             Source::Own => Buffer::whole(self.block(what, bytes)?),
-            Source::Shared { block, used } => {
+            Source::Shared {
+                block,
+                bytes: planned,
+                used,
+            } => {
                 let at = block.at.offset(*used);
                 *used += bytes;
+                assert!(*used <= *planned, "{what} was not in the plan");
                 Buffer {
                     at,
                     block: Some(block.clone()),
@@ -104,15 +113,14 @@ impl<D: Driver> Memory<D> {
         // Dropped before anything is allocated.
         drop(counted?);
         let block = self.block(what, bytes.max(ALIGNMENT))?;
-        self.source.replace(Source::Shared { block, used: 0 });
+        self.source.replace(Source::Shared {
+            block,
+            bytes,
+            used: 0,
+        });
         let result = allocate();
         self.source.replace(Source::Own);
         result
-    }
-
-    /// Whether only sizes are being added up.
-    pub fn is_counting(&self) -> bool {
-        matches!(&*self.source.borrow(), Source::Counted(_))
     }
 
     fn block(&self, what: &str, bytes: usize) -> Result<Rc<Block<D>>> {
