@@ -33,10 +33,10 @@ pub trait Job {
     fn run<O: Ops>(self, ops: &O) -> Result<Self::Output>;
 }
 
-/// The first GPU in place of `auto`, if there is one.
+/// The first GPU that can be used in place of `auto`, if there is one.
 pub fn or_first_gpu(device: Device) -> Device {
     match device {
-        Device::Auto if Card::count().is_ok_and(|cards| cards > 0) => Device::Cuda(0),
+        Device::Auto => Card::first_usable().map_or(Device::Auto, Device::Cuda),
         device => device,
     }
 }

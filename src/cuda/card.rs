@@ -31,6 +31,11 @@ impl Card {
         context::count()
     }
 
+    /// The first card that has kernels in this binary, and a driver that runs them.
+    pub fn first_usable() -> Option<usize> {
+        context::first_usable()
+    }
+
     /// Opens a card and loads all kernels.
     ///
     /// # Errors

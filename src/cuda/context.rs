@@ -82,6 +82,51 @@ fn start(asked: &str) -> Result<(usize, i32)> {
     }
 }
 
+/// The first card that this binary has kernels for, under a driver that runs them.
+pub fn first_usable() -> Option<usize> {
+    let (count, driver) = start("cuda").ok()?;
+    (0..count).find(|&ordinal| {
+        device::get(ordinal as i32).is_ok_and(|card| architecture_of("cuda", card, driver).is_ok())
+    })
+}
+
+fn attribute_of(name: &str, card: sys::CUdevice, attribute: Attribute) -> Result<i32> {
+    // SAFETY: `card` comes from the driver.
+    unsafe { device::get_attribute(card, attribute) }
+        .map_err(|code| failure(name, "ask what the card can do", code))
+}
+
+fn capability_of(name: &str, card: sys::CUdevice) -> Result<(i32, i32)> {
+    let attribute = |which| attribute_of(name, card, which);
+    Ok((
+        attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?,
+        attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?,
+    ))
+}
+
+/// Which of the embedded modules are for a card, or why none is.
+fn architecture_of(name: &str, card: sys::CUdevice, driver: i32) -> Result<&'static str> {
+    let Some((major, _)) = kernels::NVRTC else {
+        return Err(Error::device(
+            name,
+            "this binary was built without kernels",
+            "run .ci/install-nvrtc and build again, or use --device cpu",
+        ));
+    };
+    // Within a major version an older driver runs newer machine code.
+    if driver < 1000 * major {
+        return Err(too_old(name, driver, 1000 * major));
+    }
+    let (major, minor) = capability_of(name, card)?;
+    architecture((major, minor)).ok_or_else(|| {
+        Error::device(
+            name,
+            format!("its compute capability is {major}.{minor}, and 8.0 is needed"),
+            "use a card of the Ampere generation or newer, or --device cpu",
+        )
+    })
+}
+
 /// The modules for a card of this compute capability.
 fn architecture(capability: (i32, i32)) -> Option<&'static str> {
     match capability {
@@ -146,39 +191,16 @@ impl Context {
     }
 
     fn attribute(&self, attribute: Attribute) -> Result<i32> {
-        self.check("ask what the card can do", unsafe {
-            device::get_attribute(self.device, attribute)
-        })
+        attribute_of(&self.name, self.device, attribute)
     }
 
     fn capability(&self) -> Result<(i32, i32)> {
-        Ok((
-            self.attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?,
-            self.attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?,
-        ))
+        capability_of(&self.name, self.device)
     }
 
     /// Which of the embedded modules are for this card.
     pub fn architecture(&self) -> Result<&'static str> {
-        let Some((major, _)) = kernels::NVRTC else {
-            return Err(Error::device(
-                &self.name,
-                "this binary was built without kernels",
-                "run .ci/install-nvrtc and build again, or use --device cpu",
-            ));
-        };
-        // Within a major version an older driver runs newer machine code.
-        if self.driver < 1000 * major {
-            return Err(too_old(&self.name, self.driver, 1000 * major));
-        }
-        let (major, minor) = self.capability()?;
-        architecture((major, minor)).ok_or_else(|| {
-            Error::device(
-                &self.name,
-                format!("its compute capability is {major}.{minor}, and 8.0 is needed"),
-                "use a card of the Ampere generation or newer, or --device cpu",
-            )
-        })
+        architecture_of(&self.name, self.device, self.driver)
     }
 
     /// Free bytes, and bytes in all.
