@@ -115,8 +115,8 @@ impl Timings {
 /// Mini-batches of an epoch, and the most steps in one sample.
 const BATCHES: usize = 8;
 
-/// Microseconds that a sample should last. A clock on a device counts in about half of one.
-const SAMPLE: f64 = 100.0;
+/// Microseconds that a sample should last. A device starts some ten after it was told to, its clock running.
+const SAMPLE: f64 = 1000.0;
 
 /// Seconds, and steps, before the first sample: a device at rest needs some time to reach its speed.
 const WARM_UP: (f64, usize) = (0.3, 3);

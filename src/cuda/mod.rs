@@ -50,8 +50,8 @@ pub struct Cuda<D: Driver> {
     precision: Precision,
     /// What a step that is being recorded needs done on the host.
     recorder: RefCell<Option<recording::Recorder<D>>>,
-    /// Names and times of launches, while they are profiled.
-    profile: RefCell<Option<Vec<(String, f64)>>>,
+    /// Names of launches, and the moments before and after each, while they are profiled.
+    profile: RefCell<Option<Vec<Profiled<D>>>>,
     keeps_gradients: bool,
     /// Affinities of more rows are formed tile by tile.
     stored_rows: usize,
@@ -120,12 +120,12 @@ impl<D: Driver> Cuda<D> {
         if self.profile.borrow().is_none() {
             return self.driver.launch(launch);
         }
+        // Nobody waits in between: the device would stand still, and the way to it be counted.
         let before = self.driver.mark()?;
         self.driver.launch(launch)?;
         let after = self.driver.mark()?;
-        let took = self.driver.microseconds(&before, &after)?;
         if let Some(profile) = &mut *self.profile.borrow_mut() {
-            profile.push((kernel.to_string(), took));
+            profile.push((kernel.to_string(), before, after));
         }
         Ok(())
     }
@@ -135,6 +135,9 @@ impl<D: Driver> Cuda<D> {
         format!("{kernel}_{}", self.precision.name())
     }
 }
+
+/// A launch, and the moments before and after it.
+type Profiled<D> = (String, <D as Driver>::Event, <D as Driver>::Event);
 
 /// A size as the kernels take it.
 fn int(size: usize) -> i32 {
@@ -224,7 +227,13 @@ impl<D: Driver> Ops for Cuda<D> {
         self.profile.replace(Some(Vec::new()));
         let done = calls();
         let profile = self.profile.take().unwrap_or_default();
-        done.map(|()| profile)
+        done?;
+        let timed = |(kernel, before, after): Profiled<D>| {
+            self.driver
+                .microseconds(&before, &after)
+                .map(|time| (kernel, time))
+        };
+        profile.into_iter().map(timed).collect()
     }
     fn ceilings(&self) -> Result<Option<Ceilings>> {
         ceilings::measure(self).map(Some)
