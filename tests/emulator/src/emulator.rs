@@ -3,7 +3,7 @@
 //! Its queue is always empty, because every call does its work at once. Only the copies beside the queue are put off, until somebody
 //! waits for them.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::ffi::c_void;
 use std::time::Instant;
 
@@ -24,6 +24,17 @@ pub struct Emulator {
     seed: u64,
     /// The graph that is being recorded.
     recording: RefCell<Option<Vec<Call>>>,
+    /// What was cleared in the queue since somebody last waited for it. On a card it may not be clear yet.
+    cleared: RefCell<Vec<Cleared>>,
+    /// Clears so far.
+    clears: Cell<u64>,
+}
+
+/// Memory that was cleared, and by which of all clears.
+struct Cleared {
+    number: u64,
+    at: Address,
+    bytes: usize,
 }
 
 /// Recorded calls.
@@ -48,6 +59,8 @@ pub struct Staging {
     bytes: Vec<u8>,
     /// Where what it holds belongs, and how far it is on its way.
     copy: Option<(Address, Progress)>,
+    /// Clears that its copies wait for.
+    after: u64,
 }
 
 #[derive(PartialEq)]
@@ -70,6 +83,8 @@ impl Emulator {
             memory: RefCell::new(Memory::new(16 << 30)),
             seed: 0,
             recording: RefCell::new(None),
+            cleared: RefCell::new(Vec::new()),
+            clears: Cell::new(0),
         }
     }
 
@@ -99,6 +114,13 @@ impl Emulator {
             Some(_) => Err(mistake(format!("{what} cannot be recorded"))),
             None => Ok(()),
         }
+    }
+
+    /// Everything queued is done, unless a graph is being recorded.
+    fn synchronize_for(&self, what: &str) -> Result<()> {
+        self.refuse_while_recording(what)?;
+        self.cleared.borrow_mut().clear();
+        Ok(())
     }
 
     fn run(&self, file: &str, kernel: &Kernel, grid: [u32; 3], arguments: &[*mut c_void]) -> Result<()> {
@@ -150,6 +172,7 @@ impl Driver for Emulator {
     }
 
     fn free(&self, at: Address) {
+        self.cleared.borrow_mut().clear();
         self.memory.borrow_mut().free(at);
     }
 
@@ -158,11 +181,14 @@ impl Driver for Emulator {
             calls.push(Call::Clear(at, bytes));
             return Ok(());
         }
+        let number = self.clears.get();
+        self.clears.set(number + 1);
+        self.cleared.borrow_mut().push(Cleared { number, at, bytes });
         self.clear_now(at, bytes)
     }
 
     fn write(&self, from: &[u8], width: usize, to: Address, pitch: usize) -> Result<()> {
-        self.refuse_while_recording("a write")?;
+        self.synchronize_for("a write")?;
         if from.is_empty() {
             return Ok(());
         }
@@ -179,7 +205,7 @@ impl Driver for Emulator {
     }
 
     fn read(&self, from: Address, pitch: usize, width: usize, to: &mut [u8]) -> Result<()> {
-        self.refuse_while_recording("a read")?;
+        self.synchronize_for("a read")?;
         if to.is_empty() {
             return Ok(());
         }
@@ -255,7 +281,7 @@ impl Driver for Emulator {
     }
 
     fn synchronize(&self) -> Result<()> {
-        self.refuse_while_recording("a wait")
+        self.synchronize_for("a wait")
     }
 
     fn capture(&self, calls: &mut dyn FnMut() -> Result<()>) -> Result<Graph> {
@@ -303,6 +329,7 @@ impl Driver for Emulator {
         Ok(Some(Staging {
             bytes: vec![0; bytes],
             copy: None,
+            after: 0,
         }))
     }
 
@@ -315,6 +342,15 @@ impl Driver for Emulator {
         {
             return Err(mistake(
                 "stage: what was staged there last has been received but not released".to_string(),
+            ));
+        }
+        let overtakes = |cleared: &Cleared| {
+            let (begin, end) = (cleared.at.0, cleared.at.0 + cleared.bytes as u64);
+            cleared.number >= buffer.after && to.0 < end && begin < to.0 + length as u64
+        };
+        if self.cleared.borrow().iter().any(overtakes) {
+            return Err(mistake(
+                "stage: the place was cleared in the queue, for which the copy does not wait".to_string(),
             ));
         }
         fill(&mut buffer.bytes);
@@ -333,6 +369,7 @@ impl Driver for Emulator {
 
     fn release(&self, buffer: &mut Staging) -> Result<()> {
         self.refuse_while_recording("the release of a staged copy")?;
+        buffer.after = self.clears.get();
         if let Some((_, progress @ Progress::Received)) = &mut buffer.copy {
             *progress = Progress::Released;
         }

@@ -173,3 +173,20 @@ fn staged_data_arrives_when_it_is_received() {
     driver.receive(&mut buffer).unwrap();
     assert_eq!(download::<f32>(&driver, at, 2), [5.0, 6.0]);
 }
+
+#[test]
+fn a_copy_beside_the_queue_must_wait_for_what_was_cleared_in_it() {
+    let driver = Emulator::new();
+    let at = room::<f32>(&driver, 2);
+    let mut buffer = driver.staging(8).unwrap().unwrap();
+    driver.clear(at, 8).unwrap();
+    let overtaking = driver.stage(&mut buffer, &mut |_| (), at);
+    assert!(message(overtaking).contains("the copy does not wait"));
+    driver.release(&mut buffer).unwrap();
+    driver.stage(&mut buffer, &mut |_| (), at).unwrap();
+    driver.receive(&mut buffer).unwrap();
+    driver.release(&mut buffer).unwrap();
+    driver.clear(at, 8).unwrap();
+    driver.synchronize().unwrap();
+    driver.stage(&mut buffer, &mut |_| (), at).unwrap();
+}
