@@ -1,15 +1,16 @@
 // Products of small matrices by a warp. Which element a lane holds where is said in gpu.cuh.
 //
-// Products of two TF32, bfloat16 or f16 numbers are exact in f32; only their sum is rounded. As on the card, which adds all products of
-// an instruction at once, what is in D already is added last.
+// Products of two TF32, bfloat16 or f16 numbers are exact in f32; only their sum is rounded, towards zero, as cards do (Fasi et
+// al., Numerical behavior of NVIDIA tensor cores, PeerJ Computer Science, 2021).
 
 #include "block.h"
 
 namespace emulator {
 namespace {
 
-// The eight columns of a row of B or D.
+// The eight columns of a row of B or D, and whole numbers for each.
 typedef float Row __attribute__((vector_size(32)));
+typedef int Whole __attribute__((vector_size(32)));
 
 struct Operands {
     float* d;
@@ -23,18 +24,50 @@ struct Staged {
     float b[K][8];
 };
 
+// d + p[0] + p[1] + ..., in each column: all terms cut after the last bit that f32 has for the largest and one more, as on the A100,
+// the sum cut to f32.
+template <int count>
+Row add_and_cut(Row d, const Row (&p)[count]) {
+    auto exponent = [](Row x) { return (Whole)x >> 23 & 255; };
+    // Below 2^-100 last bits do not matter.
+    Whole largest = Whole{} + 27;
+    auto raise_to = [&](Whole other) { largest = largest > other ? largest : other; };
+    raise_to(exponent(d));
+    for (Row term : p) raise_to(exponent(term));
+    bool finite = true;
+    for (int column = 0; column < 8; ++column) finite &= largest[column] < 255;
+    if (!finite) {
+        for (Row term : p) d += term;
+        return d;
+    }
+    const Row to_units = (Row)((2 * 127 + 24 - largest) << 23), unit = (Row)((largest - 24) << 23);
+    // At most 9 terms of 25 bits.
+    Whole sum = __builtin_convertvector(d * to_units, Whole);
+    for (Row term : p) sum += __builtin_convertvector(term * to_units, Whole);
+    const Whole magnitude = sum < 0 ? -sum : sum;
+    Row cut = __builtin_convertvector(magnitude, Row);
+    // A comparison gives -1 where it holds: one unit less where the conversion rounded up.
+    cut = (Row)((Whole)cut + (__builtin_convertvector(cut, Whole) > magnitude)) * unit;
+    return sum < 0 ? -cut : cut;
+}
+
+// An instruction adds its products in two halves.
 template <int K>
 void multiply_and_add(const Staged<K>& staged, void* const* operands) {
     Row b[K];
     memcpy(b, staged.b, sizeof b);
     for (int row = 0; row < 16; ++row) {
-        Row sum = {};
-        for (int k = 0; k < K; ++k) sum += staged.a[row][k] * b[k];
-        for (int t = 0; t < 4; ++t) {
-            float* d = static_cast<const Operands*>(operands[row % 8 * 4 + t])->d + row / 8 * 2;
-            d[0] += sum[2 * t];
-            d[1] += sum[2 * t + 1];
+        auto at = [&](int column) -> float& {
+            return static_cast<const Operands*>(operands[row % 8 * 4 + column / 2])->d[row / 8 * 2 + column % 2];
+        };
+        Row d;
+        for (int column = 0; column < 8; ++column) d[column] = at(column);
+        for (int first = 0; first < K; first += K / 2) {
+            Row products[K / 2];
+            for (int k = 0; k < K / 2; ++k) products[k] = staged.a[row][first + k] * b[first + k];
+            d = add_and_cut(d, products);
         }
+        for (int column = 0; column < 8; ++column) at(column) = d[column];
     }
 }
 

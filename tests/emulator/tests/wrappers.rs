@@ -230,14 +230,38 @@ fn mma_adds_in_f32() {
         let (a, b, d) = (take(16 * operands.k), take(operands.k * 8), take(128));
         let result = operands.multiply(&driver, &a, &b, &d, 0);
         for (value, (exact, size)) in result.iter().zip(operands.reference(&a, &b, &d)) {
-            // Each of the k + 1 terms loses at most a unit of the last of 24 bits of the sum of magnitudes: a card may cut off
-            // where the emulator rounds.
+            // Each of the k + 1 terms loses at most a unit of the last of 24 bits of the sum of magnitudes: it is cut, not rounded.
             let allowed = (operands.k + 1) as f64 * size * (0.5f64).powi(23);
             assert!(
                 (*value as f64 - exact).abs() <= allowed,
                 "{}: {value} is not {exact}",
                 operands.kernel
             );
+        }
+    }
+}
+
+#[test]
+fn mma_cuts_sums_towards_zero() {
+    let driver = Emulator::new();
+    let unit = f32::EPSILON;
+    for operands in [TF32, BF16, F16] {
+        // One product of 2^-12 with `times` 2^-12: so many halves of the last bit of 1.
+        for (times, d, expected) in [
+            (1.0, 1.0, 1.0),
+            (1.5, 1.0, 1.0),
+            (2.0, 1.0, 1.0 + unit),
+            (3.5, 1.0, 1.0 + unit),
+            (-1.5, -1.0, -1.0),
+            (-3.5, -1.0, -1.0 - unit),
+        ] {
+            let mut a = vec![0.0; 16 * operands.k];
+            let mut b = vec![0.0; operands.k * 8];
+            (a[0], b[0]) = ((-12f32).exp2(), times * (-12f32).exp2());
+            let mut all = vec![0.0; 128];
+            all[0] = d;
+            let found = operands.multiply(&driver, &a, &b, &all, 0);
+            assert_eq!(found[0], expected, "{}: {times} on {d}", operands.kernel);
         }
     }
 }
