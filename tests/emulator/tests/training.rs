@@ -182,6 +182,37 @@ fn rows_on_the_host_give_the_bits_of_rows_on_the_device() {
     }
 }
 
+/// The same with epochs so short that a place on the device gets the same mini-batch again, in the next epoch's order. Such a
+/// training fits only when another process, here `other`, gave memory back in the meantime.
+#[test]
+fn rows_on_the_host_are_shuffled_anew_in_epochs_of_one_and_two_mini_batches() {
+    let (count, d) = (128, 20);
+    let rows = rows(count, d);
+    for batches in [1, 2] {
+        let plan = Plan {
+            batch: count / batches,
+            ..plan(None)
+        };
+        let cuda = Cuda::new(Emulator::new().with_memory(16 * MIB), Precision::Fp32);
+        let trained = |data| {
+            let mut notes = Notes::default();
+            let model = train(&cuda, &plan, &data, None, None, &mut notes).unwrap();
+            (bits(&model), told(&notes.records))
+        };
+        let driver = cuda.driver();
+        let other = driver.allocate(16 * MIB as usize - rows.len()).unwrap().unwrap();
+        let data = resident(&cuda, &rows, d);
+        assert!(data.host().is_some());
+        driver.free(other);
+        let from_host = trained(data);
+        assert_eq!(
+            trained(resident(&cuda, &rows, d)),
+            from_host,
+            "{batches} mini-batches"
+        );
+    }
+}
+
 /// The numbers in a text, in order.
 fn numbers(text: &str) -> Vec<u64> {
     text.split(|c: char| !c.is_ascii_digit())
