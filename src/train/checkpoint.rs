@@ -8,7 +8,7 @@ use super::{Plan, Step};
 use crate::data::safetensors;
 use crate::error::{Error, Result};
 use crate::model::{Dense, Model};
-use crate::network::{Network, download, to_real};
+use crate::network::{download, to_real};
 use crate::ops::{Ops, Real, Shape};
 
 /// Everything a training needs to go on as if it had never stopped, in the precision `R` that it computes in.
@@ -100,8 +100,8 @@ impl<R: Real> Checkpoint<R> {
 
     /// Puts moments and losses back; the parameters are already there.
     pub(super) fn restore<O: Ops>(&self, ops: &O, step: &mut Step<O>) -> Result<()> {
-        step.first_moments = Network::new(ops, &self.first_moments)?;
-        step.second_moments = Network::new(ops, &self.second_moments)?;
+        step.first_moments.upload(ops, &self.first_moments)?;
+        step.second_moments.upload(ops, &self.second_moments)?;
         ops.upload(&to_real::<O>(&self.losses), &mut step.losses, 0)
     }
 

@@ -3,7 +3,7 @@
 //! Its queue is always empty, because every call does its work at once. Only the copies beside the queue are put off, until somebody
 //! waits for them.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::ffi::c_void;
 use std::time::Instant;
 
@@ -24,6 +24,20 @@ pub struct Emulator {
     seed: u64,
     /// The graph that is being recorded.
     recording: RefCell<Option<Vec<Call>>>,
+    counts: Cell<Counts>,
+}
+
+/// How often a device was called, but for what is only recorded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Kernels launched one by one.
+    pub launches: usize,
+    /// Graphs run.
+    pub replays: usize,
+    /// Kernels run in graphs.
+    pub replayed_launches: usize,
+    /// Allocations, reads, writes, clears and waits.
+    pub others: usize,
 }
 
 /// Recorded calls.
@@ -70,6 +84,7 @@ impl Emulator {
             memory: RefCell::new(Memory::new(16 << 30)),
             seed: 0,
             recording: RefCell::new(None),
+            counts: Cell::default(),
         }
     }
 
@@ -84,6 +99,17 @@ impl Emulator {
     /// The same with another order of warps and lanes for each seed but 0.
     pub fn with_seed(self, seed: u64) -> Self {
         Emulator { seed, ..self }
+    }
+
+    /// The calls so far.
+    pub fn counts(&self) -> Counts {
+        self.counts.get()
+    }
+
+    fn count(&self, change: impl FnOnce(&mut Counts)) {
+        let mut counts = self.counts.get();
+        change(&mut counts);
+        self.counts.set(counts);
     }
 
     fn pointer(&self, what: &str, at: Address, bytes: usize) -> Result<*mut u8> {
@@ -146,10 +172,12 @@ impl Driver for Emulator {
 
     fn allocate(&self, bytes: usize) -> Result<Option<Address>> {
         self.refuse_while_recording("an allocation")?;
+        self.count(|counts| counts.others += 1);
         Ok(self.memory.borrow_mut().allocate(bytes))
     }
 
     fn free(&self, at: Address) {
+        self.count(|counts| counts.others += 1);
         self.memory.borrow_mut().free(at);
     }
 
@@ -158,11 +186,13 @@ impl Driver for Emulator {
             calls.push(Call::Clear(at, bytes));
             return Ok(());
         }
+        self.count(|counts| counts.others += 1);
         self.clear_now(at, bytes)
     }
 
     fn write(&self, from: &[u8], width: usize, to: Address, pitch: usize) -> Result<()> {
         self.refuse_while_recording("a write")?;
+        self.count(|counts| counts.others += 1);
         if from.is_empty() {
             return Ok(());
         }
@@ -180,6 +210,7 @@ impl Driver for Emulator {
 
     fn read(&self, from: Address, pitch: usize, width: usize, to: &mut [u8]) -> Result<()> {
         self.refuse_while_recording("a read")?;
+        self.count(|counts| counts.others += 1);
         if to.is_empty() {
             return Ok(());
         }
@@ -251,10 +282,12 @@ impl Driver for Emulator {
             });
             return Ok(());
         }
+        self.count(|counts| counts.launches += 1);
         self.run(file, kernel, grid, arguments)
     }
 
     fn synchronize(&self) -> Result<()> {
+        self.count(|counts| counts.others += 1);
         self.refuse_while_recording("a wait")
     }
 
@@ -272,6 +305,7 @@ impl Driver for Emulator {
 
     fn replay(&self, graph: &Graph) -> Result<()> {
         self.refuse_while_recording("a replay")?;
+        self.count(|counts| counts.replays += 1);
         for call in &graph.0 {
             match call {
                 Call::Launch {
@@ -282,6 +316,7 @@ impl Driver for Emulator {
                 } => {
                     let arguments: Vec<_> =
                         values.iter().map(|words| words.as_ptr() as *mut c_void).collect();
+                    self.count(|counts| counts.replayed_launches += 1);
                     self.run(file, kernel, *grid, &arguments)?;
                 }
                 Call::Clear(at, bytes) => self.clear_now(*at, *bytes)?,
@@ -296,6 +331,7 @@ impl Driver for Emulator {
     }
 
     fn microseconds(&self, from: &Event, to: &Event) -> Result<f64> {
+        self.count(|counts| counts.others += 1);
         Ok(to.0.duration_since(from.0).as_secs_f64() * 1e6)
     }
 
