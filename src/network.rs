@@ -13,19 +13,20 @@ pub struct Network<O: Ops> {
 impl<O: Ops> Network<O> {
     /// Uploads a model.
     pub fn new(ops: &O, model: &Model<impl Real>) -> Result<Self> {
-        let mut layers = Vec::new();
-        for dense in &model.layers {
-            layers.push(Layer {
+        let layers = model.layers.iter().map(|dense| {
+            Ok(Layer {
                 weight: ops.matrix("the network's weights", dense.outputs, dense.inputs)?,
                 bias: ops.matrix("the network's biases", 1, dense.outputs)?,
-            });
-        }
-        let mut network = Network { layers };
+            })
+        });
+        let mut network = Network {
+            layers: layers.collect::<Result<_>>()?,
+        };
         network.upload(ops, model)?;
         Ok(network)
     }
 
-    /// Uploads a model of the same shape into the memory that is there.
+    /// Replaces the parameters by those of a model of the same shape.
     pub fn upload(&mut self, ops: &O, model: &Model<impl Real>) -> Result<()> {
         for (layer, dense) in self.layers.iter_mut().zip(&model.layers) {
             ops.upload(&to_real::<O>(&dense.weight), &mut layer.weight, 0)?;

@@ -2,45 +2,17 @@
 //! losses as the reference, and never hands on a model that is no number.
 
 mod common;
+#[path = "common/training.rs"]
+mod training;
 
 use common::{filled, random};
 use neuncut::cpu::{Fast, Reference};
 use neuncut::error::{Error, Result};
 use neuncut::model::Model;
-use neuncut::ops::{AdamRule, Cut, HeatKernel, Objective, Ops, Penalty, Precision, Real, Volumes};
-use neuncut::train::{Checkpoint, EpochRecord, Plan, StepRule, Watch, train};
-use neuncut::validate::{Random, compare_training};
-
-/// Keeps what it is told, and stops before a given step.
-#[derive(Default)]
-struct Notes<R = f32> {
-    records: Vec<EpochRecord>,
-    checkpoints: Vec<Checkpoint<R>>,
-    every_epoch: bool,
-    steps_allowed: Option<usize>,
-}
-
-impl<R: Real> Watch<R> for Notes<R> {
-    fn step(&mut self, _: usize, _: usize, _: usize, _: usize) {
-        if let Some(left) = &mut self.steps_allowed {
-            *left -= 1;
-        }
-    }
-    fn epoch(&mut self, record: &EpochRecord) -> Result<()> {
-        self.records.push(record.clone());
-        Ok(())
-    }
-    fn wants_checkpoint(&mut self) -> bool {
-        self.every_epoch
-    }
-    fn checkpoint(&mut self, checkpoint: &Checkpoint<R>) -> Result<()> {
-        self.checkpoints.push(checkpoint.clone());
-        Ok(())
-    }
-    fn stop(&mut self) -> bool {
-        self.steps_allowed == Some(0)
-    }
-}
+use neuncut::ops::{AdamRule, Cut, HeatKernel, Objective, Ops, Penalty, Precision, Volumes};
+use neuncut::train::{Checkpoint, Plan, StepRule, train};
+use neuncut::validate::compare_training;
+use training::{Notes, bits, rows, told};
 
 fn plan(neighbors: Option<usize>, seed: u64) -> Plan {
     Plan {
@@ -66,17 +38,6 @@ fn plan(neighbors: Option<usize>, seed: u64) -> Plan {
     }
 }
 
-/// Three clouds on a grid of eighths, where all f32 distances between short rows are exact: every precision sees the same
-/// neighbours.
-fn rows(random: &Random, count: usize, d: usize) -> Vec<f32> {
-    (0..count * d)
-        .map(|at| {
-            let centre = if at / d % 3 == at % d { 4.0 } else { 0.0 };
-            ((8.0 * (centre + random.normal())).round() / 8.0) as f32
-        })
-        .collect()
-}
-
 fn run<O: Ops>(ops: &O, plan: &Plan, rows: &[f32], d: usize, notes: &mut Notes<O::Real>) -> Result<Model> {
     resume(ops, plan, rows, d, None, notes)
 }
@@ -93,35 +54,12 @@ fn resume<O: Ops>(
     train(ops, plan, &data, None, from, notes)
 }
 
-/// Parameters as bits, so that 0 and -0 differ.
-fn bits<T: Real>(model: &Model<T>) -> Vec<u64> {
-    let layers = model.layers.iter();
-    layers
-        .flat_map(|layer| {
-            layer
-                .weight
-                .iter()
-                .chain(&layer.bias)
-                .map(|v| v.to_f64().to_bits())
-        })
-        .collect()
-}
-
-/// What a record says, without the time it took.
-fn told(records: &[EpochRecord]) -> Vec<EpochRecord> {
-    let timeless = |record: &EpochRecord| EpochRecord {
-        seconds: 0.0,
-        ..record.clone()
-    };
-    records.iter().map(timeless).collect()
-}
-
 #[test]
 fn training_gives_the_same_bits_on_any_number_of_threads() {
     let random = random("threads");
     // Rows taken by differences and by products; several row blocks.
     for (d, neighbors) in [(5, None), (5, Some(4)), (40, None), (40, Some(4))] {
-        let rows = rows(&random, 700, d);
+        let rows = rows(&random, 700, d, 3);
         let plan = Plan {
             batch: 300,
             ..plan(neighbors, random.below(1000) as u64)
@@ -160,7 +98,7 @@ where
 {
     let random = random("resumed");
     let d = 5;
-    let rows = rows(&random, 200, d);
+    let rows = rows(&random, 200, d, 3);
     let folder = tempfile::tempdir().unwrap();
     for neighbors in [None, Some(4)] {
         let plan = plan(neighbors, random.below(1000) as u64);
@@ -218,7 +156,7 @@ where
 fn a_checkpoint_of_another_training_is_refused() {
     let random = random("refused");
     let (d, ops) = (5, Fast::new(2).unwrap());
-    let rows = rows(&random, 200, d);
+    let rows = rows(&random, 200, d, 3);
     let plan = plan(None, 1);
     let mut notes = Notes {
         steps_allowed: Some(4),
@@ -359,7 +297,7 @@ fn losses_of_every_epoch_are_those_of_the_reference() {
     for neighbors in [None, Some(4)] {
         let problems: Vec<_> = (0..seeds)
             .map(|_| {
-                let rows = rows(&random, 200, d);
+                let rows = rows(&random, 200, d, 3);
                 (plan(neighbors, random.below(1 << 30) as u64), rows)
             })
             .collect();
@@ -374,7 +312,7 @@ fn losses_of_every_epoch_are_those_of_the_reference() {
 fn a_training_that_diverges_says_so() {
     let random = random("diverges");
     let (d, ops) = (5, Fast::new(2).unwrap());
-    let good = rows(&random, 200, d);
+    let good = rows(&random, 200, d, 3);
     let huge: Vec<f32> = good.iter().map(|v| v * 1e25).collect();
     for epochs in [1, 3] {
         for learning_rate in [1.0, 1e6, 1e18, 1e30, 1e38, 1e39, 1e300] {
@@ -429,7 +367,7 @@ fn a_training_that_diverges_says_so() {
         "{result:?}"
     );
     // Distances beyond f32: by differences all rows are infinitely far apart, by products there is no graph.
-    let huge: Vec<f32> = self::rows(&random, 200, 40).iter().map(|v| v * 1e25).collect();
+    let huge: Vec<f32> = self::rows(&random, 200, 40, 3).iter().map(|v| v * 1e25).collect();
     let result = run(&ops, &self::plan(None, 3), &huge, 40, &mut Notes::default());
     assert!(
         matches!(

@@ -7,3 +7,4 @@ mod bad_input;
 mod memory;
 mod model_file;
 mod validate;
+mod no_gpu;

@@ -28,6 +28,7 @@ pub struct Emulator {
     cleared: RefCell<Vec<Cleared>>,
     /// Clears so far.
     clears: Cell<u64>,
+    counts: Cell<Counts>,
 }
 
 /// Memory that was cleared, and by which of all clears.
@@ -35,6 +36,19 @@ struct Cleared {
     number: u64,
     at: Address,
     bytes: usize,
+}
+
+/// How often a device was called, but for what is only recorded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Kernels launched one by one.
+    pub launches: usize,
+    /// Graphs run.
+    pub replays: usize,
+    /// Kernels run in graphs.
+    pub replayed_launches: usize,
+    /// Allocations, reads, writes, clears and waits.
+    pub others: usize,
 }
 
 /// Recorded calls.
@@ -85,6 +99,7 @@ impl Emulator {
             recording: RefCell::new(None),
             cleared: RefCell::new(Vec::new()),
             clears: Cell::new(0),
+            counts: Cell::default(),
         }
     }
 
@@ -99,6 +114,17 @@ impl Emulator {
     /// The same with another order of warps and lanes for each seed but 0.
     pub fn with_seed(self, seed: u64) -> Self {
         Emulator { seed, ..self }
+    }
+
+    /// The calls so far.
+    pub fn counts(&self) -> Counts {
+        self.counts.get()
+    }
+
+    fn count(&self, change: impl FnOnce(&mut Counts)) {
+        let mut counts = self.counts.get();
+        change(&mut counts);
+        self.counts.set(counts);
     }
 
     fn pointer(&self, what: &str, at: Address, bytes: usize) -> Result<*mut u8> {
@@ -119,6 +145,7 @@ impl Emulator {
     /// Everything queued is done, unless a graph is being recorded.
     fn synchronize_for(&self, what: &str) -> Result<()> {
         self.refuse_while_recording(what)?;
+        self.count(|counts| counts.others += 1);
         self.cleared.borrow_mut().clear();
         Ok(())
     }
@@ -168,11 +195,13 @@ impl Driver for Emulator {
 
     fn allocate(&self, bytes: usize) -> Result<Option<Address>> {
         self.refuse_while_recording("an allocation")?;
+        self.count(|counts| counts.others += 1);
         Ok(self.memory.borrow_mut().allocate(bytes))
     }
 
     fn free(&self, at: Address) {
         self.cleared.borrow_mut().clear();
+        self.count(|counts| counts.others += 1);
         self.memory.borrow_mut().free(at);
     }
 
@@ -184,6 +213,7 @@ impl Driver for Emulator {
         let number = self.clears.get();
         self.clears.set(number + 1);
         self.cleared.borrow_mut().push(Cleared { number, at, bytes });
+        self.count(|counts| counts.others += 1);
         self.clear_now(at, bytes)
     }
 
@@ -277,6 +307,7 @@ impl Driver for Emulator {
             });
             return Ok(());
         }
+        self.count(|counts| counts.launches += 1);
         self.run(file, kernel, grid, arguments)
     }
 
@@ -298,6 +329,7 @@ impl Driver for Emulator {
 
     fn replay(&self, graph: &Graph) -> Result<()> {
         self.refuse_while_recording("a replay")?;
+        self.count(|counts| counts.replays += 1);
         for call in &graph.0 {
             match call {
                 Call::Launch {
@@ -308,6 +340,7 @@ impl Driver for Emulator {
                 } => {
                     let arguments: Vec<_> =
                         values.iter().map(|words| words.as_ptr() as *mut c_void).collect();
+                    self.count(|counts| counts.replayed_launches += 1);
                     self.run(file, kernel, *grid, &arguments)?;
                 }
                 Call::Clear(at, bytes) => self.clear_now(*at, *bytes)?,
@@ -322,6 +355,7 @@ impl Driver for Emulator {
     }
 
     fn microseconds(&self, from: &Event, to: &Event) -> Result<f64> {
+        self.count(|counts| counts.others += 1);
         Ok(to.0.duration_since(from.0).as_secs_f64() * 1e6)
     }
 

@@ -9,7 +9,7 @@ mod emulator;
 mod kernels;
 mod memory;
 
-pub use emulator::{Emulator, Event, Graph, Staging};
+pub use emulator::{Counts, Emulator, Event, Graph, Staging};
 pub use kernels::{Kernel, files};
 
 /// How kernels were compiled: the value of `NEUNCUT_EMULATOR_MODE` when this crate was built.

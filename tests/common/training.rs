@@ -1,0 +1,73 @@
+//! What the tests of training share: notes on how it goes, a stop before a given step, and results bit by bit.
+#![allow(dead_code)] // each test file compiles this module anew and uses its own part of it
+
+use neuncut::error::Result;
+use neuncut::model::Model;
+use neuncut::ops::Real;
+use neuncut::train::{Checkpoint, EpochRecord, Watch};
+use neuncut::validate::Random;
+
+/// Keeps what it is told, and stops before a given step.
+#[derive(Default)]
+pub struct Notes<R = f32> {
+    pub records: Vec<EpochRecord>,
+    pub checkpoints: Vec<Checkpoint<R>>,
+    pub every_epoch: bool,
+    pub steps_allowed: Option<usize>,
+}
+
+impl<R: Real> Watch<R> for Notes<R> {
+    fn step(&mut self, _: usize, _: usize, _: usize, _: usize) {
+        if let Some(left) = &mut self.steps_allowed {
+            *left -= 1;
+        }
+    }
+    fn epoch(&mut self, record: &EpochRecord) -> Result<()> {
+        self.records.push(record.clone());
+        Ok(())
+    }
+    fn wants_checkpoint(&mut self) -> bool {
+        self.every_epoch
+    }
+    fn checkpoint(&mut self, checkpoint: &Checkpoint<R>) -> Result<()> {
+        self.checkpoints.push(checkpoint.clone());
+        Ok(())
+    }
+    fn stop(&mut self) -> bool {
+        self.steps_allowed == Some(0)
+    }
+}
+
+/// `clouds` clouds on a grid of eighths, where all f32 distances between short rows are exact: every precision sees the
+/// same neighbours.
+pub fn rows(random: &Random, count: usize, d: usize, clouds: usize) -> Vec<f32> {
+    (0..count * d)
+        .map(|at| {
+            let centre = if at / d % clouds == at % d { 4.0 } else { 0.0 };
+            ((8.0 * (centre + random.normal())).round() / 8.0) as f32
+        })
+        .collect()
+}
+
+/// Parameters as bits, so that 0 and -0 differ.
+pub fn bits<T: Real>(model: &Model<T>) -> Vec<u64> {
+    let layers = model.layers.iter();
+    layers
+        .flat_map(|layer| {
+            layer
+                .weight
+                .iter()
+                .chain(&layer.bias)
+                .map(|v| v.to_f64().to_bits())
+        })
+        .collect()
+}
+
+/// What records say, without the time it took.
+pub fn told(records: &[EpochRecord]) -> Vec<EpochRecord> {
+    let timeless = |record: &EpochRecord| EpochRecord {
+        seconds: 0.0,
+        ..record.clone()
+    };
+    records.iter().map(timeless).collect()
+}
