@@ -1,7 +1,6 @@
 //! Whole trainings through the kernels: the same bits in any order of threads, from rows on the host, and after interruptions;
 //! memory that is planned; steps that are one recorded graph; and a model that labels as it does on the CPU.
 
-#[allow(dead_code)] // each test file compiles this module anew and uses its own part of it
 mod common;
 #[path = "../../common/training.rs"]
 mod training;
