@@ -98,6 +98,14 @@ struct Accumulators {
 #pragma unroll
                 for (int e = 0; e < 4; e++) d[i][j][e] = 0;
     }
+    DEVICE void add(const Accumulators& other) {
+#pragma unroll
+        for (int i = 0; i < DOWN; i++)
+#pragma unroll
+            for (int j = 0; j < ACROSS; j++)
+#pragma unroll
+                for (int e = 0; e < 4; e++) d[i][j][e] += other.d[i][j][e];
+    }
     // Where this thread's elements lie in the tile: rows row(i) and row(i) + 8, columns column(j) and column(j) + 1.
     static DEVICE int warp_row() { return threadIdx.x / 32 / WARPS_ACROSS * (16 * DOWN); }
     static DEVICE int warp_column() { return threadIdx.x / 32 % WARPS_ACROSS * (8 * ACROSS); }
@@ -118,10 +126,11 @@ struct Accumulators {
 
 // ---- products ------------------------------------------------------------------------------------------------------------------
 //
-// multiply(c, a, b) adds the product of two tiles, DEPTH (or `depth`) deep, to the accumulators.
+// multiply(c, a, b) adds the product of two tiles, DEPTH (or `depth`) deep, to the accumulators. Each such stage is summed on its own
+// first: the error of a long sum then grows with its number of stages, not of products. Tensor cores, moreover, round sums towards
+// zero, which would add up, and show where sums cancel: in distances, and in contractions less a centre.
 
-// Plain f32 on the ordinary cores: each thread multiplies for the elements it holds. Each stage is summed on its own, so that the
-// error of a long sum grows with its number of stages, not of products.
+// Plain f32 on the ordinary cores: each thread multiplies for the elements it holds.
 struct Fp32 {
     static constexpr int PAD_BY_DEPTH = 4, PAD_ACROSS = 8;
     static DEVICE float round(float x) { return x; }
@@ -152,12 +161,7 @@ struct Fp32 {
                     for (int e = 0; e < 4; e++)
                         stage.d[i][j][e] = Self::add(stage.d[i][j][e], rows[i][e / 2], columns[j][e % 2]);
         }
-#pragma unroll
-        for (int i = 0; i < C::DOWN; i++)
-#pragma unroll
-            for (int j = 0; j < C::ACROSS; j++)
-#pragma unroll
-                for (int e = 0; e < 4; e++) c.d[i][j][e] += stage.d[i][j][e];
+        c.add(stage);
     }
 };
 
@@ -198,6 +202,8 @@ struct Tf32 {
     template <class Self = Tf32, int depth = DEPTH, class C, class A, class B>
     static DEVICE void multiply(C& c, const A& a, const B& b) {
         const int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
+        C stage;
+        stage.clear();
 #pragma unroll
         for (int k = 0; k < depth; k += 8) {
             uint32_t rows[C::DOWN][4], columns[C::ACROSS][2];
@@ -212,13 +218,14 @@ struct Tf32 {
 #pragma unroll
             for (int i = 0; i < C::DOWN; i++)
 #pragma unroll
-                for (int j = 0; j < C::ACROSS; j++) mma_tf32(c.d[i][j], rows[i], columns[j]);
+                for (int j = 0; j < C::ACROSS; j++) mma_tf32(stage.d[i][j], rows[i], columns[j]);
         }
+        c.add(stage);
     }
 };
 
-// Each operand as the sum of two TF32 numbers; of their four products the smallest is left out. Tensor cores round sums
-// towards zero, so only eight products are added there, and the rest is summed by ordinary addition.
+// Each operand as the sum of two TF32 numbers; of their four products the smallest is left out. To be nearly f32, only eight products
+// of each kind are added by the tensor cores, and the rest by ordinary addition.
 struct Tf32x3 {
     static constexpr int PAD_BY_DEPTH = 4, PAD_ACROSS = 8;
     static DEVICE float round(float x) { return x; }
@@ -272,7 +279,9 @@ struct Bf16 {
     template <class Self = Bf16, int depth = DEPTH, class C, class A, class B>
     static DEVICE void multiply(C& c, const A& a, const B& b) {
         const int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
-#pragma unroll
+        C stage;
+        stage.clear();
+#pragma unroll 2
         for (int k = 0; k < depth; k += 16) {
             uint32_t rows[C::DOWN][4], columns[C::ACROSS][2];
 #pragma unroll
@@ -286,8 +295,9 @@ struct Bf16 {
 #pragma unroll
             for (int i = 0; i < C::DOWN; i++)
 #pragma unroll
-                for (int j = 0; j < C::ACROSS; j++) Self::mma(c.d[i][j], rows[i], columns[j]);
+                for (int j = 0; j < C::ACROSS; j++) Self::mma(stage.d[i][j], rows[i], columns[j]);
         }
+        c.add(stage);
     }
 };
 

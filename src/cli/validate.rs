@@ -66,7 +66,7 @@ pub fn run(args: ValidateArgs, console: &mut Console) -> Result<()> {
         Device::Auto | Device::Cpu => match args.precision {
             Wanted::All | Wanted::One(Precision::Fp32) => {
                 let ops = Fast::new(0)?;
-                validate("cpu", &[(&ops, Precision::Fp32)], &args, console)
+                validate("cpu", &[(&ops, Precision::Fp32)], None, &args, console)
             }
             Wanted::One(other) => Err(Error::option(
                 "--precision",
@@ -86,7 +86,9 @@ pub fn run(args: ValidateArgs, console: &mut Console) -> Result<()> {
                 .map(|&precision| Cuda::new(card.clone(), precision).keeping_gradients())
                 .collect();
             let backends: Vec<_> = backends.iter().zip(precisions).collect();
-            validate(&Device::Cuda(ordinal).to_string(), &backends, &args, console)
+            let fed = Cuda::new(card, Precision::Fp32).feeding_rows();
+            let device = Device::Cuda(ordinal).to_string();
+            validate(&device, &backends, Some(&fed), &args, console)
         }
         Device::Reference => Err(Error::option(
             "--device",
@@ -96,10 +98,11 @@ pub fn run(args: ValidateArgs, console: &mut Console) -> Result<()> {
     }
 }
 
-/// Checks the backends of a device, one for each precision, and shows the table.
+/// Checks the backends of a device, one for each precision, and shows the table. `fed`, in fp32, feeds training rows from the host.
 fn validate<O: Ops>(
     device: &str,
     backends: &[(&O, Precision)],
+    fed: Option<&O>,
     args: &ValidateArgs,
     console: &mut Console,
 ) -> Result<()> {
@@ -114,6 +117,18 @@ fn validate<O: Ops>(
     for (done, operation) in Operation::ALL.into_iter().enumerate() {
         rows.extend(run_operation(operation, backends, &settings, &mut |_| ())?);
         console.advance(done as u64 + 1, "");
+    }
+    if let Some(fed) = fed {
+        let trainings = run_operation(
+            Operation::Training,
+            &[(fed, Precision::Fp32)],
+            &settings,
+            &mut |_| (),
+        )?;
+        rows.extend(trainings.into_iter().map(|row| Row {
+            size: format!("{}, fed", row.size),
+            ..row
+        }));
     }
     console.end();
 

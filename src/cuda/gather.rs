@@ -45,7 +45,7 @@ impl<D: Driver> HostRows<D> {
 pub fn training_rows<D: Driver>(cuda: &Cuda<D>, rows: usize, cols: usize) -> Result<Matrix<D>> {
     let what = "the training rows";
     let bytes = rows as u64 * cols.next_multiple_of(4) as u64 * 4;
-    if bytes <= cuda.driver.free_memory()? / 100 * MOST_PERCENT {
+    if !cuda.feeds_rows && bytes <= cuda.driver.free_memory()? / 100 * MOST_PERCENT {
         return Matrix::zeros(&cuda.memory, what, rows, cols);
     }
     let mut values = Vec::new();

@@ -55,6 +55,8 @@ pub struct Cuda<D: Driver> {
     keeps_gradients: bool,
     /// Affinities of more rows are formed tile by tile.
     stored_rows: usize,
+    /// Training rows stay on the host however much room the device has.
+    feeds_rows: bool,
 }
 
 impl<D: Driver> Cuda<D> {
@@ -69,6 +71,7 @@ impl<D: Driver> Cuda<D> {
             profile: RefCell::new(None),
             keeps_gradients: false,
             stored_rows: affinity::STORED_ROWS,
+            feeds_rows: false,
         }
     }
 
@@ -84,6 +87,14 @@ impl<D: Driver> Cuda<D> {
     pub fn storing_at_most(self, rows: usize) -> Self {
         Cuda {
             stored_rows: rows,
+            ..self
+        }
+    }
+
+    /// The same, but training rows are held by the host and fed batch by batch, as those are that the device has no room for.
+    pub fn feeding_rows(self) -> Self {
+        Cuda {
+            feeds_rows: true,
             ..self
         }
     }

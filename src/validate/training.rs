@@ -2,11 +2,11 @@
 
 use super::bench::Bench;
 use super::errors::{FLOOR, largest};
-use super::matrices::filled;
 use super::random::Random;
 use crate::cpu::Reference;
 use crate::error::Result;
 use crate::model::Model;
+use crate::network::to_real;
 use crate::ops::{AdamRule, Cut, HeatKernel, Objective, Ops, Penalty, Precision, Real, Volumes};
 use crate::train::{Checkpoint, EpochRecord, Plan, StepRule, Watch, train};
 
@@ -61,7 +61,8 @@ impl<R: Real> Watch<R> for Losses {
 
 fn trained<O: Ops>(ops: &O, plan: &Plan, rows: &[f32], d: usize) -> Result<(Model, Vec<f64>)> {
     let mut losses = Losses::default();
-    let data = filled(ops, rows.len() / d, d, rows)?;
+    let mut data = ops.training_rows(rows.len() / d, d)?;
+    ops.upload(&to_real::<O>(rows), &mut data, 0)?;
     let model = train(ops, plan, &data, None, None, &mut losses)?;
     Ok((model, losses.0))
 }

@@ -8,20 +8,30 @@ use neuncut::ops::Precision;
 use neuncut::validate::{Operation, Row, Settings, Sizes, run_operation};
 use neuncut_emulator::{MODE, Mode};
 
+/// In the watched modes, many times slower, each problem is drawn once, and by luck the plain computation may err little on it.
+/// The bits are those of the plain mode, which judges them; here a wrong value is one that is far off.
+const LUCK: f64 = 16.0;
+
 /// Affinities of more rows are streamed here, so that streaming is seen at sizes that a CPU can emulate.
 const STORED_ROWS: usize = 1024;
 
 /// Checks all precisions on the same problems, prints the table, and fails with the rows that do not pass.
 fn passes(operation: Operation) {
     let settings = Settings {
-        // The watched modes are many times slower, and look for other mistakes than wrong values.
-        sizes: match MODE {
-            Mode::Plain => Sizes::Full,
-            Mode::Sanitize | Mode::Race => Sizes::Small,
-        },
-        draws: 3,
         streamed_rows: STORED_ROWS + 277,
         ..Settings::new(seed(&format!("{operation:?}")))
+    };
+    let (settings, luck) = match MODE {
+        Mode::Plain => (settings, 1.0),
+        Mode::Sanitize | Mode::Race => {
+            let (sizes, draws) = (Sizes::Small, 1);
+            let settings = Settings {
+                sizes,
+                draws,
+                ..settings
+            };
+            (settings, LUCK)
+        }
     };
     let backends = Precision::ALL.map(|precision| {
         let cuda = Cuda::new(emulator(), precision);
@@ -44,7 +54,11 @@ fn passes(operation: Operation) {
     });
     let rows = rows.unwrap();
     assert!(!rows.is_empty());
-    let failed: Vec<String> = rows.iter().filter(|row| !row.passed()).map(line).collect();
+    let failed: Vec<String> = rows
+        .iter()
+        .filter(|row| row.error > luck * row.allowed)
+        .map(line)
+        .collect();
     assert!(failed.is_empty(), "{}", failed.join("\n"));
 }
 
