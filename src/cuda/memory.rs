@@ -292,7 +292,7 @@ pub struct Labels<D: Driver> {
 
 /// The step state on the device, and what it is known to be.
 pub struct State<D: Driver> {
-    /// A [`DeviceState`].
+    /// A `DeviceState`.
     pub buffer: Buffer<D>,
     /// The same on the host: the batch to be fed next.
     pub mirror: Rc<Cell<crate::ops::StepState>>,
