@@ -17,6 +17,23 @@ constexpr int STAGES = 2;
 
 // ---- tiles in shared memory -----------------------------------------------------------------------------------------------
 
+// Starts the copies of `lines` lines of `length` numbers, `stride` apart in shared memory, from the place (line0, column0) of a matrix of
+// `all_lines` lines of `columns` numbers, `from_stride` apart, in 16-byte pieces.
+template <int lines, int length, int stride, class T>
+DEVICE void load_lines(T* to, const T* from, int from_stride, int line0, int column0, int all_lines, int columns) {
+    constexpr int EACH = 16 / sizeof(T), PIECES = length / EACH;
+#pragma unroll
+    for (int at = 0; at < lines * PIECES; at += GEMM_THREADS) {
+        const int index = at + threadIdx.x;
+        if (lines * PIECES % GEMM_THREADS != 0 && index >= lines * PIECES) break;
+        const int line = index / PIECES, column = index % PIECES * EACH;
+        int bytes = (columns - column0 - column) * (int)sizeof(T);
+        bytes = line0 + line < all_lines ? max(0, min(16, bytes)) : 0;
+        const T* source = bytes > 0 ? from + (size_t)(line0 + line) * from_stride + column0 + column : from;
+        copy_async_16(&to[line * stride + column], source, bytes);
+    }
+}
+
 // An f32 tile of `extent` rows (or columns, for B) by `depth`. PAD_BY_DEPTH and PAD_ACROSS come from the Product: they keep
 // the lanes of a warp that read a fragment in different banks.
 template <class Product, bool by_depth, int extent, int depth = DEPTH>
@@ -38,19 +55,10 @@ struct Tile {
 
     // Starts the copies of the tile whose corner is (first, first_depth) of an operand of `rows` by `depths`.
     static DEVICE void load(float* to, const float* from, int stride, int first, int first_depth, int rows, int depths) {
-        constexpr int LINES = by_depth ? extent : depth, CHUNKS = (by_depth ? depth : extent) / 4;
-        const int line0 = by_depth ? first : first_depth, column0 = by_depth ? first_depth : first;
-        const int lines = by_depth ? rows : depths, columns = by_depth ? depths : rows;
-#pragma unroll
-        for (int at = 0; at < LINES * CHUNKS; at += GEMM_THREADS) {
-            const int index = at + threadIdx.x;
-            if (LINES * CHUNKS % GEMM_THREADS != 0 && index >= LINES * CHUNKS) break;
-            const int line = index / CHUNKS, column = index % CHUNKS * 4;
-            int bytes = (columns - column0 - column) * 4;
-            bytes = line0 + line < lines ? max(0, min(16, bytes)) : 0;
-            const float* source = bytes > 0 ? from + (size_t)(line0 + line) * stride + column0 + column : from;
-            copy_async_16(&to[line * STRIDE + column], source, bytes);
-        }
+        if (by_depth)
+            load_lines<extent, depth, STRIDE>(to, from, stride, first, first_depth, rows, depths);
+        else
+            load_lines<depth, extent, STRIDE>(to, from, stride, first_depth, first, depths, rows);
     }
 };
 
@@ -65,17 +73,7 @@ struct HalfTile {
     DEVICE uint32_t f16_pair(int i, int k) const { return *(const uint32_t*)&values[i * STRIDE + k]; }
 
     static DEVICE void load(uint16_t* to, const uint16_t* from, int stride, int first, int first_depth, int rows, int depths) {
-        constexpr int CHUNKS = depth / 8;
-#pragma unroll
-        for (int at = 0; at < extent * CHUNKS; at += GEMM_THREADS) {
-            const int index = at + threadIdx.x;
-            if (extent * CHUNKS % GEMM_THREADS != 0 && index >= extent * CHUNKS) break;
-            const int line = index / CHUNKS, column = index % CHUNKS * 8;
-            int bytes = (depths - first_depth - column) * 2;
-            bytes = first + line < rows ? max(0, min(16, bytes)) : 0;
-            const uint16_t* source = bytes > 0 ? from + (size_t)(first + line) * stride + first_depth + column : from;
-            copy_async_16(&to[line * STRIDE + column], source, bytes);
-        }
+        load_lines<extent, depth, STRIDE>(to, from, stride, first, first_depth, rows, depths);
     }
 };
 

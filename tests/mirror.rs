@@ -2,61 +2,21 @@
 //! computation does. The checks are those of [`neuncut::validate`], to which every backend is held.
 
 mod common;
+#[macro_use]
+#[path = "common/operations.rs"]
+mod operations;
 
 use common::{filled, poisoned, random, seed, values};
 use neuncut::cpu::{Fast, Reference};
 use neuncut::ops::{HeatKernel, Ops, Precision, Shape};
 use neuncut::validate::{Operation, Row, Settings, Sizes, distance, run_operation};
 
-/// Checks the fast backend, prints the table, and fails with the rows that do not pass.
 fn passes(operation: Operation) {
     let settings = Settings::new(seed(&format!("{operation:?}")));
     let fast = Fast::new(0).unwrap();
-    let line = |row: &Row| {
-        format!(
-            "{} {}: error {:.1e}, allowed {:.1e} ({})",
-            row.kernel, row.size, row.error, row.allowed, row.case
-        )
-    };
-    let rows = run_operation(operation, &[(&fast, Precision::Fp32)], &settings, &mut |row| {
-        println!("{}", line(row));
-    });
-    let rows = rows.unwrap();
-    assert!(!rows.is_empty());
-    let failed: Vec<String> = rows.iter().filter(|row| !row.passed()).map(line).collect();
-    assert!(failed.is_empty(), "{}", failed.join("\n"));
+    operations::check(operation, &[(&fast, Precision::Fp32)], &settings);
 }
-
-/// One test for each operation, so that they run side by side.
-macro_rules! operations {
-    ($($test:ident: $operation:ident),+ $(,)?) => {
-        $(#[test]
-        fn $test() {
-            passes(Operation::$operation);
-        })+
-
-        #[test]
-        fn all_operations_are_tested() {
-            assert_eq!(Operation::ALL, [$(Operation::$operation),+]);
-        }
-    };
-}
-operations! {
-    scaling_centring_and_normalising: Features,
-    rows_are_gathered_in_the_epochs_order_and_copied_bit_for_bit: Rows,
-    the_affinity_of_all_rows_and_of_nearest_neighbours: Affinity,
-    equal_distances_choose_the_references_neighbours: EqualDistances,
-    the_contraction_with_memberships: Contraction,
-    an_affinity_too_large_to_store_is_contracted_tile_by_tile: Streaming,
-    linear_layers_forward_and_backward: Layers,
-    the_softmax_of_near_and_far_logits: Softmax,
-    the_loss_and_its_gradient: Loss,
-    adam_alone_and_with_the_gradients_of_all_layers: Optimiser,
-    argmax_takes_the_first_of_the_largest: Argmax,
-    the_cut_matrix_of_hard_labels: Cuts,
-    nan_never_vanishes_on_the_way_to_the_loss: NotANumber,
-    a_whole_training: Training,
-}
+test_operations!(passes);
 
 /// What a reference at `rounds` is found out to do wrong by the checks of `claims`.
 fn failures(operation: Operation, rounds: Precision, claims: Precision) -> Vec<Row> {

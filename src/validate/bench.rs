@@ -180,9 +180,12 @@ impl<'a, O: Ops> Bench<'a, O> {
         self.settings.streamed_rows
     }
 
-    /// How often a problem of this many terms is drawn: small ones often, so that their worst error says something.
-    pub fn draws(&self, work: usize) -> usize {
-        (1_000_000 / work.max(1)).clamp(1, self.settings.draws.max(1))
+    /// The draws of a problem of this many terms: small ones are drawn often, so that their worst error says something. Whether
+    /// the backends solve a draw too; of the others only the references do, to say how far plain loops err.
+    pub fn draws(&self, work: usize) -> impl Iterator<Item = bool> + use<O> {
+        let draws = (1_000_000 / work.max(1)).clamp(1, self.settings.draws.max(1));
+        let solved = self.settings.solved.max(1);
+        (0..draws).map(move |draw| draw < solved)
     }
 
     /// Empty tallies, one for each backend.
@@ -197,14 +200,14 @@ impl<'a, O: Ops> Bench<'a, O> {
         self.backends.iter().map(|_| tally()).collect()
     }
 
-    /// Solves a problem in f64, by plain loops once for each precision that differs, and by every backend.
-    pub fn mirror(&self, problem: &impl Problem, tallies: &mut [Tally]) -> Result<()> {
+    /// Solves a problem in f64, by plain loops once for each precision that differs, and, if it is to be `solved` by them, by every
+    /// backend; otherwise plain loops stand in for it.
+    pub fn mirror(&self, problem: &impl Problem, solved: bool, tallies: &mut [Tally]) -> Result<()> {
         let untimed = &mut Clock::default();
         let exact = problem.solve(&Reference::<f64>::new(), untimed)?;
         let scales = problem.scales(&exact)?;
         let mut plains: Vec<(Precision, Vec<Outcome>)> = Vec::new();
         for (&(ops, precision), tally) in self.backends.iter().zip(tallies) {
-            let ours = problem.solve(ops, &mut tally.clock)?;
             let precision = problem.plain(precision);
             let at = match plains.iter().position(|(known, _)| *known == precision) {
                 Some(at) => at,
@@ -214,7 +217,12 @@ impl<'a, O: Ops> Bench<'a, O> {
                     plains.len() - 1
                 }
             };
-            for (((ours, plain), exact), &scale) in ours.iter().zip(&plains[at].1).zip(&exact).zip(&scales) {
+            let plain = &plains[at].1;
+            let ours = match solved {
+                true => &problem.solve(ops, &mut tally.clock)?,
+                false => plain,
+            };
+            for (((ours, plain), exact), &scale) in ours.iter().zip(plain).zip(&exact).zip(&scales) {
                 if problem.may_be_unwritten(ours) && ours.values.iter().all(|v| v.is_nan()) {
                     continue;
                 }

@@ -61,7 +61,7 @@ pub fn check<O: Ops>(bench: &mut Bench<O>) -> Result<()> {
             if m * k > 1_000_000 && neighbors.is_some_and(|n| n != 10) {
                 continue;
             }
-            for _ in 0..bench.draws(m * m * (k + d)) {
+            for solved in bench.draws(m * m * (k + d)) {
                 let problem = Contraction {
                     shape: (m, k, d),
                     x: grid(&bench.random, m, d),
@@ -71,7 +71,7 @@ pub fn check<O: Ops>(bench: &mut Bench<O>) -> Result<()> {
                         neighbors,
                     },
                 };
-                bench.mirror(&problem, &mut tallies)?;
+                bench.mirror(&problem, solved, &mut tallies)?;
             }
         }
         bench.report(&format!("m {m} k {k} d {d}"), tallies);

@@ -41,7 +41,7 @@ impl Problem for Features {
 pub fn check<O: Ops>(bench: &mut Bench<O>) -> Result<()> {
     for (m, _, d) in bench.shapes(|(m, _, d)| m * d) {
         let mut tallies = bench.tallies();
-        for _ in 0..bench.draws(m * d) {
+        for solved in bench.draws(m * d) {
             let mut x = bench.random.normals(m * d, 3.0);
             // A row of zeros must stay one.
             x[..d].fill(0.0);
@@ -50,7 +50,7 @@ pub fn check<O: Ops>(bench: &mut Bench<O>) -> Result<()> {
                 x,
                 mean: bench.random.normals(d, 1.0),
             };
-            bench.mirror(&problem, &mut tallies)?;
+            bench.mirror(&problem, solved, &mut tallies)?;
         }
         bench.report(&format!("m {m} d {d}"), tallies);
     }

@@ -76,7 +76,7 @@ pub fn check_cuts<O: Ops>(bench: &mut Bench<O>) -> Result<()> {
             if m * d > 100_000 && neighbors.is_some_and(|n| n != 10) {
                 continue;
             }
-            for _ in 0..bench.draws(m * m * d) {
+            for solved in bench.draws(m * m * d) {
                 let problem = Cuts {
                     shape: (m, k, d),
                     x: grid(&bench.random, m, d),
@@ -87,7 +87,7 @@ pub fn check_cuts<O: Ops>(bench: &mut Bench<O>) -> Result<()> {
                         neighbors,
                     },
                 };
-                bench.mirror(&problem, &mut tallies)?;
+                bench.mirror(&problem, solved, &mut tallies)?;
             }
         }
         bench.report(&format!("m {m} k {k} d {d}"), tallies);

@@ -58,7 +58,7 @@ impl Problem for Layer {
 pub fn check<O: Ops>(bench: &mut Bench<O>) -> Result<()> {
     for (m, k, d) in bench.shapes(|(m, k, d)| m * k * d) {
         let mut tallies = bench.tallies();
-        for _ in 0..bench.draws(m * k * d) {
+        for solved in bench.draws(m * k * d) {
             let random = &bench.random;
             // Inputs are outputs of a ReLU, zeros among them.
             let mut x = random.normals(m * d, 1.0);
@@ -70,7 +70,7 @@ pub fn check<O: Ops>(bench: &mut Bench<O>) -> Result<()> {
                 bias: random.normals(k, 1.0),
                 d_z: random.normals(m * k, 1.0),
             };
-            bench.mirror(&problem, &mut tallies)?;
+            bench.mirror(&problem, solved, &mut tallies)?;
         }
         bench.report(&format!("m {m} k {k} d {d}"), tallies);
     }

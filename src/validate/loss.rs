@@ -262,7 +262,7 @@ pub fn check<O: Ops>(bench: &mut Bench<O>) -> Result<()> {
                 continue;
             }
             for spread in [0.1, 3.0].into_iter().skip(usize::from(large)) {
-                for _ in 0..bench.draws(10 * work(m, k)) {
+                for solved in bench.draws(10 * work(m, k)) {
                     let objective = Objective {
                         gamma: (2.0 * bench.random.normal()).exp(),
                         penalty,
@@ -276,7 +276,7 @@ pub fn check<O: Ops>(bench: &mut Bench<O>) -> Result<()> {
                         objective,
                         spread,
                     };
-                    bench.mirror(&problem, &mut tallies)?;
+                    bench.mirror(&problem, solved, &mut tallies)?;
                 }
             }
         }

@@ -104,6 +104,8 @@ pub struct Settings {
     pub sizes: Sizes,
     /// How often, at most, a problem is drawn. With few draws a small problem may come out exact by plain luck, and fail.
     pub draws: usize,
+    /// How many of the draws the backend solves. Those beyond only tell how far plain loops err: for backends that take long.
+    pub solved: usize,
     /// How often a call is timed; 0: not at all.
     pub repeats: usize,
     /// Rows of which a backend does not store the affinity.
@@ -117,6 +119,7 @@ impl Settings {
             seed,
             sizes: Sizes::Full,
             draws: 20,
+            solved: usize::MAX,
             repeats: 0,
             streamed_rows: 9001,
         }
