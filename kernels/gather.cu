@@ -1,19 +1,13 @@
 // The rows of a mini-batch, and the step state's way from one mini-batch to the next.
 //
 // Registers: at most 48 a thread.
-#include "random.cuh"
 #include "state.cuh"
 
-// Row i of x (m rows, `stride` numbers each, padding included) is row order(batch m + i) of `data` in the epoch's order. A
-// warp for each row.
-KERNEL(256) gather_rows(const float* data, uint64_t rows, const StepState* state, float* x, int m, int stride) {
-    SHARED(Permutation, order, [1]);
-    order[0].fill(rows, state->seed, state->epoch, threadIdx.x);
-    __syncthreads();
+// Row i of x (m rows, `stride` numbers each, padding included) is row order[batch m + i] of `data`. A warp for each row.
+KERNEL(256) gather_rows(const float* data, const uint32_t* order, const StepState* state, float* x, int m, int stride) {
     const int i = blockIdx.x * 8 + threadIdx.x / 32, lane = threadIdx.x % 32;
     if (i >= m) return;
-    // All lanes compute the same place: cheaper than to pass it on.
-    const uint64_t row = order[0].at((uint64_t)state->batch * m + i);
+    const uint64_t row = order[(uint64_t)state->batch * m + i];
     const float4* from = (const float4*)(data + row * stride);
     float4* to = (float4*)(x + (uint64_t)i * stride);
     for (int c = lane; c < stride / 4; c += 32) to[c] = from[c];

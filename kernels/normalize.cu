@@ -17,6 +17,14 @@ KERNEL(256) center_rows(const float* mean, float* x, int stride, int m, int d) {
     for (int c = lane; c < d; c += 32) x[c] -= mean[c];
 }
 
+// x_ij <- factors_j x_ij, a warp per row.
+KERNEL(256) scale_columns(const float* factors, float* x, int stride, int m, int d) {
+    const int row = blockIdx.x * 8 + threadIdx.x / 32, lane = threadIdx.x % 32;
+    if (row >= m) return;
+    x += (size_t)row * stride;
+    for (int c = lane; c < d; c += 32) x[c] *= factors[c];
+}
+
 // x_i <- length x_i / (|x_i| + 1e-6), a warp per row.
 KERNEL(256) normalize_rows(float length, float* x, int stride, int m, int d) {
     const int row = blockIdx.x * 8 + threadIdx.x / 32, lane = threadIdx.x % 32;

@@ -4,12 +4,13 @@
 use std::time::Instant;
 
 use crate::error::{Error, Result};
+use crate::graph::Sampler;
 use crate::model::Model;
 use crate::network::download;
-use crate::ops::{AdamRule, Ceilings, Cut, HeatKernel, Objective, Ops, Penalty, Real, StepState, Volumes};
+use crate::ops::{AdamRule, AffinityRule, Ceilings, Cut, HeatKernel, Objective, Ops, Penalty, Real, StepState, Volumes};
 use crate::progress::Progress;
 use crate::random::{Purpose, Stream};
-use crate::train::{Step, StepRule};
+use crate::train::{Step, StepRule, StepSize};
 
 /// The size of a training step.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -137,10 +138,10 @@ pub fn bench<O: Ops>(
     let ceilings = ops.ceilings()?;
     let data = unit_rows(ops, shape.rows, shape.dims)?;
     let rule = StepRule {
-        kernel: HeatKernel {
+        affinity: AffinityRule::Heat(HeatKernel {
             sigma: 0.7,
             neighbors: None,
-        },
+        }),
         objective: Objective {
             gamma: 0.3,
             penalty: Penalty::Squared,
@@ -157,14 +158,24 @@ pub fn bench<O: Ops>(
         learning_rate: 1e-3,
     };
     let model = Model::random(state.seed, shape.dims, &shape.hidden, shape.clusters);
+    let size = StepSize {
+        rows: shape.rows,
+        batches: BATCHES,
+        training_rows: BATCHES * shape.rows,
+    };
     let mut step = ops.plan("training", &|| {
-        Step::new(ops, &model, rule, shape.rows, BATCHES, state)
+        Step::new(ops, &model, rule, size, None, state)
     })?;
+    let sampler = Sampler::Shuffle {
+        rows: size.training_rows,
+        batch: size.rows,
+    };
+    ops.upload_labels(&sampler.epoch(state.seed, 0), &mut step.order)?;
     // `count` steps from the first mini-batch on, in microseconds.
     let mut sample = |step: &mut Step<O>, count: usize| {
         ops.set_state(state, &mut step.state)?;
         state.step += count as u64;
-        ops.time(&mut || (0..count).try_for_each(|_| step.run(ops, &data)))
+        ops.time(&mut || (0..count).try_for_each(|_| step.run(ops, &data, None)))
     };
 
     let (began, mut warm, mut fastest) = (Instant::now(), 0, f64::INFINITY);
@@ -190,7 +201,7 @@ pub fn bench<O: Ops>(
     let mut profiles = Vec::new();
     for _ in 0..PROFILED {
         ops.set_state(state, &mut step.state)?;
-        profiles.push(ops.profile(&mut || step.run(ops, &data))?);
+        profiles.push(ops.profile(&mut || step.run(ops, &data, None))?);
     }
     let mut losses = [O::Real::ZERO; 3 * BATCHES];
     ops.download(&step.losses, &mut losses)?;

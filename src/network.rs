@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use crate::model::{Dense, Model};
-use crate::ops::{Layer, Ops, Real, Shape};
+use crate::ops::{Layer, Ops, Real, Shape, StepState};
 
 /// A multi-layer perceptron in a backend's memory.
 pub struct Network<O: Ops> {
@@ -93,6 +93,15 @@ impl<O: Ops> Activations<O> {
     pub fn hidden(&self, i: usize) -> &O::Matrix {
         &self.outputs[i]
     }
+}
+
+/// The given rows of `data`, in the given order.
+pub fn gathered<O: Ops>(ops: &O, what: &str, data: &O::Matrix, rows: &[u32]) -> Result<O::Matrix> {
+    let mut order = ops.labels(what, rows.len())?;
+    ops.upload_labels(rows, &mut order)?;
+    let mut to = ops.matrix(what, rows.len(), data.cols())?;
+    ops.gather_rows(data, &order, &ops.state(StepState::default())?, &mut to)?;
+    Ok(to)
 }
 
 /// Host numbers in a backend's precision.

@@ -18,9 +18,9 @@ use std::ops::{Add, AddAssign, Div, Mul, Neg, Sub};
 
 use serde::{Deserialize, Serialize};
 
+use crate::data::csr::Csr;
 use crate::data::safetensors::Stored;
 use crate::error::Result;
-use crate::random::{Permutation, Purpose};
 
 /// A floating-point number of the precision a backend computes in.
 pub trait Real:
@@ -48,6 +48,8 @@ pub trait Real:
     fn to_f64(self) -> f64;
     /// e to this power.
     fn exp(self) -> Self;
+    /// The natural logarithm.
+    fn ln(self) -> Self;
     /// The square root.
     fn sqrt(self) -> Self;
 }
@@ -65,6 +67,9 @@ macro_rules! real {
             }
             fn exp(self) -> Self {
                 <$t>::exp(self)
+            }
+            fn ln(self) -> Self {
+                <$t>::ln(self)
             }
             fn sqrt(self) -> Self {
                 <$t>::sqrt(self)
@@ -131,6 +136,9 @@ pub struct Objective {
 /// Added to every volume so that an empty cluster divides by something (the authors' value).
 pub const VOLUME_FLOOR: f64 = 1e-6;
 
+/// The least membership whose logarithm the cross-entropy takes; lower ones count as this.
+pub const LEAST_MEMBERSHIP: f64 = 1e-30;
+
 /// The heat kernel `A_ij = exp(-|x_i - x_j|^2 / (2 sigma^2))`, diagonal exactly 1.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct HeatKernel {
@@ -139,6 +147,36 @@ pub struct HeatKernel {
     /// Keep only the diagonal and the entries of this many nearest other rows in each row (the lower column first among
     /// equal distances), then symmetrise as `(A + A') / 2`. `None` keeps all.
     pub neighbors: Option<usize>,
+}
+
+/// How the affinity of a mini-batch that is a part of a graph is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum GraphForm {
+    /// As the edges of the graph between rows of the mini-batch.
+    Sparse,
+    /// As a full m x m matrix.
+    Dense,
+}
+
+/// Where the affinity of a mini-batch comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub enum AffinityRule {
+    /// Computed from its rows, [`Ops::pairwise`].
+    Heat(HeatKernel),
+    /// A part of the graph of all training rows, [`Ops::subgraph`].
+    Graph(GraphForm),
+}
+
+/// The nearest rows of each query, nearest first; the lower row first among equals.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Nearest {
+    /// Rows kept for each query.
+    pub count: usize,
+    /// Their numbers, queries x count.
+    pub rows: Vec<u32>,
+    /// Their squared distances, taken by differences.
+    pub squared: Vec<f64>,
 }
 
 /// Adam's constants. Weight decay is added to the gradient, as in `torch.optim.Adam`.
@@ -177,7 +215,7 @@ impl AdamRule {
 }
 
 /// All that changes from one step to the next.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct StepState {
     /// Seed of the run.
     pub seed: u64,
@@ -189,13 +227,6 @@ pub struct StepState {
     pub step: u64,
     /// Learning rate of the epoch.
     pub learning_rate: f64,
-}
-
-impl StepState {
-    /// The order of `rows` training rows in this state's epoch.
-    pub fn order(&self, rows: usize) -> Permutation {
-        Permutation::new(self.seed, Purpose::Shuffle, self.epoch, rows as u64)
-    }
 }
 
 /// What the operands of matrix products are rounded to. Parameters, optimiser state, memberships, losses and all sums are
@@ -287,6 +318,8 @@ pub trait Ops {
     /// The affinity of one mini-batch, in whatever form the backend keeps it: dense, sparse, or only what is needed
     /// to form its tiles again.
     type Affinity;
+    /// A graph of all training rows.
+    type Graph;
     /// The [`StepState`], where the operations can read it.
     type State;
     /// Intermediate results of [`ncut`](Self::ncut).
@@ -316,6 +349,10 @@ pub trait Ops {
     fn labels(&self, what: &str, len: usize) -> Result<Self::Labels>;
     /// Room for the affinity of mini-batches of `rows` rows of `cols` columns under `kernel`.
     fn affinity(&self, rows: usize, cols: usize, kernel: HeatKernel) -> Result<Self::Affinity>;
+    /// A graph in the backend's memory; `what` names it in the error when there is no room.
+    fn graph(&self, what: &str, graph: &Csr) -> Result<Self::Graph>;
+    /// Room for the affinity of mini-batches of `rows` rows that are a part of `graph`.
+    fn graph_affinity(&self, graph: &Self::Graph, rows: usize, form: GraphForm) -> Result<Self::Affinity>;
     /// The affinity last prepared as a full matrix, m x m row-major, on the host: for checks, not for training.
     fn download_affinity(&self, from: &Self::Affinity) -> Result<Vec<Self::Real>>;
     /// Room for [`ncut`](Self::ncut) on mini-batches of `rows` rows and `clusters` clusters.
@@ -328,6 +365,8 @@ pub trait Ops {
     fn upload(&self, from: &[Self::Real], to: &mut Self::Matrix, first_row: usize) -> Result<()>;
     /// Copies the rows in use to the host; `to` holds as many numbers as they do.
     fn download(&self, from: &Self::Matrix, to: &mut [Self::Real]) -> Result<()>;
+    /// Copies labels from the host to the first places of `to`.
+    fn upload_labels(&self, from: &[u32], to: &mut Self::Labels) -> Result<()>;
     /// Copies the first `to.len()` labels to the host.
     fn download_labels(&self, from: &Self::Labels, to: &mut [u32]) -> Result<()>;
 
@@ -356,6 +395,8 @@ pub trait Ops {
     fn scale(&self, factor: f64, x: &mut Self::Matrix) -> Result<()>;
     /// `x_i <- x_i - mean`, `mean` 1 x d.
     fn center_rows(&self, mean: &Self::Matrix, x: &mut Self::Matrix) -> Result<()>;
+    /// `x_ij <- factors_j x_ij`, `factors` 1 x d.
+    fn scale_columns(&self, factors: &Self::Matrix, x: &mut Self::Matrix) -> Result<()>;
     /// `x_i <- length x_i / (|x_i| + 1e-6)` (section 4.1 of the paper, with length 1).
     fn normalize_rows(&self, length: f64, x: &mut Self::Matrix) -> Result<()>;
 
@@ -368,14 +409,29 @@ pub trait Ops {
         calls()
     }
 
-    /// The mini-batch: row `i` of `x` is row `order(batch m + i)` of `data`, in the epoch's order
-    /// ([`StepState::order`]; Algorithm 1, line 3).
-    fn gather_rows(&self, data: &Self::Matrix, state: &Self::State, x: &mut Self::Matrix) -> Result<()>;
+    /// The mini-batch: row `i` of `x` is row `order[batch m + i]` of `data`. `order` holds the epoch's mini-batches, m rows each,
+    /// one after the other (Algorithm 1, line 3).
+    fn gather_rows(
+        &self,
+        data: &Self::Matrix,
+        order: &Self::Labels,
+        state: &Self::State,
+        x: &mut Self::Matrix,
+    ) -> Result<()>;
     /// Row `i` of `x` is row `first_row + i` of `data`.
     fn copy_rows(&self, data: &Self::Matrix, first_row: usize, x: &mut Self::Matrix) -> Result<()>;
     /// The heat kernel between all rows of `x`. Does not depend on the weights, so a backend may run it beside
     /// the forward pass.
     fn pairwise(&self, x: &Self::Matrix, affinity: &mut Self::Affinity) -> Result<()>;
+    /// The part of a graph that lies between the rows of the mini-batch: `A_ij` is the graph's entry of the rows that `order` names
+    /// at `batch m + i` and `batch m + j`; a mini-batch has no row twice.
+    fn subgraph(
+        &self,
+        graph: &Self::Graph,
+        order: &Self::Labels,
+        state: &Self::State,
+        affinity: &mut Self::Affinity,
+    ) -> Result<()>;
     /// `[S | D] = A [Y | 1]`: `contraction` m x k and `degrees` 1 x m, all that the loss needs of A.
     fn contract(
         &self,
@@ -413,6 +469,20 @@ pub trait Ops {
         state: &Self::State,
         workspace: &mut Self::Workspace,
         volumes: &mut Self::Matrix,
+        d_logits: &mut Self::Matrix,
+        losses: &mut Self::Matrix,
+    ) -> Result<()>;
+    /// The mean cross-entropy between memberships and given labels, and its gradient with respect to the logits:
+    /// `L = -1/m sum_i log y_(i, t_i)`, `dZ = (Y - onehot(t)) / m`, `t_i` the target of the row that `order` names at
+    /// `batch m + i`. Memberships below [`LEAST_MEMBERSHIP`] count as that.
+    ///
+    /// Writes `d_logits` m x k, and `(0, 0, L)` into row `state.batch` of `losses`.
+    fn cross_entropy(
+        &self,
+        membership: &Self::Matrix,
+        targets: &Self::Labels,
+        order: &Self::Labels,
+        state: &Self::State,
         d_logits: &mut Self::Matrix,
         losses: &mut Self::Matrix,
     ) -> Result<()>;
@@ -477,6 +547,24 @@ pub trait Ops {
     }
     /// The next mini-batch: `batch` and `step` grow by one.
     fn advance(&self, state: &mut Self::State) -> Result<()>;
+
+    // ---- graphs of all training rows: exact in f32 whatever the precision --------------------------------------------
+
+    /// The `count` nearest rows of `x` to each row of `queries` (a row of both is its own nearest), by tiles: no matrix of all
+    /// distances is formed. `count` is at most the number of rows of `x`.
+    fn nearest(&self, queries: &Self::Matrix, x: &Self::Matrix, count: usize) -> Result<Nearest>;
+    /// `Y = A X` for a sparse A, n x n; X and Y n x p.
+    fn sparse_product(&self, graph: &Self::Graph, x: &Self::Matrix, y: &mut Self::Matrix) -> Result<()>;
+    /// `A' B`, p x q row-major, of two tall matrices n x p and n x q, summed in f64.
+    fn gram(&self, a: &Self::Matrix, b: &Self::Matrix) -> Result<Vec<f64>>;
+    /// `Y <- keep Y + X C` for a tall X, n x p, and a small C, p x q.
+    fn combine(
+        &self,
+        x: &Self::Matrix,
+        coefficients: &Self::Matrix,
+        keep: f64,
+        y: &mut Self::Matrix,
+    ) -> Result<()>;
 
     // ---- labels -----------------------------------------------------------------------------------------------------
 

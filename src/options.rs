@@ -21,6 +21,8 @@ pub enum Auto {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "NumberOrWord", into = "NumberOrWord")]
 pub enum Neighbors {
+    /// As many as suit the number of rows.
+    Auto,
     /// Every row of the mini-batch.
     All,
     /// The nearest ones.
@@ -31,6 +33,44 @@ pub enum Neighbors {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Hidden(pub Vec<usize>);
+
+/// What mini-batches' affinities are made of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Affinity {
+    /// Parts of the nearest-neighbour graph of all training rows.
+    Knn,
+    /// The heat kernel between the rows of the mini-batch.
+    Heat,
+    /// Parts of a graph of the training rows that a file holds.
+    File(String),
+}
+
+/// What training begins with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Start {
+    /// The labels of spectral clustering of the training graph.
+    Spectral,
+    /// The labels of k-means of the features.
+    Kmeans,
+    /// The network as initialisation leaves it.
+    Random,
+    /// The labels of a file, one for each row of the data.
+    Labels(String),
+}
+
+/// In which form the affinity of a mini-batch that is a part of a graph is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Subgraph {
+    /// Whichever is less work.
+    Auto,
+    /// As edges.
+    Sparse,
+    /// As a full matrix.
+    Dense,
+}
 
 /// Where the computation runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,6 +116,12 @@ macro_rules! words {
 
 words!(Penalty, "squared" => Penalty::Squared, "frobenius" => Penalty::Frobenius);
 words!(Volumes, "through" => Volumes::Through, "fixed" => Volumes::Fixed);
+words!(
+    Subgraph,
+    "auto" => Subgraph::Auto,
+    "sparse" => Subgraph::Sparse,
+    "dense" => Subgraph::Dense
+);
 words!(Cut, "ncut" => Cut::Ncut, "rcut" => Cut::Rcut);
 words!(
     Precision,
@@ -155,6 +201,36 @@ macro_rules! stored_as_typed {
     };
 }
 
+/// A word, or else the path of a file.
+macro_rules! words_or_file {
+    ($type:ident, $file:ident, $($word:literal => $value:ident),+) => {
+        impl FromStr for $type {
+            type Err = String;
+            fn from_str(text: &str) -> Result<Self, String> {
+                match text {
+                    $($word => Ok($type::$value),)+
+                    // A bare word is a slip of the pen rather than a file.
+                    path if path.contains(['.', '/']) => Ok($type::$file(path.to_string())),
+                    _ => Err(format!("choose from {}, or name a file", [$($word),+].join(", "))),
+                }
+            }
+        }
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str(match self {
+                    $($type::$value => $word,)+
+                    $type::$file(path) => path,
+                })
+            }
+        }
+    };
+}
+
+words_or_file!(Affinity, File, "knn" => Knn, "heat" => Heat);
+words_or_file!(Start, Labels, "spectral" => Spectral, "kmeans" => Kmeans, "random" => Random);
+
+stored_as_typed!(Affinity);
+stored_as_typed!(Start);
 stored_as_typed!(Device);
 stored_as_typed!(Arithmetic);
 
@@ -184,11 +260,12 @@ impl FromStr for Neighbors {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
         match text {
+            "auto" => Ok(Neighbors::Auto),
             "all" => Ok(Neighbors::All),
             number => number
                 .parse()
                 .map(Neighbors::Nearest)
-                .map_err(|_| "neither a whole number nor \"all\"".to_string()),
+                .map_err(|_| "neither a whole number nor \"all\" nor \"auto\"".to_string()),
         }
     }
 }
@@ -196,6 +273,7 @@ impl FromStr for Neighbors {
 impl fmt::Display for Neighbors {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self {
+            Neighbors::Auto => f.write_str("auto"),
             Neighbors::All => f.write_str("all"),
             Neighbors::Nearest(count) => count.fmt(f),
         }
@@ -203,10 +281,10 @@ impl fmt::Display for Neighbors {
 }
 
 impl Neighbors {
-    /// As the kernel takes it.
+    /// As the heat kernel takes it.
     pub fn limit(self) -> Option<usize> {
         match self {
-            Neighbors::All => None,
+            Neighbors::Auto | Neighbors::All => None,
             Neighbors::Nearest(count) => Some(count),
         }
     }
@@ -279,6 +357,7 @@ impl TryFrom<NumberOrWord> for Neighbors {
 impl From<Neighbors> for NumberOrWord {
     fn from(from: Neighbors) -> Self {
         match from {
+            Neighbors::Auto => NumberOrWord::Word("auto".into()),
             Neighbors::All => NumberOrWord::Word("all".into()),
             Neighbors::Nearest(count) => NumberOrWord::Whole(count as u64),
         }
@@ -300,10 +379,30 @@ pub struct FitOptions {
     pub train_rows: usize,
     /// Transforms of the rows, or `auto`; resolved once the data is known.
     pub features: String,
-    /// Width of the heat kernel.
+    /// What mini-batches' affinities are made of.
+    pub affinity: Affinity,
+    /// Transforms of the rows that the graph is built on, or `auto`; resolved once the data is known.
+    pub graph_features: String,
+    /// Width of the heat kernel. On the edges of a graph, `auto` is each row's own.
     pub sigma: Auto,
     /// Entries kept in each row of the affinity.
     pub neighbors: Neighbors,
+    /// Weight of an edge that one of its ends chose, relative to one that both did.
+    pub one_sided: f64,
+    /// Neighbours that a seed row brings into its mini-batch.
+    pub seed_neighbors: usize,
+    /// How a part of the graph is kept.
+    pub subgraph: Subgraph,
+    /// What training begins with.
+    pub start: Start,
+    /// Epochs, at most, in which the network is fitted to the labels of the start.
+    pub warm_up: usize,
+    /// Attempts from starts of their own.
+    pub restarts: usize,
+    /// Rounds of split and merge moves at most.
+    pub moves: usize,
+    /// Clusters to begin with, in multiples of those wanted.
+    pub overcluster: f64,
     /// Weight of the orthogonality penalty.
     pub gamma: Auto,
     /// Its form.
@@ -343,6 +442,16 @@ mod tests {
             clusters: 10,
             train_rows: 20_000,
             features: "auto".into(),
+            affinity: Affinity::File("/graphs/mine.npz".into()),
+            graph_features: "center,whiten=0.1".into(),
+            one_sided: 0.1,
+            seed_neighbors: 4,
+            subgraph: Subgraph::Auto,
+            start: Start::Spectral,
+            warm_up: 30,
+            restarts: 1,
+            moves: 0,
+            overcluster: 1.5,
             sigma: Auto::Value(0.1 + 0.2),
             neighbors: Neighbors::All,
             gamma: Auto::Auto,

@@ -11,9 +11,9 @@ use crate::data::npz::{self, Array, Values};
 use crate::error::{Error, Result};
 use crate::model::{Dense, Model};
 use crate::network::{Network, to_real};
-use crate::ops::{AdamRule, Cut, HeatKernel, Objective, Ops, Penalty, Real, Shape, StepState, Volumes};
+use crate::ops::{AdamRule, AffinityRule, Cut, HeatKernel, Objective, Ops, Penalty, Real, Shape, StepState, Volumes};
 use crate::options::Neighbors;
-use crate::train::{Step, StepRule};
+use crate::train::{Step, StepRule, StepSize};
 use crate::values;
 
 /// Largest mini-batch whose affinity is written out.
@@ -189,10 +189,10 @@ pub fn make_step<O: Ops>(ops: &O, args: &StepArgs, problem: &Problem) -> Result<
     let began = std::time::Instant::now();
     let m = problem.x.shape[0];
     let rule = StepRule {
-        kernel: HeatKernel {
+        affinity: AffinityRule::Heat(HeatKernel {
             sigma: args.sigma,
             neighbors: args.neighbors.limit(),
-        },
+        }),
         objective: Objective {
             gamma: args.gamma,
             penalty: args.penalty,
@@ -208,7 +208,12 @@ pub fn make_step<O: Ops>(ops: &O, args: &StepArgs, problem: &Problem) -> Result<
         step: args.step - 1,
         learning_rate: args.lr,
     };
-    let mut step = Step::new(ops, &problem.blank(), rule, m, 1, state)?;
+    let size = StepSize {
+        rows: m,
+        batches: 1,
+        training_rows: m,
+    };
+    let mut step = Step::new(ops, &problem.blank(), rule, size, None, state)?;
     upload(ops, &problem.x, &mut step.x)?;
     for (i, [weight, bias]) in problem.layers.iter().enumerate() {
         upload(ops, weight, &mut step.network.layers[i].weight)?;

@@ -18,6 +18,10 @@ pub enum Purpose {
     Estimate = 4,
     /// Synthetic data; the sub-stream is the generator.
     Synthetic = 5,
+    /// Neighbours that seed rows bring into mini-batches; the sub-stream is the epoch.
+    Neighbors = 6,
+    /// Starts of k-means and eigensolvers; the sub-stream tells them apart.
+    Start = 7,
 }
 
 /// Ten rounds of Philox4x32 on one counter.

@@ -137,6 +137,18 @@ impl RunFolder {
     pub fn features_file(&self) -> PathBuf {
         self.path.join("features.safetensors")
     }
+    /// Fitted features of the rows that the graph is built on.
+    pub fn graph_features_file(&self) -> PathBuf {
+        self.path.join("graph-features.safetensors")
+    }
+    /// The graph of the training rows.
+    pub fn graph_file(&self) -> PathBuf {
+        self.path.join("graph.npz")
+    }
+    /// Which rows of the data were trained on.
+    pub fn training_rows_file(&self) -> PathBuf {
+        self.path.join("training-rows.npy")
+    }
     /// The network.
     pub fn model_file(&self) -> PathBuf {
         self.path.join("model.safetensors")
@@ -163,13 +175,16 @@ impl RunFolder {
     }
 
     /// In an order in which they can be removed: what is left, should that be cut short, is an unfinished run.
-    fn files(&self) -> [PathBuf; 8] {
+    fn files(&self) -> [PathBuf; 11] {
         [
             self.metrics_file(),
             self.model_file(),
             self.checkpoint_file(),
             self.history_file(),
             self.features_file(),
+            self.graph_features_file(),
+            self.graph_file(),
+            self.training_rows_file(),
             self.labels_file(),
             self.report_file(),
             self.config_file(),

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use neuncut::cut::Cuts;
+use neuncut::graph::Cuts;
 use neuncut::data::{Dataset, Labels};
 use neuncut::features::{self, Pipeline};
 use neuncut::network::to_real;
@@ -170,8 +170,8 @@ fn exact_cuts<O: Ops>(ops: &O, args: &EvaluateArgs, source: &str, predictions: &
             let neighbors = args.neighbors.unwrap_or(Neighbors::All);
             values::neighbors(neighbors)?;
             let transforms = match args.features.as_deref() {
-                None | Some("auto") => features::default_for(&data),
-                Some(text) => features::parse(text)?,
+                None | Some("auto") => neuncut::prepare::usual_transforms(ops, &data, &x, 0)?,
+                Some(text) => features::parse("--features", text)?,
             };
             Pipeline::fit(ops, &transforms, &mut x)?;
             HeatKernel {
@@ -184,6 +184,6 @@ fn exact_cuts<O: Ops>(ops: &O, args: &EvaluateArgs, source: &str, predictions: &
     let matrix = ops.cut_matrix(&x, &predictions.index, clusters, kernel)?;
     Ok(Cuts::of(
         &matrix,
-        &neuncut::fit::count(&predictions.index, clusters),
+        &neuncut::graph::count(&predictions.index, clusters),
     ))
 }

@@ -7,7 +7,9 @@ use neuncut::data::Dataset;
 use neuncut::data::folder::BUILT_IN;
 use neuncut::fit::{CheckpointEvery, Metrics, Start, fit};
 use neuncut::ops::{Cut, Ops, Penalty, Volumes};
-use neuncut::options::{Arithmetic, Auto, Device, FitOptions, Hidden, Neighbors};
+use neuncut::options::{
+    self, Affinity, Arithmetic, Auto, Device, FitOptions, Hidden, Neighbors, Subgraph,
+};
 use neuncut::progress::Progress;
 use neuncut::run_folder::{Reserved, RunFolder, config_error};
 use neuncut::{Error, Result, values};
@@ -62,14 +64,61 @@ struct Partial {
     #[arg(long, value_name = "LIST", help_heading = "Data")]
     features: Option<String>,
 
-    /// Width of the heat kernel, in the unit of the features; auto: the median distance to the 7th neighbour in a mini-batch,
-    /// over sqrt(2) [default: auto]
+    /// What mini-batches' affinities are: knn (parts of the nearest-neighbour graph of all training rows), heat (the heat kernel
+    /// between the rows of a mini-batch, as published), or a file with the sparse affinity of the training rows (.npz, as
+    /// scipy.sparse.save_npz writes it) [default: knn]
+    #[arg(long, value_name = "knn|heat|FILE", help_heading = "Affinity")]
+    affinity: Option<Affinity>,
+
+    /// Transforms of the rows that the graph is built on, as in --features, and standardize, whiten=0.1; auto: chosen from the data
+    /// [default: auto]
+    #[arg(long, value_name = "LIST", help_heading = "Affinity")]
+    graph_features: Option<String>,
+
+    /// Nearest others of each row that it has edges to; auto: twice the logarithm of the rows. With --affinity heat, entries kept in
+    /// each row of a mini-batch's affinity; auto: 10; or all [default: auto]
+    #[arg(long, value_name = "S|all|auto", help_heading = "Affinity")]
+    neighbors: Option<Neighbors>,
+
+    /// Width of the heat kernel, in the unit of the features; auto: on edges of the graph each row's own, the distance to its 7th
+    /// neighbour; within mini-batches the median of that, over sqrt(2) [default: auto]
     #[arg(long, value_name = "S|auto", help_heading = "Affinity")]
     sigma: Option<Auto>,
 
-    /// Entries kept in each row of the mini-batch's affinity, besides the diagonal; or all [default: 10]
-    #[arg(long, value_name = "S|all", help_heading = "Affinity")]
-    neighbors: Option<Neighbors>,
+    /// Weight of an edge that only one of its two ends chose, relative to one that both did: 0 leaves mutual neighbours, 0.5 is the
+    /// mean of both directions, 1 the union [default: 0.1]
+    #[arg(long, value_name = "W", help_heading = "Affinity")]
+    one_sided: Option<f64>,
+
+    /// Neighbours that each seed row brings into its mini-batch [default: 4]
+    #[arg(long, value_name = "N", help_heading = "Affinity")]
+    seed_neighbors: Option<usize>,
+
+    /// How a mini-batch's part of the graph is kept: sparse, dense, or auto (whichever is less work) [default: auto]
+    #[arg(long, value_name = "FORM", help_heading = "Affinity")]
+    subgraph: Option<Subgraph>,
+
+    /// What training begins with: spectral (labels of spectral clustering of the graph), kmeans, random, or a file of labels
+    /// [default: spectral with a graph, else random]
+    #[arg(long, value_name = "spectral|kmeans|random|FILE", help_heading = "Start")]
+    start: Option<options::Start>,
+
+    /// Epochs, at most, in which the network is fitted to the labels of the start [default: 100]
+    #[arg(long, value_name = "E", help_heading = "Start")]
+    warm_up: Option<usize>,
+
+    /// Trainings from different starts, of which the one with the smallest exact cut of the graph is taken [default: 1]
+    #[arg(long, value_name = "R", help_heading = "Start")]
+    restarts: Option<usize>,
+
+    /// Rounds of split and merge moves at most, each followed by another training [default: 0]
+    #[arg(long, value_name = "N", help_heading = "Start")]
+    moves: Option<usize>,
+
+    /// Clusters to begin with, as a multiple of those wanted; they are merged, two at a time, by the exact cut of the graph
+    /// [default: 1]
+    #[arg(long, value_name = "F", help_heading = "Start")]
+    overcluster: Option<f64>,
 
     /// Weight of the orthogonality penalty; auto: from the spectrum of a mini-batch graph [default: auto]
     #[arg(long, value_name = "G|auto", help_heading = "Loss")]
@@ -143,6 +192,16 @@ impl Partial {
             labels: self.labels.or(other.labels),
             train_rows: self.train_rows.or(other.train_rows),
             features: self.features.or(other.features),
+            affinity: self.affinity.or(other.affinity),
+            graph_features: self.graph_features.or(other.graph_features),
+            one_sided: self.one_sided.or(other.one_sided),
+            seed_neighbors: self.seed_neighbors.or(other.seed_neighbors),
+            subgraph: self.subgraph.or(other.subgraph),
+            start: self.start.or(other.start),
+            warm_up: self.warm_up.or(other.warm_up),
+            restarts: self.restarts.or(other.restarts),
+            moves: self.moves.or(other.moves),
+            overcluster: self.overcluster.or(other.overcluster),
             sigma: self.sigma.or(other.sigma),
             neighbors: self.neighbors.or(other.neighbors),
             gamma: self.gamma.or(other.gamma),
@@ -210,23 +269,46 @@ impl Partial {
         };
         let most = opened.as_ref().map_or(usize::MAX, Dataset::rows);
         let batch = self.batch.unwrap_or(most.min(train_rows).min(1000));
+        let affinity = match self.affinity {
+            Some(Affinity::File(path)) => Affinity::File(absolute(&path)),
+            Some(other) => other,
+            None => Affinity::Knn,
+        };
+        let heat = affinity == Affinity::Heat;
         let options = FitOptions {
             data,
             labels: self.labels.as_deref().map(absolute),
             clusters,
             train_rows,
             features: self.features.unwrap_or_else(|| "auto".into()),
+            affinity: affinity.clone(),
+            graph_features: self.graph_features.unwrap_or_else(|| "auto".into()),
             sigma: self.sigma.unwrap_or(Auto::Auto),
-            neighbors: self.neighbors.unwrap_or(Neighbors::Nearest(10)),
+            neighbors: match self.neighbors.unwrap_or(Neighbors::Auto) {
+                Neighbors::Auto if heat => Neighbors::Nearest(10),
+                other => other,
+            },
+            one_sided: self.one_sided.unwrap_or(0.1),
+            seed_neighbors: self.seed_neighbors.unwrap_or(4),
+            subgraph: self.subgraph.unwrap_or(Subgraph::Auto),
+            start: match self.start {
+                Some(start) => start,
+                None if heat => options::Start::Random,
+                None => options::Start::Spectral,
+            },
+            warm_up: self.warm_up.unwrap_or(100),
+            restarts: self.restarts.unwrap_or(1),
+            moves: self.moves.unwrap_or(0),
+            overcluster: self.overcluster.unwrap_or(1.0),
             gamma: self.gamma.unwrap_or(Auto::Auto),
             penalty: self.penalty.unwrap_or(Penalty::Squared),
             volumes: self.volumes.unwrap_or(Volumes::Through),
             cut: self.cut.unwrap_or(Cut::Ncut),
             hidden: self.hidden.unwrap_or(Hidden(vec![512, 512])),
             batch,
-            epochs: self.epochs.unwrap_or(100),
-            lr: self.lr.unwrap_or(5e-3),
-            weight_decay: self.weight_decay.unwrap_or(1e-4),
+            epochs: self.epochs.unwrap_or(if heat { 100 } else { 20 }),
+            lr: self.lr.unwrap_or(if heat { 5e-3 } else { 1e-3 }),
+            weight_decay: self.weight_decay.unwrap_or(if heat { 1e-4 } else { 0.0 }),
             seed: self.seed.unwrap_or(0),
             device: self.device.unwrap_or(Device::Auto),
             precision: self.precision.unwrap_or_default(),
@@ -246,7 +328,7 @@ impl Partial {
             values::at_least("--hidden", 1, width)?;
         }
         if options.features != "auto" {
-            neuncut::features::parse(&options.features)?;
+            neuncut::features::parse("--features", &options.features)?;
         }
         Ok((options, opened))
     }

@@ -13,7 +13,7 @@ use super::console::{Console, catch_interrupts};
 /// Arguments of `generate`.
 #[derive(Args)]
 pub struct GenerateArgs {
-    /// Which data: rings, double-c, moons, blobs, subspaces
+    /// Which data: rings, double-c, moons, blobs, subspaces, spirals
     name: String,
 
     /// Number of rows

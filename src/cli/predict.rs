@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use neuncut::data::npy::{LabelWriter, MatrixWriter};
 use neuncut::data::{Dataset, LabelStream};
-use neuncut::fit::count;
+use neuncut::graph::count;
 use neuncut::ops::Ops;
 use neuncut::predict::Predictor;
 use neuncut::run_folder::RunFolder;

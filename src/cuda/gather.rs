@@ -7,8 +7,8 @@ use std::rc::Rc;
 use rayon::prelude::*;
 
 use super::driver::Driver;
-use super::memory::Buffer;
-use super::{Cuda, Matrix, State, arguments, int};
+use super::memory::{Buffer, Uploaded};
+use super::{Cuda, Labels, Matrix, State, arguments, int};
 use crate::error::{Error, Result};
 use crate::ops::{Shape, StepState};
 
@@ -68,20 +68,27 @@ pub fn training_rows<D: Driver>(cuda: &Cuda<D>, rows: usize, cols: usize) -> Res
 pub struct Feed<D: Driver> {
     values: Rc<RefCell<Vec<f32>>>,
     cols: usize,
-    /// All training rows, rows of a batch, numbers from one row of a place to the next.
-    rows: usize,
+    /// Rows of a batch, numbers from one row of a place to the next.
     batch_rows: usize,
     stride: usize,
     staging: RefCell<[D::Staging; 2]>,
     places: [Buffer<D>; 2],
-    /// Epoch and number of the batch in each place.
-    staged: Cell<[Option<(u64, u32, u32)>; 2]>,
+    /// The order and the number of the batch in each place.
+    staged: Cell<[Option<(u64, u32)>; 2]>,
+    /// The rows of all batches.
+    order: Rc<RefCell<Uploaded>>,
     /// The state that says which batch is next.
     state: Rc<Cell<StepState>>,
 }
 
 impl<D: Driver> Feed<D> {
-    fn new(cuda: &Cuda<D>, data: &HostRows<D>, rows: usize, x: &Matrix<D>, state: &State<D>) -> Result<Self> {
+    fn new(
+        cuda: &Cuda<D>,
+        data: &HostRows<D>,
+        order: &Labels<D>,
+        x: &Matrix<D>,
+        state: &State<D>,
+    ) -> Result<Self> {
         let bytes = x.rows() * x.stride() * size_of::<f32>();
         let staging = || {
             cuda.driver.staging(bytes)?.ok_or_else(|| Error::Memory {
@@ -100,32 +107,40 @@ impl<D: Driver> Feed<D> {
         Ok(Feed {
             values: data.values.clone(),
             cols: data.cols,
-            rows,
             batch_rows: x.rows(),
             stride: x.stride(),
             staging: RefCell::new(staging),
             places,
             staged: Cell::new([None; 2]),
+            order: order.uploaded.clone(),
             state: state.mirror.clone(),
         })
     }
 
+    /// Whether it feeds mini-batches of this order, as this state tells.
+    fn is_of(&self, order: &Labels<D>, state: &State<D>) -> bool {
+        Rc::ptr_eq(&self.order, &order.uploaded) && Rc::ptr_eq(&self.state, &state.mirror)
+    }
+
     /// Starts to bring the batch of `state`, unless it is there or does not exist.
     fn bring(&self, driver: &D, state: StepState) -> Result<()> {
-        let key = (state.seed, state.epoch, state.batch);
+        let order = self.order.borrow();
+        let key = (order.generation, state.batch);
         let slot = (state.batch % 2) as usize;
         let first = state.batch as usize * self.batch_rows;
         let mut staged = self.staged.get();
-        if staged[slot] == Some(key) || first + self.batch_rows > self.rows {
+        let Some(batch) = order.labels.get(first..first + self.batch_rows) else {
+            return Ok(());
+        };
+        if staged[slot] == Some(key) {
             return Ok(());
         }
-        let order = state.order(self.rows);
         let values = self.values.borrow();
         let (values, cols, stride) = (&values[..], self.cols, self.stride);
         let mut fill = |bytes: &mut [u8]| {
             let to: &mut [f32] = bytemuck::cast_slice_mut(bytes);
             to.par_chunks_mut(stride).enumerate().for_each(|(i, to)| {
-                let row = order.at((first + i) as u64) as usize;
+                let row = batch[i] as usize;
                 to[..cols].copy_from_slice(&values[row * cols..][..cols]);
                 to[cols..].fill(0.0);
             });
@@ -165,6 +180,7 @@ impl<D: Driver> Feed<D> {
 pub fn gather_rows<D: Driver>(
     cuda: &Cuda<D>,
     data: &Matrix<D>,
+    order: &Labels<D>,
     state: &State<D>,
     x: &mut Matrix<D>,
 ) -> Result<()> {
@@ -174,9 +190,9 @@ pub fn gather_rows<D: Driver>(
             let mut feed = host.feed.borrow_mut();
             if !feed
                 .as_ref()
-                .is_some_and(|f| f.batch_rows == m && Rc::ptr_eq(&f.state, &state.mirror))
+                .is_some_and(|f| f.batch_rows == m && f.is_of(order, state))
             {
-                *feed = Some(Rc::new(Feed::new(cuda, host, data.rows(), x, state)?));
+                *feed = Some(Rc::new(Feed::new(cuda, host, order, x, state)?));
             }
             feed.clone().expect("made above")
         };
@@ -211,7 +227,7 @@ pub fn gather_rows<D: Driver>(
         THREADS,
         arguments![
             data.address(),
-            data.rows() as u64,
+            order.buffer.address(),
             state.buffer.address(),
             x.address(),
             int(m),

@@ -288,6 +288,42 @@ pub struct Labels<D: Driver> {
     pub buffer: Buffer<D>,
     /// How many there is room for.
     pub len: usize,
+    /// What was uploaded last: rows that the host holds are fed in this order.
+    pub uploaded: Rc<RefCell<Uploaded>>,
+}
+
+/// Labels as the host knows them.
+#[derive(Default)]
+pub struct Uploaded {
+    /// The labels.
+    pub labels: Vec<u32>,
+    /// How often others took their place.
+    pub generation: u64,
+}
+
+impl<D: Driver> Labels<D> {
+    /// Room for `len` labels.
+    pub fn zeros(memory: &Memory<D>, what: &str, len: usize) -> Result<Self> {
+        Ok(Labels {
+            buffer: memory.zeros(what, len * size_of::<u32>())?,
+            len,
+            uploaded: Rc::default(),
+        })
+    }
+
+    /// Copies labels from the host.
+    pub fn write(&mut self, driver: &D, from: &[u32]) -> Result<()> {
+        assert!(from.len() <= self.len, "{} labels for {}", from.len(), self.len);
+        let mut uploaded = self.uploaded.borrow_mut();
+        uploaded.labels.clear();
+        uploaded.labels.extend_from_slice(from);
+        uploaded.generation += 1;
+        if !self.buffer.is_real() || from.is_empty() {
+            return Ok(());
+        }
+        let bytes: &[u8] = bytemuck::cast_slice(from);
+        driver.write(bytes, bytes.len(), self.buffer.address(), bytes.len())
+    }
 }
 
 /// The step state on the device, and what it is known to be.

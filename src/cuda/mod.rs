@@ -160,6 +160,7 @@ impl<D: Driver> Ops for Cuda<D> {
     type Matrix = Matrix<D>;
     type Labels = Labels<D>;
     type Affinity = Affinity<D>;
+    type Graph = ();
     type State = State<D>;
     type Workspace = Workspace<D>;
     type Recording = Recording<D>;
@@ -185,8 +186,7 @@ impl<D: Driver> Ops for Cuda<D> {
         gather::training_rows(self, rows, cols)
     }
     fn labels(&self, what: &str, len: usize) -> Result<Labels<D>> {
-        let buffer = self.memory.zeros(what, len * size_of::<u32>())?;
-        Ok(Labels { buffer, len })
+        Labels::zeros(&self.memory, what, len)
     }
     fn affinity(&self, rows: usize, cols: usize, kernel: HeatKernel) -> Result<Affinity<D>> {
         Affinity::new(self, rows, cols, kernel)
@@ -222,6 +222,9 @@ impl<D: Driver> Ops for Cuda<D> {
     fn download(&self, from: &Matrix<D>, to: &mut [f32]) -> Result<()> {
         from.read(&self.driver, to)
     }
+    fn upload_labels(&self, from: &[u32], to: &mut Labels<D>) -> Result<()> {
+        to.write(&self.driver, from)
+    }
     fn download_labels(&self, from: &Labels<D>, to: &mut [u32]) -> Result<()> {
         assert!(to.len() <= from.len, "{} labels of {}", to.len(), from.len);
         let bytes: &mut [u8] = bytemuck::cast_slice_mut(to);
@@ -256,6 +259,9 @@ impl<D: Driver> Ops for Cuda<D> {
     fn center_rows(&self, mean: &Matrix<D>, x: &mut Matrix<D>) -> Result<()> {
         normalize::center_rows(self, mean, x)
     }
+    fn scale_columns(&self, factors: &Matrix<D>, x: &mut Matrix<D>) -> Result<()> {
+        normalize::scale_columns(self, factors, x)
+    }
     fn normalize_rows(&self, length: f64, x: &mut Matrix<D>) -> Result<()> {
         normalize::normalize_rows(self, length, x)
     }
@@ -263,8 +269,14 @@ impl<D: Driver> Ops for Cuda<D> {
     fn step(&self, recording: &mut Recording<D>, calls: &mut dyn FnMut() -> Result<()>) -> Result<()> {
         recording::step(self, recording, calls)
     }
-    fn gather_rows(&self, data: &Matrix<D>, state: &State<D>, x: &mut Matrix<D>) -> Result<()> {
-        gather::gather_rows(self, data, state, x)
+    fn gather_rows(
+        &self,
+        data: &Matrix<D>,
+        order: &Labels<D>,
+        state: &State<D>,
+        x: &mut Matrix<D>,
+    ) -> Result<()> {
+        gather::gather_rows(self, data, order, state, x)
     }
     fn copy_rows(&self, data: &Matrix<D>, first_row: usize, x: &mut Matrix<D>) -> Result<()> {
         gather::copy_rows(self, data, first_row, x)
@@ -368,6 +380,15 @@ impl<D: Driver> Ops for Cuda<D> {
     fn advance(&self, state: &mut State<D>) -> Result<()> {
         gather::advance(self, state)
     }
+
+    fn graph(&self, _what: &str, _graph: &crate::data::csr::Csr) -> Result<()> { todo!() }
+    fn graph_affinity(&self, _graph: &(), _rows: usize, _form: crate::ops::GraphForm) -> Result<Affinity<D>> { todo!() }
+    fn subgraph(&self, _graph: &(), _order: &Labels<D>, _state: &State<D>, _affinity: &mut Affinity<D>) -> Result<()> { todo!() }
+    fn cross_entropy(&self, _membership: &Matrix<D>, _targets: &Labels<D>, _order: &Labels<D>, _state: &State<D>, _d_logits: &mut Matrix<D>, _losses: &mut Matrix<D>) -> Result<()> { todo!() }
+    fn nearest(&self, _queries: &Matrix<D>, _x: &Matrix<D>, _count: usize) -> Result<crate::ops::Nearest> { todo!() }
+    fn sparse_product(&self, _graph: &(), _x: &Matrix<D>, _y: &mut Matrix<D>) -> Result<()> { todo!() }
+    fn gram(&self, _a: &Matrix<D>, _b: &Matrix<D>) -> Result<Vec<f64>> { todo!() }
+    fn combine(&self, _x: &Matrix<D>, _coefficients: &Matrix<D>, _keep: f64, _y: &mut Matrix<D>) -> Result<()> { todo!() }
 
     fn argmax(&self, logits: &Matrix<D>, labels: &mut Labels<D>, first: usize) -> Result<()> {
         argmax::argmax(self, logits, labels, first)

@@ -24,13 +24,28 @@ pub fn scale<D: Driver>(cuda: &Cuda<D>, factor: f64, x: &mut Matrix<D>) -> Resul
 
 /// See [`Ops::center_rows`](crate::ops::Ops::center_rows).
 pub fn center_rows<D: Driver>(cuda: &Cuda<D>, mean: &Matrix<D>, x: &mut Matrix<D>) -> Result<()> {
+    by_columns(cuda, "center_rows", mean, x)
+}
+
+/// See [`Ops::scale_columns`](crate::ops::Ops::scale_columns).
+pub fn scale_columns<D: Driver>(cuda: &Cuda<D>, factors: &Matrix<D>, x: &mut Matrix<D>) -> Result<()> {
+    by_columns(cuda, "scale_columns", factors, x)
+}
+
+/// Runs a kernel that takes a number for each column to each row.
+fn by_columns<D: Driver>(
+    cuda: &Cuda<D>,
+    kernel: &str,
+    of_columns: &Matrix<D>,
+    x: &mut Matrix<D>,
+) -> Result<()> {
     cuda.launch(
         "normalize",
-        "center_rows",
+        kernel,
         [x.rows().div_ceil(ROWS), 1, 1],
         THREADS,
         arguments![
-            mean.address(),
+            of_columns.address(),
             x.address(),
             int(x.stride()),
             int(x.rows()),

@@ -7,6 +7,7 @@ mod format;
 pub mod idx;
 pub mod npy;
 pub mod npz;
+pub mod csr;
 pub mod safetensors;
 pub mod csv;
 pub mod folder;

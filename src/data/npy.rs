@@ -45,6 +45,21 @@ pub fn parse(origin: Origin, bytes: Bytes) -> Result<Matrix> {
     Matrix::new(origin, header.shape, element, endian, data)
 }
 
+/// Reads the `.npy` file of a single string (`|S3` or `<U3`).
+pub(super) fn parse_text(origin: Origin, bytes: &[u8]) -> Result<String> {
+    let (text, start) = header_text(bytes).map_err(|problem| origin.error(problem, ADVICE))?;
+    let header = Header::parse(text)
+        .map_err(|problem| origin.error(format!("the .npy header is not usable: {problem}"), ADVICE))?;
+    let characters: Vec<u8> = match header.descr.get(..2) {
+        Some("|S") => bytes[start..].to_vec(),
+        // Four bytes each, of which ASCII uses the first.
+        Some("<U") => bytes[start..].iter().step_by(4).copied().collect(),
+        _ => return Err(origin.error(format!("not a string ({})", header.descr), ADVICE)),
+    };
+    let text = String::from_utf8_lossy(&characters);
+    Ok(text.trim_end_matches('\0').to_string())
+}
+
 /// The header's text, and where the data begin.
 fn header_text(bytes: &[u8]) -> std::result::Result<(&str, usize), String> {
     if !bytes.starts_with(MAGIC) {

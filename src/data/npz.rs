@@ -33,15 +33,16 @@ pub enum Values<'a> {
 }
 
 /// A `.npz` file whose directory has been read.
-struct Archive<'a> {
+pub(super) struct Archive<'a> {
     path: &'a Path,
     bytes: Bytes,
     zip: ZipArchive<Cursor<Bytes>>,
-    names: Vec<String>,
+    /// Names of the arrays.
+    pub names: Vec<String>,
 }
 
 impl<'a> Archive<'a> {
-    fn open(path: &'a Path) -> Result<Self> {
+    pub fn open(path: &'a Path) -> Result<Self> {
         let bytes = Bytes::map(path)?;
         let zip = ZipArchive::new(Cursor::new(bytes.clone())).map_err(|e| damaged(path, e))?;
         let names = zip
@@ -63,7 +64,19 @@ impl<'a> Archive<'a> {
         })
     }
 
-    fn array(&mut self, name: &str) -> Result<Matrix> {
+    pub fn array(&mut self, name: &str) -> Result<Matrix> {
+        let (origin, bytes) = self.member(name)?;
+        npy::parse(origin, bytes)
+    }
+
+    /// An array that is a single string.
+    pub fn text(&mut self, name: &str) -> Result<String> {
+        let (origin, bytes) = self.member(name)?;
+        npy::parse_text(origin, &bytes)
+    }
+
+    /// The file of an array.
+    fn member(&mut self, name: &str) -> Result<(Origin, Bytes)> {
         let path = self.path;
         let mut member = self
             .zip
@@ -76,7 +89,7 @@ impl<'a> Archive<'a> {
             let end = start.and_then(|start| start.checked_add(size));
             return match (start, end) {
                 (Some(start), Some(end)) if end <= self.bytes.len() => {
-                    npy::parse(origin, self.bytes.slice(start..end))
+                    Ok((origin, self.bytes.slice(start..end)))
                 }
                 _ => Err(origin.error("it ends outside the file", "write or fetch the file again")),
             };
@@ -90,7 +103,7 @@ impl<'a> Archive<'a> {
         let limit = (size as u64).saturating_add(1);
         let unpacked = member.by_ref().take(limit).read_to_end(&mut data);
         unpacked.map_err(|e| damaged(path, ZipError::Io(e)))?;
-        npy::parse(origin, data.into())
+        Ok((origin, data.into()))
     }
 }
 

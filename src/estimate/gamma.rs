@@ -6,20 +6,18 @@
 //! not do, since the graph falls into pieces that no smooth function can follow; what counts is the spectrum over functions
 //! that the network can express.
 
-use super::eigen::generalised_eigenvalues;
 use super::sample;
+use crate::data::csr::Csr;
+use crate::eigen::{eigen, generalised_eigenvalues};
 use crate::error::{Error, Result};
+use crate::graph::Sampler;
 use crate::model::Model;
-use crate::network::{Network, to_host};
-use crate::ops::{Cut, HeatKernel, Ops, Penalty, Real, Shape};
-use crate::random::{Purpose, Stream};
+use crate::network::{Network, gathered, to_host};
+use crate::ops::{Cut, GraphForm, HeatKernel, Ops, Penalty, Real, Shape, StepState};
 
 /// Leading directions of the network's last hidden layer that stand for the smooth functions: twice as many as clusters, so that
 /// the k-th eigenvalue has a bulk above it, within these bounds. More would take the eigensolver long.
 const DIRECTIONS: std::ops::RangeInclusive<usize> = 50..=200;
-
-/// Rounds of subspace iteration that find them; a rough span is enough.
-const ROUNDS: usize = 4;
 
 /// Eigenvalues of a mini-batch graph over smooth functions.
 #[derive(Clone, Debug, PartialEq)]
@@ -61,6 +59,20 @@ impl Spectrum {
     }
 }
 
+/// What the affinity of a mini-batch is made of.
+#[derive(Clone, Copy, Debug)]
+pub enum Source<'a> {
+    /// The heat kernel between its rows.
+    Heat(HeatKernel),
+    /// A part of the graph of all rows: seed rows and neighbours.
+    Graph {
+        /// The graph.
+        edges: &'a Csr,
+        /// Neighbours that a seed brings at most.
+        per_seed: usize,
+    },
+}
+
 /// The spectrum of the graph on one mini-batch of `data`, over the leading directions of the last hidden layer of `model`
 /// (of the features themselves when there is no hidden layer): generalised eigenvalues of (L, D), or of (L, I) for the
 /// ratio cut.
@@ -71,12 +83,36 @@ pub fn smooth_spectrum<O: Ops>(
     ops: &O,
     data: &O::Matrix,
     model: &Model,
-    kernel: HeatKernel,
+    source: Source,
     cut: Cut,
     batch: usize,
     seed: u64,
 ) -> Result<Spectrum> {
-    let x = sample(ops, data, seed, 1, batch)?;
+    let (x, affinity) = match source {
+        Source::Heat(kernel) => {
+            let x = sample(ops, data, seed, 1, batch)?;
+            let mut affinity = ops.affinity(x.rows(), x.cols(), kernel)?;
+            ops.pairwise(&x, &mut affinity)?;
+            (x, affinity)
+        }
+        Source::Graph { edges, per_seed } => {
+            let batch = batch.min(edges.rows());
+            let sampler = Sampler::Neighbors {
+                graph: edges,
+                batch,
+                per_seed,
+            };
+            // An epoch that no training reaches.
+            let rows = &sampler.epoch(seed, u32::MAX)[..batch];
+            let graph = ops.graph("the graph of the training rows", edges)?;
+            let mut order = ops.labels("a mini-batch", batch)?;
+            ops.upload_labels(rows, &mut order)?;
+            let state = ops.state(StepState::default())?;
+            let mut affinity = ops.graph_affinity(&graph, batch, GraphForm::Sparse)?;
+            ops.subgraph(&graph, &order, &state, &mut affinity)?;
+            (gathered(ops, "a mini-batch", data, rows)?, affinity)
+        }
+    };
     let m = x.rows();
     let network = Network::new(ops, model)?;
     let mut activations = network.activations(ops, m)?;
@@ -93,10 +129,8 @@ pub fn smooth_spectrum<O: Ops>(
     let mut basis = ops.matrix("smooth functions", m, p)?;
     let reals: Vec<O::Real> = functions.iter().map(|&v| O::Real::of(v)).collect();
     ops.upload(&reals, &mut basis, 0)?;
-    let mut affinity = ops.affinity(m, x.cols(), kernel)?;
     let mut product = ops.matrix("the affinity's product", m, p)?;
     let mut degrees = ops.matrix("the degrees", 1, m)?;
-    ops.pairwise(&x, &mut affinity)?;
     ops.contract(&x, &affinity, &basis, &mut product, &mut degrees)?;
     let (product, degrees) = (to_host(ops, &product)?, to_host(ops, &degrees)?);
     if !product.iter().chain(&degrees).all(|v| v.is_finite()) {
@@ -151,57 +185,40 @@ fn leading_directions(values: &[f32], m: usize, n: usize, wanted: usize) -> (Vec
         .flat_map(|row| row.iter().zip(&mean).map(|(&v, mean)| f64::from(v) - mean))
         .collect();
     let p = wanted.min(n).min(m.saturating_sub(1));
-    let stream = Stream::new(0, Purpose::Estimate, 2);
-    // Rows of `q` are the iterates, orthonormal in R^n.
-    let mut q: Vec<Vec<f64>> = (0..p)
-        .map(|a| (0..n).map(|c| stream.normal((a * n + c) as u64)[0]).collect())
-        .collect();
-    for _ in 0..ROUNDS {
-        orthonormalise(&mut q);
-        q = q
-            .iter()
-            .map(|direction| {
-                let mut next = vec![0.0; n];
-                for row in centred.chunks_exact(n) {
-                    let along: f64 = row.iter().zip(direction).map(|(a, b)| a * b).sum();
-                    for (next, &v) in next.iter_mut().zip(row) {
-                        *next += along * v;
-                    }
-                }
-                next
-            })
-            .collect();
-    }
-    orthonormalise(&mut q);
-    let mut functions = Vec::with_capacity(m * (q.len() + 1));
-    for row in centred.chunks_exact(n) {
-        functions.push(1.0);
-        functions.extend(
-            q.iter()
-                .map(|q| row.iter().zip(q).map(|(a, b)| a * b).sum::<f64>()),
-        );
-    }
-    (functions, q.len() + 1)
+    // The eigenvectors of the smaller of C'C and CC'.
+    let columns: Vec<Vec<f64>> = if n <= m {
+        let (_, vectors) = eigen(&gram(&centred, m, n), n);
+        let along = |row: &[f64], at: usize| -> f64 {
+            row.iter().enumerate().map(|(c, v)| v * vectors[c * n + at]).sum()
+        };
+        (n - p..n)
+            .rev()
+            .map(|at| centred.chunks_exact(n).map(|row| along(row, at)).collect())
+            .collect()
+    } else {
+        let turned: Vec<f64> = (0..n * m).map(|at| centred[at % m * n + at / m]).collect();
+        let (values, vectors) = eigen(&gram(&turned, n, m), m);
+        (m - p..m)
+            .rev()
+            .map(|at| (0..m).map(|i| vectors[i * m + at] * values[at].max(0.0).sqrt()).collect())
+            .collect()
+    };
+    let functions = (0..m).flat_map(|i| std::iter::once(1.0).chain(columns.iter().map(move |column| column[i])));
+    (functions.collect(), p + 1)
 }
 
-/// Modified Gram-Schmidt; vectors that depend on those before are dropped.
-fn orthonormalise(vectors: &mut Vec<Vec<f64>>) {
-    let mut done: Vec<Vec<f64>> = Vec::with_capacity(vectors.len());
-    for mut vector in vectors.drain(..) {
-        let before = vector.iter().map(|v| v * v).sum::<f64>().sqrt();
-        for other in &done {
-            let along: f64 = vector.iter().zip(other).map(|(a, b)| a * b).sum();
-            for (v, o) in vector.iter_mut().zip(other) {
-                *v -= along * o;
+/// `C'C` of a row-major m x n matrix.
+fn gram(values: &[f64], m: usize, n: usize) -> Vec<f64> {
+    debug_assert_eq!(values.len(), m * n);
+    let mut product = vec![0.0; n * n];
+    for row in values.chunks_exact(n) {
+        for (&a, sums) in row.iter().zip(product.chunks_exact_mut(n)) {
+            for (sum, b) in sums.iter_mut().zip(row) {
+                *sum += a * b;
             }
         }
-        let norm = vector.iter().map(|v| v * v).sum::<f64>().sqrt();
-        if norm > 1e-9 * before {
-            vector.iter_mut().for_each(|v| *v /= norm);
-            done.push(vector);
-        }
     }
-    *vectors = done;
+    product
 }
 
 #[cfg(test)]
@@ -232,7 +249,7 @@ mod tests {
                     sigma: 0.5,
                     neighbors,
                 };
-                let spectrum = smooth_spectrum(&ops, &clouds(count, seed), &model, kernel, cut, 400, seed)
+                let spectrum = smooth_spectrum(&ops, &clouds(count, seed), &model, Source::Heat(kernel), cut, 400, seed)
                     .expect("distances are of order 10");
                 let values = &spectrum.eigenvalues;
                 let name = format!("{count} clouds, {neighbors:?} neighbours, {cut:?}: {values:?}");
@@ -267,7 +284,7 @@ mod tests {
         for rows in [30, 1] {
             let line = Matrix::from_rows(rows, 1, (0..rows).map(|i| i as f32).collect());
             let model = Model::random(1, 1, &[], 5);
-            let spectrum = smooth_spectrum(&ops, &line, &model, kernel, Cut::Ncut, 30, 1).expect("a line");
+            let spectrum = smooth_spectrum(&ops, &line, &model, Source::Heat(kernel), Cut::Ncut, 30, 1).expect("a line");
             assert_eq!(spectrum.eigenvalues.len(), rows.min(2));
             let gamma = spectrum.gamma(5, Penalty::Squared);
             assert!(gamma.is_finite() && gamma > 0.0, "{gamma}");
@@ -284,7 +301,7 @@ mod tests {
             neighbors: None,
         };
         let model = Model::random(1, 20, &[8], 3);
-        let message = smooth_spectrum(&ops, &data, &model, kernel, Cut::Ncut, 40, 1)
+        let message = smooth_spectrum(&ops, &data, &model, Source::Heat(kernel), Cut::Ncut, 40, 1)
             .expect_err("squares of 1e25 are infinite")
             .to_string();
         assert!(message.starts_with("--gamma: auto fails"), "{message}");

@@ -2,6 +2,7 @@
 
 mod checks;
 mod page;
+mod start;
 mod training;
 
 use std::collections::BTreeMap;
@@ -10,22 +11,23 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::atomic;
-use crate::cut::Cuts;
+use crate::data::csr::Csr;
 use crate::data::npy::LabelWriter;
 use crate::data::{Dataset, Labels};
 use crate::error::{Error, Result};
 use crate::estimate;
-use crate::features::{self, Pipeline};
+use crate::graph::{Cuts, count};
 use crate::model::Model;
-use crate::network::to_real;
-use crate::ops::{HeatKernel, Ops, Shape, StepState};
+use crate::network::gathered;
+use crate::ops::{Ops, Shape};
 use crate::options::{Auto, FitOptions};
-use crate::predict::{CHUNK, Predictor};
+use crate::predict::Predictor;
+use crate::prepare::{Prepared, prepare, with_labels_from};
 use crate::progress::Progress;
 use crate::random::{Permutation, Purpose};
 use crate::run_folder::RunFolder;
 use crate::scores::{Contingency, Mean, Scores, nmi};
-use crate::train::collapse;
+use crate::train::{TrainingGraph, TrainingRows, Truth, collapse};
 
 /// Rows over which the exact cut is computed at most; its time grows with their square.
 const CUT_ROWS: usize = 20_000;
@@ -113,24 +115,33 @@ pub fn fit<O: Ops>(
         ))
     ));
 
-    let chosen = training_rows(&options, data.rows());
-    let mut x = load_rows(ops, &data, &chosen, progress)?;
-    let transforms = match &options.features[..] {
-        "auto" => features::default_for(&data),
-        text => features::parse(text)?,
+    let prepared = prepare(ops, &mut options, &data, progress)?;
+    stages.done("features and graph");
+    let Prepared {
+        chosen,
+        x,
+        pipeline,
+        graph,
+        graph_pipeline,
+    } = &prepared;
+    let resident = match graph {
+        Some(graph) => Some(ops.graph("the graph of the training rows", graph)?),
+        None => None,
     };
-    options.features = features::describe(&transforms);
-    let pipeline = Pipeline::fit(ops, &transforms, &mut x)?;
-    stages.done("features");
 
     not_interrupted(progress, "training had not begun")?;
-    let (sigma, gamma) = resolve(ops, &mut options, &x, progress)?;
+    let mut starts = start::Starter::new(ops, &options, &data, &prepared)?;
+    progress.line(&format!(
+        "features {}; graph of {} neighbours on {}",
+        options.features, options.neighbors, options.graph_features
+    ));
+    let (sigma, gamma) = resolve(ops, &mut options, x, graph.as_ref(), progress)?;
     stages.done("estimates");
 
     not_interrupted(progress, "training had not begun")?;
     match start {
         Start::Anew => folder.clear()?,
-        Start::GoOn if folder.features_file().exists() && folder.load_pipeline()? != pipeline => {
+        Start::GoOn if folder.features_file().exists() && folder.load_pipeline()? != *pipeline => {
             return Err(Error::option(
                 "--resume",
                 "the training rows have changed since the run began",
@@ -143,13 +154,30 @@ pub fn fit<O: Ops>(
     // The options first: by them the folder is known to hold a run.
     folder.save_options(&options)?;
     pipeline.save(&folder.features_file())?;
+    if let Some(graph) = graph {
+        graph.save(folder.graph_file())?;
+    }
+    let mut numbers = LabelWriter::create(folder.training_rows_file(), chosen.len())?;
+    numbers.write(&chosen.iter().map(|&row| row as u32).collect::<Vec<_>>())?;
+    numbers.commit()?;
+    if let Some(graph_pipeline) = graph_pipeline {
+        graph_pipeline.save(&folder.graph_features_file())?;
+    }
 
     let truth = data.labels().map(|labels| Labels {
         classes: labels.classes.clone(),
         index: chosen.iter().map(|&row| labels.index[row as usize]).collect(),
     });
-    let plan = training::plan(&options, sigma, gamma);
-    let (model, history) = training::train_or_load(ops, &plan, &x, truth.as_ref(), folder, every, progress)
+    let plan = training::plan(&options, sigma, gamma, graph.as_ref());
+    let rows = TrainingRows {
+        x,
+        graph: graph.as_ref().zip(resident.as_ref()).map(|(edges, resident)| TrainingGraph { edges, resident }),
+        truth: truth.as_ref().map(|labels| Truth {
+            index: &labels.index,
+            classes: labels.classes.len(),
+        }),
+    };
+    let (model, history) = training::train_or_load(ops, &plan, &rows, &mut starts, folder, every, progress)
         .inspect_err(|_| {
         if !folder.has_progress() {
             // The first error is the one to tell.
@@ -158,7 +186,7 @@ pub fn fit<O: Ops>(
     })?;
     stages.done("training");
 
-    let mut predictor = Predictor::new(ops, &model, &pipeline)?;
+    let mut predictor = Predictor::new(ops, &model, pipeline)?;
     let mut labels: Vec<u32> = Vec::with_capacity(data.rows());
     let mut writer = LabelWriter::create(folder.labels_file(), data.rows())?;
     predictor.label_all(&data, false, progress, |chunk, _| {
@@ -169,13 +197,23 @@ pub fn fit<O: Ops>(
     stages.done("labelling");
 
     not_interrupted(progress, "the training is over, its exact cut is not computed")?;
-    let (x, drawn) = cut_rows(ops, &options, &x, CUT_ROWS)?;
-    let cut_labels: Vec<u32> = drawn
-        .iter()
-        .map(|&i| labels[chosen[i as usize] as usize])
-        .collect();
-    let matrix = ops.cut_matrix(&x, &cut_labels, options.clusters, plan.rule.kernel)?;
-    let cuts = Cuts::of(&matrix, &count(&cut_labels, options.clusters));
+    let (cuts, cut_rows) = match graph {
+        Some(graph) => {
+            let of_rows: Vec<u32> = chosen.iter().map(|&row| labels[row as usize]).collect();
+            (Cuts::of_graph(graph, &of_rows, options.clusters), of_rows.len())
+        }
+        None => {
+            let (x, drawn) = cut_rows(ops, &options, x, CUT_ROWS)?;
+            let cut_labels: Vec<u32> = drawn
+                .iter()
+                .map(|&i| labels[chosen[i as usize] as usize])
+                .collect();
+            let kernel = training::kernel(&options, sigma);
+            let matrix = ops.cut_matrix(&x, &cut_labels, options.clusters, kernel)?;
+            let sizes = count(&cut_labels, options.clusters);
+            (Cuts::of(&matrix, &sizes), cut_labels.len())
+        }
+    };
     stages.done("exact cut");
     not_interrupted(progress, "the training is over, its report is not written")?;
 
@@ -185,7 +223,7 @@ pub fn fit<O: Ops>(
         .transpose()?;
     let sizes = count(&labels, options.clusters);
     let warnings: Vec<String> = collapse(&sizes).into_iter().collect();
-    let last = &history[history.len() - 1];
+    let last = history.iter().rev().find(|record| record.agreement.is_none());
     let mut metrics = Metrics {
         data: data.name().to_string(),
         rows: data.rows(),
@@ -193,9 +231,9 @@ pub fn fit<O: Ops>(
         scores: table.as_ref().map(Scores::from),
         nmi_arithmetic: table.as_ref().map(|table| nmi(table, Mean::Arithmetic)),
         cuts,
-        cut_rows: cut_labels.len(),
-        l_lap: last.l_lap,
-        l_orth: last.l_orth,
+        cut_rows,
+        l_lap: last.map_or(f64::NAN, |record| record.l_lap),
+        l_orth: last.map_or(f64::NAN, |record| record.l_orth),
         sigma,
         gamma,
         sizes,
@@ -249,24 +287,6 @@ impl Stages {
     }
 }
 
-/// The same rows with the labels of a file, which must be as many.
-pub fn with_labels_from(data: Dataset, path: &Path) -> Result<Dataset> {
-    let labels = Labels::open(path)?;
-    if labels.len() != data.rows() {
-        return Err(Error::file(
-            path,
-            format!(
-                "{} labels for the {} rows of {}",
-                labels.len(),
-                data.rows(),
-                data.name()
-            ),
-            "there must be one label per row",
-        ));
-    }
-    data.with_labels(labels)
-}
-
 /// At most `most` of the training rows `x`, and which of them: drawn by a shuffle that no epoch uses, since their own order
 /// may be by class.
 fn cut_rows<O: Ops>(
@@ -274,49 +294,12 @@ fn cut_rows<O: Ops>(
     options: &FitOptions,
     x: &O::Matrix,
     most: usize,
-) -> Result<(O::Matrix, Vec<u64>)> {
-    let shuffle = StepState {
-        seed: options.seed,
-        epoch: options.epochs as u32,
-        batch: 0,
-        step: 0,
-        learning_rate: 0.0,
-    };
-    let count = x.rows().min(most);
-    let mut drawn = ops.matrix("the rows of the exact cut", count, x.cols())?;
-    ops.gather_rows(x, &ops.state(shuffle)?, &mut drawn)?;
-    let order = shuffle.order(x.rows());
-    Ok((drawn, (0..count as u64).map(|i| order.at(i)).collect()))
-}
-
-/// The rows trained on: drawn at random by the seed, or all in order when that many are there.
-fn training_rows(options: &FitOptions, rows: usize) -> Vec<u64> {
-    if options.train_rows >= rows {
-        return (0..rows as u64).collect();
-    }
-    let order = Permutation::new(options.seed, Purpose::TrainRows, 0, rows as u64);
-    (0..options.train_rows as u64).map(|i| order.at(i)).collect()
-}
-
-fn load_rows<O: Ops>(
-    ops: &O,
-    data: &Dataset,
-    chosen: &[u64],
-    progress: &mut dyn Progress,
-) -> Result<O::Matrix> {
-    let cols = data.cols();
-    let mut x = ops.training_rows(chosen.len(), cols)?;
-    let mut chunk = vec![0.0; CHUNK.min(chosen.len()) * cols];
-    progress.begin("reading", chosen.len() as u64, "rows");
-    for (i, rows) in chosen.chunks(CHUNK).enumerate() {
-        not_interrupted(progress, "training had not begun")?;
-        let chunk = &mut chunk[..rows.len() * cols];
-        data.gather_rows(rows, chunk)?;
-        ops.upload(&to_real::<O>(chunk), &mut x, i * CHUNK)?;
-        progress.advance((i * CHUNK + rows.len()) as u64, "");
-    }
-    progress.end();
-    Ok(x)
+) -> Result<(O::Matrix, Vec<u32>)> {
+    let rows = x.rows();
+    let order = Permutation::new(options.seed, Purpose::Estimate, 0, rows as u64);
+    let drawn: Vec<u32> = (0..rows.min(most) as u64).map(|i| order.at(i) as u32).collect();
+    let x = gathered(ops, "the rows of the exact cut", x, &drawn)?;
+    Ok((x, drawn))
 }
 
 /// Asked between the stages that do not ask by themselves; `at` says how far it went.
@@ -332,11 +315,14 @@ fn resolve<O: Ops>(
     ops: &O,
     options: &mut FitOptions,
     x: &O::Matrix,
+    graph: Option<&Csr>,
     progress: &mut dyn Progress,
 ) -> Result<(f64, f64)> {
-    let sigma = match options.sigma {
-        Auto::Value(sigma) => sigma,
-        Auto::Auto => {
+    let sigma = match (options.sigma, graph) {
+        (Auto::Value(sigma), _) => sigma,
+        // Each row has a width of its own.
+        (Auto::Auto, Some(_)) => f64::NAN,
+        (Auto::Auto, None) => {
             let found = estimate::sigma(ops, x, options.batch, options.seed)?.ok_or_else(|| {
                 // The 7th neighbour sets the scale; in a smaller mini-batch, the farthest.
                 let duplicates = 7.min(options.batch - 1);
@@ -349,21 +335,24 @@ fn resolve<O: Ops>(
             progress.line(&format!(
                 "sigma {found:.4} (from the distances to the 7th neighbour)"
             ));
+            options.sigma = Auto::Value(found);
             found
         }
     };
-    options.sigma = Auto::Value(sigma);
     not_interrupted(progress, "training had not begun")?;
     let gamma = match options.gamma {
         Auto::Value(gamma) => gamma,
         Auto::Auto => {
-            let kernel = HeatKernel {
-                sigma,
-                neighbors: options.neighbors.limit(),
-            };
             let model = Model::random(options.seed, x.cols(), &options.hidden.0, options.clusters);
+            let source = match graph {
+                Some(edges) => estimate::Source::Graph {
+                    edges,
+                    per_seed: options.seed_neighbors,
+                },
+                None => estimate::Source::Heat(training::kernel(options, sigma)),
+            };
             let spectrum =
-                estimate::smooth_spectrum(ops, x, &model, kernel, options.cut, options.batch, options.seed)?;
+                estimate::smooth_spectrum(ops, x, &model, source, options.cut, options.batch, options.seed)?;
             let found = spectrum.gamma(options.clusters, options.penalty);
             progress.line(&format!(
                 "gamma {found:.4} (from the spectrum of a mini-batch graph)"
@@ -375,20 +364,11 @@ fn resolve<O: Ops>(
     Ok((sigma, gamma))
 }
 
-/// Rows with each label.
-pub fn count(labels: &[u32], clusters: usize) -> Vec<u64> {
-    let mut sizes = vec![0; clusters];
-    for &label in labels {
-        sizes[label as usize] += 1;
-    }
-    sizes
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::cpu::{Fast, Matrix};
-    use crate::options::{Arithmetic, Device, Hidden, Neighbors};
+    use crate::options::{Affinity, Arithmetic, Device, Hidden, Neighbors, Subgraph};
 
     /// The defaults on the built-in data.
     pub fn options() -> FitOptions {
@@ -399,7 +379,17 @@ mod tests {
             train_rows: 20_000,
             features: "auto".into(),
             sigma: Auto::Auto,
-            neighbors: Neighbors::Nearest(10),
+            affinity: Affinity::Knn,
+            graph_features: "auto".into(),
+            neighbors: Neighbors::Auto,
+            one_sided: 0.1,
+            seed_neighbors: 4,
+            subgraph: Subgraph::Auto,
+            start: crate::options::Start::Spectral,
+            warm_up: 3,
+            restarts: 1,
+            moves: 0,
+            overcluster: 1.0,
             gamma: Auto::Auto,
             penalty: crate::ops::Penalty::Squared,
             volumes: crate::ops::Volumes::Through,

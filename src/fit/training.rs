@@ -1,114 +1,152 @@
 //! Training inside a run folder: history, checkpoints, and going on from them.
 
+use std::cell::RefCell;
+
 use super::CheckpointEvery;
-use crate::data::Labels;
+use super::start::Starter;
+use crate::data::csr::Csr;
 use crate::error::{Error, Result};
 use crate::model::Model;
-use crate::ops::{AdamRule, HeatKernel, Objective, Ops, Real, Shape};
-use crate::options::FitOptions;
+use crate::ops::{AdamRule, AffinityRule, GraphForm, HeatKernel, Objective, Ops, Real};
+use crate::options::{FitOptions, Subgraph};
 use crate::progress::Progress;
 use crate::run_folder::RunFolder;
-use crate::train::{Checkpoint, EpochRecord, Plan, StepRule, Truth, Watch, train};
+use crate::train::{
+    Checkpoint, EpochRecord, Goal, Plan, SearchPlan, Stage, StepRule, TrainingRows, Watch, search,
+};
+
+/// The heat kernel that the options ask for.
+pub fn kernel(options: &FitOptions, sigma: f64) -> HeatKernel {
+    HeatKernel {
+        sigma,
+        neighbors: options.neighbors.limit(),
+    }
+}
+
+/// Learning rate of the warm-up.
+const WARM_UP_RATE: f64 = 1e-3;
+
+/// From this share of entries on, a mini-batch's part of a graph is kept as a full matrix.
+const DENSE_SHARE: f64 = 0.2;
 
 /// What the options ask to be trained.
-pub fn plan(options: &FitOptions, sigma: f64, gamma: f64) -> Plan {
-    Plan {
-        clusters: options.clusters,
-        hidden: options.hidden.0.clone(),
-        batch: options.batch,
-        epochs: options.epochs,
-        learning_rate: options.lr,
-        seed: options.seed,
-        rule: StepRule {
-            kernel: HeatKernel {
-                sigma,
-                neighbors: options.neighbors.limit(),
+pub fn plan(options: &FitOptions, sigma: f64, gamma: f64, graph: Option<&Csr>) -> SearchPlan {
+    let affinity = match graph {
+        None => AffinityRule::Heat(kernel(options, sigma)),
+        Some(graph) => {
+            let mean_degree = graph.entries() as f64 / graph.rows() as f64;
+            AffinityRule::Graph(match options.subgraph {
+                Subgraph::Sparse => GraphForm::Sparse,
+                Subgraph::Dense => GraphForm::Dense,
+                Subgraph::Auto if mean_degree > DENSE_SHARE * options.batch as f64 => GraphForm::Dense,
+                Subgraph::Auto => GraphForm::Sparse,
+            })
+        }
+    };
+    let many = (options.overcluster * options.clusters as f64).round() as usize;
+    SearchPlan {
+        cut: Plan {
+            goal: Goal::Cut,
+            clusters: options.clusters,
+            ranked: true,
+            hidden: options.hidden.0.clone(),
+            batch: options.batch,
+            per_seed: options.seed_neighbors,
+            first_epoch: 0,
+            epochs: options.epochs,
+            learning_rate: options.lr,
+            seed: options.seed,
+            rule: StepRule {
+                affinity,
+                objective: Objective {
+                    gamma,
+                    penalty: options.penalty,
+                    volumes: options.volumes,
+                    cut: options.cut,
+                },
+                adam: AdamRule::new(options.weight_decay),
             },
-            objective: Objective {
-                gamma,
-                penalty: options.penalty,
-                volumes: options.volumes,
-                cut: options.cut,
-            },
-            adam: AdamRule::new(options.weight_decay),
         },
+        warm_up: (options.warm_up, WARM_UP_RATE),
+        begin_with: (many > options.clusters).then_some(many),
+        moves: options.moves,
+        attempts: options.restarts,
     }
 }
 
 /// Trains, from the folder's checkpoint if there is one; or takes the model of a run whose training is over.
 pub fn train_or_load<O: Ops>(
     ops: &O,
-    plan: &Plan,
-    x: &O::Matrix,
-    truth: Option<&Labels>,
+    plan: &SearchPlan,
+    rows: &TrainingRows<O>,
+    starts: &mut Starter<O>,
     folder: &RunFolder,
     every: CheckpointEvery,
     progress: &mut dyn Progress,
 ) -> Result<(Model, Vec<EpochRecord>)> {
     let mut history = folder.load_history()?;
-    if folder.model_file().exists() && history.len() == plan.epochs {
+    if folder.model_file().exists() {
         return Ok((folder.load_model()?, history));
     }
     let resume = folder.load_checkpoint()?;
-    history.truncate(resume.as_ref().map_or(0, |checkpoint| checkpoint.epoch));
+    let finished = |checkpoint: &Checkpoint<O::Real>| checkpoint.stage.first_epoch + checkpoint.epoch;
+    history.truncate(resume.as_ref().map_or(0, finished));
     if let Some(checkpoint) = &resume {
-        if history.len() != checkpoint.epoch {
+        if history.len() != finished(checkpoint) {
             return Err(Error::file(
                 folder.history_file(),
                 format!(
                     "{} epochs, but the checkpoint is of epoch {}",
                     history.len(),
-                    checkpoint.epoch
+                    finished(checkpoint)
                 ),
                 "the run is damaged: start it again with --overwrite",
             ));
         }
-        progress.line(&format!(
-            "going on in epoch {} of {}",
-            checkpoint.epoch + 1,
-            plan.epochs
-        ));
+        progress.line(&format!("going on in epoch {}", finished(checkpoint) + 1));
     }
+    let progress = RefCell::new(progress);
     let mut watch = Watcher {
         folder,
         every,
         stale: true,
         saved: std::time::Instant::now(),
-        batches: x.rows() / plan.batch,
+        first_epoch: 0,
+        batches: 0,
         history,
-        progress,
+        progress: &progress,
     };
-    let truth = truth.map(|labels| Truth {
-        index: &labels.index,
-        classes: labels.classes.len(),
-    });
-    watch
-        .progress
-        .begin("training", (plan.epochs * watch.batches) as u64, "steps");
-    let model = train(ops, plan, x, truth, resume, &mut watch)?;
-    watch.progress.end();
+    let mut labels = |attempt: usize, clusters: usize| starts.labels(attempt, clusters, *progress.borrow_mut());
+    let model = search(ops, plan, rows, &mut labels, resume, &mut watch)?;
+    progress.borrow_mut().end();
     folder.save_model(&model)?;
     Ok((model, watch.history))
 }
 
 /// Writes the history and checkpoints of a training into its folder.
-struct Watcher<'a> {
+struct Watcher<'a, 'b> {
     folder: &'a RunFolder,
     every: CheckpointEvery,
     /// Whether the file may hold epochs beyond the checkpoint; it is written anew once the checkpoint has been accepted.
     stale: bool,
     saved: std::time::Instant,
+    first_epoch: usize,
     batches: usize,
     history: Vec<EpochRecord>,
-    progress: &'a mut dyn Progress,
+    progress: &'a RefCell<&'b mut dyn Progress>,
 }
 
-impl<R: Real> Watch<R> for Watcher<'_> {
-    fn step(&mut self, epoch: usize, _epochs: usize, batch: usize, batches: usize) {
-        let note = self.history.last().map_or(String::new(), summary);
-        self.progress
-            .advance(((epoch - 1) * batches + batch) as u64, &note);
+impl<R: Real> Watch<R> for Watcher<'_, '_> {
+    fn stage(&mut self, plan: &Plan, stage: Stage) {
+        self.first_epoch = stage.first_epoch;
+        self.batches = 0;
+        let name = match plan.goal {
+            Goal::Targets => "warm-up",
+            Goal::Cut => "training",
+        };
+        self.progress.borrow_mut().begin(name, plan.epochs as u64, "epochs");
     }
+    fn step(&mut self, _epoch: usize, _epochs: usize, _batch: usize, _batches: usize) {}
     fn epoch(&mut self, record: &EpochRecord) -> Result<()> {
         self.history.push(record.clone());
         if self.stale {
@@ -117,8 +155,8 @@ impl<R: Real> Watch<R> for Watcher<'_> {
         } else {
             self.folder.append_history(record)?;
         }
-        self.progress
-            .advance((record.epoch * self.batches) as u64, &summary(record));
+        let done = record.epoch - self.first_epoch;
+        self.progress.borrow_mut().advance(done as u64, &summary(record));
         Ok(())
     }
     fn wants_checkpoint(&mut self) -> bool {
@@ -130,7 +168,7 @@ impl<R: Real> Watch<R> for Watcher<'_> {
         Ok(())
     }
     fn stop(&mut self) -> bool {
-        self.progress.interrupted()
+        self.progress.borrow().interrupted()
     }
 }
 
@@ -139,8 +177,12 @@ fn summary(record: &EpochRecord) -> String {
     let scores = record
         .scores
         .map_or(String::new(), |s| format!(" ACC {:.3} NMI {:.3}", s.acc, s.nmi));
-    format!(
-        "epoch {} L_lap {:.4} L_orth {:.4}{scores}",
-        record.epoch, record.l_lap, record.l_orth
-    )
+    let cut = record.cut.map_or(String::new(), |cut| format!(" cut {cut:.4}"));
+    match record.agreement {
+        Some(agreement) => format!("epoch {} agreement {agreement:.4}{cut}{scores}", record.epoch),
+        None => format!(
+            "epoch {} L_lap {:.4} L_orth {:.4}{cut}{scores}",
+            record.epoch, record.l_lap, record.l_orth
+        ),
+    }
 }

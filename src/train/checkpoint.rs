@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::str::FromStr;
 
-use super::{Plan, Step};
+use super::{Best, Patience, Plan, Stage, Step};
 use crate::data::safetensors;
 use crate::error::{Error, Result};
 use crate::model::{Dense, Model};
@@ -32,11 +32,32 @@ pub struct Checkpoint<R = f32> {
     pub losses: Vec<R>,
     /// Seconds spent so far.
     pub seconds: f64,
+    /// How long the stage has made no progress.
+    pub patience: Patience,
+    /// The best network so far.
+    pub best: Option<Best<R>>,
+    /// The stage begun.
+    pub stage: Stage,
+    /// The label that each training row should get, if the stage pursues labels.
+    pub targets: Vec<u32>,
+}
+
+/// How far a stage has come.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    /// Epochs finished.
+    pub epoch: usize,
+    /// Mini-batches finished in the epoch begun.
+    pub batch: usize,
+    /// Steps finished in all.
+    pub step: u64,
+    /// Seconds spent so far.
+    pub seconds: f64,
 }
 
 impl<R: Real> Checkpoint<R> {
     /// The beginning of a training from `model` on `data`.
-    pub fn fresh(data: String, model: Model<R>) -> Self {
+    pub fn fresh(data: String, model: Model<R>, best: Option<Best<R>>) -> Self {
         let blank = |layer: &Dense<R>| Dense {
             weight: vec![R::ZERO; layer.weight.len()],
             bias: vec![R::ZERO; layer.bias.len()],
@@ -55,32 +76,40 @@ impl<R: Real> Checkpoint<R> {
             step: 0,
             losses: Vec::new(),
             seconds: 0.0,
+            patience: Patience::default(),
+            best,
+            stage: Stage::default(),
+            targets: Vec::new(),
         }
     }
 
     /// The state of a step in training, or [`Error::Diverged`]: what is no number must be neither saved nor handed on.
     pub(super) fn take<O: Ops<Real = R>>(
         ops: &O,
-        data: &str,
+        start: &Checkpoint<R>,
         step: &Step<O>,
-        epoch: usize,
-        batch: usize,
-        steps_done: u64,
-        seconds: f64,
+        at: Place,
+        patience: Patience,
+        best: Option<Best<R>>,
     ) -> Result<Self> {
+        let Place { epoch, batch, .. } = at;
         let mut losses = download(ops, &step.losses)?;
         losses.truncate(3 * batch);
         check_losses(&losses, epoch)?;
         let taken = Checkpoint {
-            data: data.to_string(),
+            data: start.data.clone(),
             model: step.network.to_model(ops)?,
             first_moments: step.first_moments.to_model(ops)?,
             second_moments: step.second_moments.to_model(ops)?,
             epoch,
             batch,
-            step: steps_done,
+            step: at.step,
             losses,
-            seconds,
+            seconds: at.seconds,
+            patience,
+            best,
+            stage: start.stage,
+            targets: start.targets.clone(),
         };
         let parts = [&taken.model, &taken.first_moments, &taken.second_moments];
         if parts.iter().all(|part| part.is_finite()) {
@@ -146,13 +175,22 @@ impl<R: Real> Checkpoint<R> {
         tensors.extend(self.first_moments.tensors("m."));
         tensors.extend(self.second_moments.tensors("v."));
         tensors.push(("losses".into(), vec![self.losses.len() / 3, 3], &self.losses));
-        let metadata = BTreeMap::from([
+        let mut metadata = BTreeMap::from([
             ("data".to_string(), self.data.clone()),
             ("epoch".to_string(), self.epoch.to_string()),
             ("batch".to_string(), self.batch.to_string()),
             ("step".to_string(), self.step.to_string()),
             ("seconds".to_string(), self.seconds.to_string()),
+            ("patience.best".to_string(), self.patience.best.to_string()),
+            ("patience.epochs".to_string(), self.patience.epochs.to_string()),
+            ("stage".to_string(), serde_json::to_string(&self.stage).unwrap_or_default()),
         ]);
+        let targets: Vec<R> = self.targets.iter().map(|&label| R::of(label.into())).collect();
+        tensors.push(("targets".into(), vec![targets.len()], &targets));
+        if let Some(best) = &self.best {
+            tensors.extend(best.model.tensors("best."));
+            metadata.insert("best".to_string(), best.cut.to_string());
+        }
         let tensors: Vec<(&str, &[usize], &[R])> = tensors
             .iter()
             .map(|(name, shape, values)| (&name[..], &shape[..], *values))
@@ -176,16 +214,36 @@ impl<R: Real> Checkpoint<R> {
                 .map(|t| t.values.clone())
                 .unwrap_or_default(),
             seconds: entry(path, &metadata, "seconds")?,
+            patience: Patience {
+                best: entry(path, &metadata, "patience.best")?,
+                epochs: entry(path, &metadata, "patience.epochs")?,
+            },
+            stage: metadata
+                .get("stage")
+                .and_then(|text| serde_json::from_str(text).ok())
+                .ok_or_else(|| lacking(path, "stage"))?,
+            targets: tensors.get("targets").map_or(Vec::new(), |tensor| {
+                tensor.values.iter().map(|label| label.to_f64() as u32).collect()
+            }),
+            best: match metadata.contains_key("best") {
+                false => None,
+                true => Some(Best {
+                    cut: entry(path, &metadata, "best")?,
+                    model: Model::from_tensors(path, "best.", &tensors)?,
+                }),
+            },
         })
     }
 }
 
 fn entry<T: FromStr>(path: &Path, metadata: &BTreeMap<String, String>, key: &str) -> Result<T> {
     let found = metadata.get(key).and_then(|text| text.parse().ok());
-    found.ok_or_else(|| {
-        let problem = format!("not a checkpoint: its metadata lacks {key:?}");
-        Error::file(path, problem, "train again without --resume")
-    })
+    found.ok_or_else(|| lacking(path, key))
+}
+
+fn lacking(path: &Path, key: &str) -> Error {
+    let problem = format!("not a checkpoint: its metadata lacks {key:?}");
+    Error::file(path, problem, "train again without --resume")
 }
 
 /// Whether all (L_lap, L_orth, loss) of an epoch, counted from 0, have finite losses.

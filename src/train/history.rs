@@ -19,6 +19,13 @@ pub struct EpochRecord {
     pub learning_rate: f64,
     /// Training rows in each cluster by arg-max after the epoch, k numbers.
     pub sizes: Vec<u64>,
+    /// Exact cut of the training graph by the hard labels after the epoch, when there is one; an empty cluster counts 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cut: Option<f64>,
+    /// Share of the training rows that have the labels they should get, in a stage that pursues labels; its loss is the
+    /// cross-entropy, and it has no L_lap.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agreement: Option<f64>,
     /// Wall seconds since training began, up to the end of this epoch (resumed parts add up).
     pub seconds: f64,
     /// Agreement with the labels on the training rows, when there are labels.

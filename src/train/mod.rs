@@ -3,56 +3,133 @@
 mod checkpoint;
 mod history;
 mod step;
+mod search;
 
 use std::time::Instant;
 
-use checkpoint::check_losses;
+use checkpoint::{Place, check_losses};
 pub use checkpoint::{Checkpoint, fingerprint};
 pub use history::{EpochRecord, collapse};
-pub use step::{Step, StepRule};
+pub use search::{Kind, SearchPlan, Stage, Starts, search};
+pub use step::{Step, StepRule, StepSize};
 
+use crate::data::csr::Csr;
 use crate::error::{Error, Result};
+use crate::graph::{Sampler, count as count_labels, ranking};
 use crate::model::Model;
 use crate::network::to_host;
 use crate::ops::{Ops, Shape, StepState};
+use crate::random::{Permutation, Purpose};
 use crate::scores::Scores;
 
-/// What to train, beside the rows.
+/// What a stage of training pursues.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Goal {
+    /// The labels that are given for the training rows, by cross-entropy.
+    Targets,
+    /// A small cut.
+    Cut,
+}
+
+/// One stage of training, beside the rows.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
+    /// What it pursues.
+    pub goal: Goal,
     /// Number of clusters.
     pub clusters: usize,
+    /// Whether its networks are among those of which the best is taken.
+    pub ranked: bool,
     /// Widths of the hidden layers.
     pub hidden: Vec<usize>,
     /// Rows per mini-batch.
     pub batch: usize,
-    /// Passes over the training rows.
+    /// Neighbours that a seed row brings into its mini-batch, where mini-batches are parts of a graph.
+    pub per_seed: usize,
+    /// Epochs before this stage: their orders are not used again.
+    pub first_epoch: usize,
+    /// Passes over the training rows. A stage towards targets ends earlier once the network gives nearly all rows theirs.
     pub epochs: usize,
-    /// Learning rate of the first epoch; it follows a half cosine down to 0.
+    /// Learning rate of the first epoch. Towards a cut it follows a half cosine down to 0.
     pub learning_rate: f64,
-    /// Seed of the weights and the shuffles.
+    /// Seed of the shuffles.
     pub seed: u64,
     /// Affinity, loss and optimiser.
     pub rule: StepRule,
 }
 
 impl Plan {
-    /// `lr_e = lr (1 + cos(pi e / E)) / 2`, `epoch` from 0.
+    /// `lr_e = lr (1 + cos(pi e / E)) / 2`, `epoch` from 0; towards targets `lr`.
     pub fn learning_rate_at(&self, epoch: usize) -> f64 {
-        let turn = std::f64::consts::PI * epoch as f64 / self.epochs as f64;
-        self.learning_rate * (1.0 + turn.cos()) / 2.0
+        match self.goal {
+            Goal::Targets => self.learning_rate,
+            Goal::Cut => {
+                let turn = std::f64::consts::PI * epoch as f64 / self.epochs as f64;
+                self.learning_rate * (1.0 + turn.cos()) / 2.0
+            }
+        }
+    }
+
+    /// A network of this shape as initialisation leaves it.
+    pub fn random_model(&self, inputs: usize) -> Model {
+        Model::random(self.seed, inputs, &self.hidden, self.clusters)
     }
 
     fn state_at(&self, epoch: usize, step: u64) -> StepState {
         StepState {
             seed: self.seed,
-            epoch: epoch as u32,
+            epoch: (self.first_epoch + epoch) as u32,
             batch: 0,
             step,
             learning_rate: self.learning_rate_at(epoch),
         }
     }
+
+    /// How mini-batches are drawn; those that pursue labels leave out the rows that are held out.
+    fn sampler<'a, O: Ops>(&self, rows: &TrainingRows<'a, O>, fitted: &'a [u32]) -> Sampler<'a> {
+        match (self.goal, rows.graph) {
+            (Goal::Targets, _) => Sampler::Some {
+                rows: fitted,
+                batch: self.batch,
+            },
+            (Goal::Cut, Some(graph)) => Sampler::Neighbors {
+                graph: graph.edges,
+                batch: self.batch,
+                per_seed: self.per_seed,
+            },
+            _ => Sampler::Shuffle {
+                rows: rows.x.rows(),
+                batch: self.batch,
+            },
+        }
+    }
 }
+
+/// The rows trained on.
+pub struct TrainingRows<'a, O: Ops> {
+    /// Features as the network reads them, resident in the backend's memory.
+    pub x: &'a O::Matrix,
+    /// The graph whose parts mini-batches are, unless their affinity is computed from the features.
+    pub graph: Option<TrainingGraph<'a, O>>,
+    /// The class of each row, for scores only.
+    pub truth: Option<Truth<'a>>,
+}
+
+/// The graph of the training rows.
+pub struct TrainingGraph<'a, O: Ops> {
+    /// On the host.
+    pub edges: &'a Csr,
+    /// In the backend's memory.
+    pub resident: &'a O::Graph,
+}
+
+impl<O: Ops> Clone for TrainingGraph<'_, O> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<O: Ops> Copy for TrainingGraph<'_, O> {}
 
 /// The class of each training row, for scores only.
 #[derive(Clone, Copy, Debug)]
@@ -63,8 +140,87 @@ pub struct Truth<'a> {
     pub classes: usize,
 }
 
+/// What a stage begins with.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Beginning {
+    /// The network.
+    pub model: Model,
+    /// The label that each training row should get, if the stage pursues labels.
+    pub targets: Vec<u32>,
+    /// The best network of earlier stages.
+    pub best: Option<Best>,
+}
+
+impl Beginning {
+    /// From a network alone.
+    pub fn of(model: Model) -> Self {
+        Beginning {
+            model,
+            targets: Vec::new(),
+            best: None,
+        }
+    }
+}
+
+/// The network that gave the smallest exact cut of the training graph so far, after any epoch.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Best<R = f32> {
+    /// That cut, as [`ranking`](crate::graph::ranking) counts it.
+    pub cut: f64,
+    /// The network.
+    pub model: Model<R>,
+}
+
+/// How long a stage has made no progress.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Patience {
+    /// The best value so far.
+    pub best: f64,
+    /// Epochs since then.
+    pub epochs: usize,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Patience {
+            best: f64::NEG_INFINITY,
+            epochs: 0,
+        }
+    }
+}
+
+impl Patience {
+    /// Notes an epoch's value, of which a larger one is better, and says whether to stop.
+    fn is_over(&mut self, value: f64) -> bool {
+        if value > self.best {
+            *self = Patience {
+                best: value,
+                epochs: 0,
+            };
+        } else {
+            self.epochs += 1;
+        }
+        self.epochs >= PATIENCE
+    }
+}
+
+/// What a stage ends with.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Trained {
+    /// The network.
+    pub model: Model,
+    /// Its hard labels of the training rows.
+    pub labels: Vec<u32>,
+    /// The best network of this and earlier stages.
+    pub best: Option<Best>,
+    /// Epochs of this stage.
+    pub epochs: usize,
+}
+
 /// What the training loop, which computes in `R`, tells, and asks, the outside.
 pub trait Watch<R = f32> {
+    /// A stage begins, or goes on.
+    fn stage(&mut self, plan: &Plan, stage: Stage);
     /// A mini-batch is done: `batch` of `batches` in `epoch` of `epochs`, all counted from 1.
     fn step(&mut self, epoch: usize, epochs: usize, batch: usize, batches: usize);
     /// An epoch is done.
@@ -77,69 +233,107 @@ pub trait Watch<R = f32> {
     fn stop(&mut self) -> bool;
 }
 
-/// Trains on the rows of `data` (features as the network reads them, resident in the backend's memory), from the start or
-/// from a checkpoint, and returns the model.
+/// Share of the rows that must have their targets for a stage that pursues them to end.
+const AGREEMENT: f64 = 0.999;
+
+/// From this many rows on, one in ten is held out of a stage that pursues labels: it ends when the others have taught the network
+/// what they can about these.
+const HELD_OUT_FROM: usize = 5000;
+const HELD_OUT: usize = 10;
+
+/// Epochs without progress after which a stage ends: of the agreement on the rows held out, once the network gives this share of all
+/// rows their targets, or of the cut.
+const PATIENCE: usize = 5;
+const LEARNED: f64 = 0.9;
+
+/// Runs a stage of training, from its beginning or from a checkpoint.
 ///
 /// # Errors
 /// When the checkpoint is of another plan or other rows, [`Error::Diverged`] when a loss or a parameter is not finite, [`Error::Interrupted`] after [`Watch::stop`], [`Error::Memory`].
 pub fn train<O: Ops>(
     ops: &O,
     plan: &Plan,
-    data: &O::Matrix,
-    truth: Option<Truth>,
+    rows: &TrainingRows<O>,
+    stage: Stage,
+    beginning: Beginning,
     resume: Option<Checkpoint<O::Real>>,
     watch: &mut dyn Watch<O::Real>,
-) -> Result<Model> {
-    let rows = data.rows();
-    if plan.batch == 0 || plan.batch > rows {
+) -> Result<Trained> {
+    watch.stage(plan, stage);
+    let count = rows.x.rows();
+    if plan.batch == 0 || plan.batch > count {
         return Err(Error::option(
             "--batch",
-            format!("{} rows, but there are {rows} training rows", plan.batch),
+            format!("{} rows, but there are {count} training rows", plan.batch),
             "choose a smaller mini-batch or more rows",
         ));
     }
-    let batches = rows / plan.batch;
-    let fingerprint = fingerprint(ops, data)?;
+    let (fitted, held_out) = hold_out(plan, count);
+    let sampler = plan.sampler(rows, &fitted);
+    let batches = sampler.batches();
+    let fingerprint = fingerprint(ops, rows.x)?;
+    let Beginning { model, targets, best } = beginning;
     let start = resume.unwrap_or_else(|| {
-        let model = Model::random(plan.seed, data.cols(), &plan.hidden, plan.clusters);
-        Checkpoint::fresh(fingerprint.clone(), model.cast())
+        let best = best.map(|best| Best {
+            cut: best.cut,
+            model: best.model.cast(),
+        });
+        Checkpoint {
+            targets: targets.clone(),
+            stage,
+            ..Checkpoint::fresh(fingerprint.clone(), model.cast(), best)
+        }
     });
-    start.check(&fingerprint, plan, data.cols(), batches)?;
+    start.check(&fingerprint, plan, rows.x.cols(), batches)?;
 
     let state = StepState {
         batch: start.batch as u32,
         ..plan.state_at(start.epoch, start.step)
     };
+    let graph = rows.graph.map(|graph| graph.resident);
+    let size = StepSize {
+        rows: plan.batch,
+        batches,
+        training_rows: count,
+    };
     let (mut step, mut labeller) = ops.plan("training", &|| {
-        let step = Step::new(ops, &start.model, plan.rule, plan.batch, batches, state)?;
-        let labeller = Labeller::new(ops, &step, rows, plan.batch)?;
+        let step = Step::new(ops, &start.model, plan.rule, size, graph, state)?;
+        let labeller = Labeller::new(ops, &step, count, plan.batch)?;
         Ok((step, labeller))
     })?;
     start.restore(ops, &mut step)?;
+    ops.upload_labels(&targets, &mut step.targets)?;
 
     let clock = Instant::now();
-    let seconds = |at: &Instant| start.seconds + at.elapsed().as_secs_f64();
+    let seconds = || start.seconds + clock.elapsed().as_secs_f64();
+    let mut best = start.best.clone();
+    let mut patience = start.patience;
     let mut steps_done = start.step;
     let mut first_batch = start.batch;
-    for epoch in start.epoch..plan.epochs {
+    let mut labels = Vec::new();
+    let mut epoch = start.epoch;
+    while epoch < plan.epochs {
+        let state = plan.state_at(epoch, steps_done);
+        ops.upload_labels(&sampler.epoch(state.seed, state.epoch), &mut step.order)?;
         if first_batch == 0 {
-            ops.set_state(plan.state_at(epoch, steps_done), &mut step.state)?;
+            ops.set_state(state, &mut step.state)?;
         }
         for batch in first_batch..batches {
             if watch.stop() {
-                watch.checkpoint(&Checkpoint::take(
-                    ops,
-                    &start.data,
-                    &step,
+                let at = Place {
                     epoch,
                     batch,
-                    steps_done,
-                    seconds(&clock),
-                )?)?;
+                    step: steps_done,
+                    seconds: seconds(),
+                };
+                watch.checkpoint(&Checkpoint::take(ops, &start, &step, at, patience, best)?)?;
                 let done = format!("stopped in epoch {} of {}", epoch + 1, plan.epochs);
                 return Err(Error::Interrupted(done));
             }
-            step.run(ops, data)?;
+            match plan.goal {
+                Goal::Cut => step.run(ops, rows.x, graph)?,
+                Goal::Targets => step.run_to_targets(ops, rows.x)?,
+            }
             steps_done += 1;
             watch.step(epoch + 1, plan.epochs, batch + 1, batches);
         }
@@ -150,44 +344,95 @@ pub fn train<O: Ops>(
         let mean = |column: usize| {
             losses.chunks_exact(3).map(|l| f64::from(l[column])).sum::<f64>() / batches as f64
         };
-        let labels = labeller.labels(ops, &step, data)?;
-        let mut sizes = vec![0; plan.clusters];
-        for &label in labels {
-            sizes[label as usize] += 1;
+        labels = labeller.labels(ops, &step, rows.x)?.to_vec();
+        let cut = rows
+            .graph
+            .map(|graph| ranking(graph.edges, &labels, plan.clusters, plan.rule.objective.cut));
+        if let Some(cut) = cut.filter(|&cut| plan.ranked && best.as_ref().is_none_or(|best| cut < best.cut)) {
+            let model = step.network.to_model(ops)?;
+            best = Some(Best { cut, model });
         }
-        let scores = truth.map(|truth| Scores::of(labels, plan.clusters, truth.index, truth.classes));
+        let agreement = (plan.goal == Goal::Targets).then(|| agreement(&labels, &targets, 0..count));
+        let scores = rows
+            .truth
+            .map(|truth| Scores::of(&labels, plan.clusters, truth.index, truth.classes));
         watch.epoch(&EpochRecord {
-            epoch: epoch + 1,
+            epoch: plan.first_epoch + epoch + 1,
             l_lap: mean(0),
             l_orth: mean(1),
             loss: mean(2),
             learning_rate: plan.learning_rate_at(epoch),
-            sizes,
-            seconds: seconds(&clock),
+            sizes: count_labels(&labels, plan.clusters),
+            cut,
+            agreement,
+            seconds: seconds(),
             scores: scores.transpose()?,
         })?;
-        if epoch + 1 < plan.epochs && watch.wants_checkpoint() {
-            watch.checkpoint(&Checkpoint::take(
-                ops,
-                &start.data,
-                &step,
-                epoch + 1,
-                0,
-                steps_done,
-                seconds(&clock),
-            )?)?;
+        epoch += 1;
+        let over = match (agreement, cut) {
+            (Some(agreement), _) if agreement >= AGREEMENT => true,
+            (Some(agreement), _) if agreement >= LEARNED && !held_out.is_empty() => {
+                let rows = held_out.iter().map(|&row| row as usize);
+                patience.is_over(self::agreement(&labels, &targets, rows))
+            }
+            (Some(_), _) | (None, None) => false,
+            (None, Some(cut)) => patience.is_over(-cut),
+        };
+        if over {
+            break;
+        }
+        if epoch < plan.epochs && watch.wants_checkpoint() {
+            let at = Place {
+                epoch,
+                batch: 0,
+                step: steps_done,
+                seconds: seconds(),
+            };
+            watch.checkpoint(&Checkpoint::take(ops, &start, &step, at, patience, best.clone())?)?;
         }
     }
-    let end = Checkpoint::take(
+    let model = Checkpoint::take(
         ops,
-        &start.data,
+        &start,
         &step,
-        plan.epochs,
-        0,
-        steps_done,
-        seconds(&clock),
-    )?;
-    Ok(end.model.cast())
+        Place {
+            epoch,
+            batch: 0,
+            step: steps_done,
+            seconds: seconds(),
+        },
+        patience,
+        None,
+    )?
+    .model;
+    Ok(Trained {
+        model: model.cast(),
+        labels,
+        best: best.map(|best| Best {
+            cut: best.cut,
+            model: best.model.cast(),
+        }),
+        epochs: epoch,
+    })
+}
+
+/// The rows that a stage is fitted to, and those that are held out of it.
+fn hold_out(plan: &Plan, rows: usize) -> (Vec<u32>, Vec<u32>) {
+    let held = match plan.goal {
+        Goal::Targets if rows >= HELD_OUT_FROM => rows / HELD_OUT,
+        _ => 0,
+    };
+    let order = Permutation::new(plan.seed, Purpose::Estimate, 1, rows as u64);
+    let mut held_out: Vec<u32> = (0..held as u64).map(|at| order.at(at) as u32).collect();
+    held_out.sort_unstable();
+    let fitted = (0..rows as u32).filter(|row| held_out.binary_search(row).is_err());
+    (fitted.collect(), held_out)
+}
+
+/// Share of some rows that have their targets.
+fn agreement(labels: &[u32], targets: &[u32], rows: impl ExactSizeIterator<Item = usize>) -> f64 {
+    let count = rows.len();
+    rows.filter(|&row| labels[row] == targets[row]).count() as f64 / count as f64
 }
 
 /// Labels all training rows with the network as it stands.
@@ -226,22 +471,26 @@ impl<O: Ops> Labeller<O> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::{AdamRule, Cut, HeatKernel, Objective, Penalty, Volumes};
+    use crate::ops::{AdamRule, AffinityRule, Cut, HeatKernel, Objective, Penalty, Volumes};
 
     #[test]
     fn the_learning_rate_falls_along_half_a_cosine() {
         let mut plan = Plan {
+            goal: Goal::Cut,
             clusters: 2,
+            ranked: true,
             hidden: vec![],
             batch: 10,
+            per_seed: 4,
+            first_epoch: 7,
             epochs: 4,
             learning_rate: 0.2,
             seed: 1,
             rule: StepRule {
-                kernel: HeatKernel {
+                affinity: AffinityRule::Heat(HeatKernel {
                     sigma: 1.0,
                     neighbors: None,
-                },
+                }),
                 objective: Objective {
                     gamma: 1.0,
                     penalty: Penalty::Squared,

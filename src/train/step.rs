@@ -4,18 +4,29 @@ use crate::error::Result;
 use crate::model::Model;
 use crate::network::{Activations, Network};
 use crate::ops::{
-    AdamRule, HeatKernel, Layer, LayerUpdate, Objective, Ops, Real, Shape, StepState, TrainedLayer,
+    AdamRule, AffinityRule, Layer, LayerUpdate, Objective, Ops, Real, Shape, StepState, TrainedLayer,
 };
 
 /// What does not change from step to step.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct StepRule {
     /// The affinity between the rows of a mini-batch.
-    pub kernel: HeatKernel,
+    pub affinity: AffinityRule,
     /// The loss.
     pub objective: Objective,
     /// The optimiser.
     pub adam: AdamRule,
+}
+
+/// How much memory steps need.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StepSize {
+    /// Rows of a mini-batch.
+    pub rows: usize,
+    /// Mini-batches of an epoch.
+    pub batches: usize,
+    /// All training rows.
+    pub training_rows: usize,
 }
 
 /// A network in training, with all the memory that its steps need.
@@ -32,6 +43,10 @@ pub struct Step<O: Ops> {
     pub gradients: Network<O>,
     /// Batch number, step number, learning rate.
     pub state: O::State,
+    /// The rows of the epoch's mini-batches, one after the other.
+    pub order: O::Labels,
+    /// The label that each training row should get, where the network is fitted to labels.
+    pub targets: O::Labels,
     /// The mini-batch, m x d.
     pub x: O::Matrix,
     /// Its affinity.
@@ -51,19 +66,30 @@ pub struct Step<O: Ops> {
     /// Gradients with respect to the outputs of the layers; the last is dL/dZ.
     d_outputs: Vec<O::Matrix>,
     workspace: O::Workspace,
-    recording: O::Recording,
+    /// Of steps that lower the cut, and of those that fit labels.
+    recordings: [O::Recording; 2],
 }
 
 impl<O: Ops> Step<O> {
-    /// Allocates a step for mini-batches of `rows` rows and epochs of `batches` mini-batches; moments start at 0.
+    /// Allocates steps; moments start at 0, and mini-batches are those of an epoch in the rows' own order. `graph` is that of the
+    /// training rows, where mini-batches are parts of one.
     pub fn new(
         ops: &O,
         model: &Model<impl Real>,
         rule: StepRule,
-        rows: usize,
-        batches: usize,
+        size: StepSize,
+        graph: Option<&O::Graph>,
         state: StepState,
     ) -> Result<Self> {
+        let StepSize { rows, batches, .. } = size;
+        let affinity = match (rule.affinity, graph) {
+            (AffinityRule::Heat(kernel), _) => ops.affinity(rows, model.inputs(), kernel)?,
+            (AffinityRule::Graph(form), Some(graph)) => ops.graph_affinity(graph, rows, form)?,
+            (AffinityRule::Graph(_), None) => panic!("mini-batches of a graph that is not there"),
+        };
+        let mut order = ops.labels("the order of an epoch", rows * batches)?;
+        let in_order = (0..rows * batches).map(|row| (row % size.training_rows) as u32);
+        ops.upload_labels(&in_order.collect::<Vec<u32>>(), &mut order)?;
         let network = Network::new(ops, model)?;
         let k = model.clusters();
         let d_outputs = model
@@ -78,7 +104,9 @@ impl<O: Ops> Step<O> {
             gradients: zeros_like(ops, &network)?,
             state: ops.state(state)?,
             x: ops.matrix("a mini-batch", rows, model.inputs())?,
-            affinity: ops.affinity(rows, model.inputs(), rule.kernel)?,
+            affinity,
+            order,
+            targets: ops.labels("labels of the training rows", size.training_rows)?,
             activations: network.activations(ops, rows)?,
             membership: ops.matrix("the memberships", rows, k)?,
             contraction: ops.matrix("the contraction A Y", rows, k)?,
@@ -87,26 +115,58 @@ impl<O: Ops> Step<O> {
             losses: ops.matrix("the losses of an epoch", batches, 3)?,
             d_outputs,
             workspace: ops.workspace(rows, k)?,
-            recording: O::Recording::default(),
+            recordings: Default::default(),
             network,
         })
     }
 
-    /// One step on the next mini-batch of `data`.
-    pub fn run(&mut self, ops: &O, data: &O::Matrix) -> Result<()> {
-        let mut recording = std::mem::take(&mut self.recording);
+    /// One step down the loss of the cut, on the next mini-batch of `data`.
+    pub fn run(&mut self, ops: &O, data: &O::Matrix, graph: Option<&O::Graph>) -> Result<()> {
+        let mut recording = std::mem::take(&mut self.recordings[0]);
         let done = ops.step(&mut recording, &mut || {
-            ops.gather_rows(data, &self.state, &mut self.x)?;
-            self.run_on_batch(ops)?;
+            ops.gather_rows(data, &self.order, &self.state, &mut self.x)?;
+            match graph {
+                Some(graph) => ops.subgraph(graph, &self.order, &self.state, &mut self.affinity)?,
+                None => ops.pairwise(&self.x, &mut self.affinity)?,
+            }
+            self.lower_cut(ops)?;
             ops.advance(&mut self.state)
         });
-        self.recording = recording;
+        self.recordings[0] = recording;
         done
     }
 
-    /// One step on the rows that `x` holds; the state stays.
+    /// One step towards the targets, on the next mini-batch of `data`.
+    pub fn run_to_targets(&mut self, ops: &O, data: &O::Matrix) -> Result<()> {
+        let mut recording = std::mem::take(&mut self.recordings[1]);
+        let done = ops.step(&mut recording, &mut || {
+            ops.gather_rows(data, &self.order, &self.state, &mut self.x)?;
+            self.network.forward(ops, &self.x, &mut self.activations)?;
+            ops.softmax(self.activations.logits(), &mut self.membership)?;
+            let last = self.d_outputs.len() - 1;
+            ops.cross_entropy(
+                &self.membership,
+                &self.targets,
+                &self.order,
+                &self.state,
+                &mut self.d_outputs[last],
+                &mut self.losses,
+            )?;
+            self.backward(ops)?;
+            ops.advance(&mut self.state)
+        });
+        self.recordings[1] = recording;
+        done
+    }
+
+    /// One step on the rows that `x` holds, the affinity computed from them; the state stays.
     pub fn run_on_batch(&mut self, ops: &O) -> Result<()> {
         ops.pairwise(&self.x, &mut self.affinity)?;
+        self.lower_cut(ops)
+    }
+
+    /// Forward, loss and backward on a mini-batch whose affinity is ready.
+    fn lower_cut(&mut self, ops: &O) -> Result<()> {
         self.network.forward(ops, &self.x, &mut self.activations)?;
         ops.softmax(self.activations.logits(), &mut self.membership)?;
         ops.contract(
@@ -128,6 +188,12 @@ impl<O: Ops> Step<O> {
             &mut self.d_outputs[last],
             &mut self.losses,
         )?;
+        self.backward(ops)
+    }
+
+    /// From the gradient of the logits to that of all parameters, and the update.
+    fn backward(&mut self, ops: &O) -> Result<()> {
+        let last = self.d_outputs.len() - 1;
         // Gradients of all activations first: they need the weights as they were.
         for i in (1..=last).rev() {
             let (below, d_z) = self.d_outputs.split_at_mut(i);

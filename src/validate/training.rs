@@ -7,8 +7,8 @@ use crate::cpu::Reference;
 use crate::error::Result;
 use crate::model::Model;
 use crate::network::to_real;
-use crate::ops::{AdamRule, Cut, HeatKernel, Objective, Ops, Penalty, Precision, Real, Volumes};
-use crate::train::{Checkpoint, EpochRecord, Plan, StepRule, Watch, train};
+use crate::ops::{AdamRule, AffinityRule, Cut, HeatKernel, Objective, Ops, Penalty, Precision, Real, Volumes};
+use crate::train::{Beginning, Checkpoint, EpochRecord, Goal, Plan, Stage, StepRule, TrainingRows, Watch, train};
 
 /// Trainings that are compared: of a single one the ratio of errors is luck, because training amplifies every rounding.
 const SEEDS: usize = 5;
@@ -43,6 +43,7 @@ impl Comparison {
 struct Losses(Vec<f64>);
 
 impl<R: Real> Watch<R> for Losses {
+    fn stage(&mut self, _: &Plan, _: Stage) {}
     fn step(&mut self, _: usize, _: usize, _: usize, _: usize) {}
     fn epoch(&mut self, record: &EpochRecord) -> Result<()> {
         self.0.extend([record.l_lap, record.l_orth, record.loss]);
@@ -63,8 +64,15 @@ fn trained<O: Ops>(ops: &O, plan: &Plan, rows: &[f32], d: usize) -> Result<(Mode
     let mut losses = Losses::default();
     let mut data = ops.training_rows(rows.len() / d, d)?;
     ops.upload(&to_real::<O>(rows), &mut data, 0)?;
-    let model = train(ops, plan, &data, None, None, &mut losses)?;
-    Ok((model, losses.0))
+    let rows = TrainingRows {
+        x: &data,
+        graph: None,
+        truth: None,
+    };
+    let stage = Stage::default();
+    let beginning = Beginning::of(plan.random_model(d));
+    let trained = train(ops, plan, &rows, stage, beginning, None, &mut losses)?;
+    Ok((trained.model, losses.0))
 }
 
 /// Losses of a backend's trainings against the f64 reference and the plain computation at its precision. `problems` are
@@ -138,17 +146,21 @@ fn problem(random: &Random, neighbors: Option<usize>, d: usize) -> (Plan, Vec<f3
         })
         .collect();
     let plan = Plan {
+        goal: Goal::Cut,
         clusters,
+        ranked: false,
         hidden: vec![32, 16],
         batch: 128,
+        per_seed: 0,
+        first_epoch: 0,
         epochs: 3,
         learning_rate: 0.01,
         seed: random.below(1 << 30) as u64,
         rule: StepRule {
-            kernel: HeatKernel {
+            affinity: AffinityRule::Heat(HeatKernel {
                 sigma: 4.0,
                 neighbors,
-            },
+            }),
             objective: Objective {
                 gamma: 3.0,
                 penalty: Penalty::Squared,

@@ -1,45 +1,42 @@
 //! The heat kernel of a mini-batch in the form that suits its size, its contraction, and exact cuts of hard labels.
 
 use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
 
 use rayon::prelude::*;
 
+use super::nearest::{Neighbors, keep_nearest_of, tiles};
 use super::points::Points;
 use super::product::{BLOCK, plain, product, row_blocks, transposed};
 use super::simd::{exp, sum, vectorised};
 use crate::cpu::Matrix;
+use crate::data::csr::Csr;
 use crate::error::Result;
-use crate::ops::{CutMatrix, HeatKernel, Shape};
+use crate::ops::{AffinityRule, CutMatrix, GraphForm, HeatKernel, Shape, StepState};
 
 /// Up to this many rows a dense affinity is stored (256 MiB); beyond, its tiles are formed anew in each contraction.
 const STORED_ROWS: usize = 8192;
 
-/// Columns, at most, of a tile that is formed and used up at once: with [`BLOCK`] rows it stays in the second-level cache.
-const TILE: usize = 1024;
-
-/// The columns of each tile of `n` columns. Nearly equal parts rather than whole ones and a rest: a rest of a single column
-/// would go another way through the GEMM crate, whose sums round differently, and rows at equal distances would no
-/// longer look so.
-fn tiles(n: usize) -> impl Iterator<Item = Range<usize>> {
-    let count = n.div_ceil(TILE);
-    (0..count).map(move |i| i * n / count..(i + 1) * n / count)
-}
-
 /// The affinity of one mini-batch.
 pub struct Affinity {
+    /// Rows of the batch it was last prepared for.
+    rows: usize,
+    /// Those rows, where the affinity is computed from them.
     points: Points,
-    kernel: HeatKernel,
+    rule: AffinityRule,
     form: Form,
     degrees: Vec<f32>,
 }
 
 enum Form {
-    /// The lower triangle in row blocks: row i holds the columns up to the end of its block. The kernel is symmetric, so
+    /// The lower triangle in row blocks: row i holds the columns up to the end of its block. The matrix is symmetric, so
     /// what lies above is read from below.
     Dense(Matrix<f32>),
+    /// Edges only.
+    Sparse(Edges),
     /// Symmetrised nearest neighbours; the lists they are made of keep their memory from batch to batch.
-    Sparse {
-        csr: Csr,
+    Nearest {
+        edges: Edges,
         outgoing: Vec<Neighbors>,
         incoming: Vec<Neighbors>,
     },
@@ -47,41 +44,115 @@ enum Form {
     Streamed,
 }
 
-/// Columns and, at first, distances, later affinities of a row's neighbours.
-type Neighbors = Vec<(u32, f32)>;
-
+/// The edges of a mini-batch, row by row.
 #[derive(Default)]
-struct Csr {
+struct Edges {
     starts: Vec<usize>,
     columns: Vec<u32>,
     values: Vec<f32>,
 }
 
+impl Edges {
+    fn clear(&mut self) {
+        self.starts.clear();
+        self.columns.clear();
+        self.values.clear();
+        self.starts.push(0);
+    }
+
+    fn degrees(&self, degrees: &mut [f32]) {
+        for (i, degree) in degrees.iter_mut().enumerate() {
+            *degree = self.values[self.starts[i]..self.starts[i + 1]].iter().sum();
+        }
+    }
+}
+
+/// A graph of all training rows.
+pub struct Graph {
+    /// Its edges.
+    pub csr: Csr,
+    /// Where each row is in the mini-batch that is being looked at; [`ABSENT`] between two calls.
+    place: Mutex<Vec<u32>>,
+}
+
+const ABSENT: u32 = u32::MAX;
+
+impl Graph {
+    /// Takes a copy.
+    pub fn new(csr: &Csr) -> Self {
+        Graph {
+            csr: csr.clone(),
+            place: Mutex::new(vec![ABSENT; csr.rows()]),
+        }
+    }
+}
+
+fn dense(rows: usize) -> Result<Form> {
+    Matrix::zeros("the affinity of a mini-batch", rows, rows).map(Form::Dense)
+}
+
+/// Row sums of a symmetric matrix of which the lower triangle is there, in row blocks.
+fn degrees_of_lower(lower: &Matrix<f32>, degrees: &mut [f32]) {
+    let m = degrees.len();
+    row_blocks(degrees, 1, |first, degrees| {
+        let end = first + degrees.len();
+        vectorised(|| {
+            for (degree, row) in degrees.iter_mut().zip(lower[first * m..].chunks_exact(m)) {
+                *degree = sum(&row[..end]);
+            }
+            for row in lower[end * m..].chunks_exact(m) {
+                for (degree, &value) in degrees.iter_mut().zip(&row[first..end]) {
+                    *degree += value;
+                }
+            }
+        });
+    });
+}
+
 impl Affinity {
-    /// Room for mini-batches of `rows` rows.
+    /// Room for mini-batches of `rows` rows under `kernel`.
     pub fn new(rows: usize, kernel: HeatKernel) -> Result<Self> {
         let form = match kernel.neighbors {
-            Some(_) => Form::Sparse {
-                csr: Csr::default(),
+            Some(_) => Form::Nearest {
+                edges: Edges::default(),
                 outgoing: Vec::new(),
                 incoming: Vec::new(),
             },
-            None if rows <= STORED_ROWS => {
-                Form::Dense(Matrix::zeros("the affinity of a mini-batch", rows, rows)?)
-            }
+            None if rows <= STORED_ROWS => dense(rows)?,
             None => Form::Streamed,
         };
-        Ok(Affinity {
+        Ok(Affinity::with(rows, AffinityRule::Heat(kernel), form))
+    }
+
+    /// Room for mini-batches of `rows` rows of a graph.
+    pub fn of_graph(rows: usize, kept: GraphForm) -> Result<Self> {
+        let form = match kept {
+            GraphForm::Sparse => Form::Sparse(Edges::default()),
+            GraphForm::Dense => dense(rows)?,
+        };
+        Ok(Affinity::with(rows, AffinityRule::Graph(kept), form))
+    }
+
+    fn with(rows: usize, rule: AffinityRule, form: Form) -> Self {
+        Affinity {
+            rows,
             points: Points::new(rows),
-            kernel,
+            rule,
             form,
             degrees: vec![0.0; rows],
-        })
+        }
+    }
+
+    fn kernel(&self) -> HeatKernel {
+        match self.rule {
+            AffinityRule::Heat(kernel) => kernel,
+            AffinityRule::Graph(_) => panic!("the affinity of a graph is a part of it, not computed from rows"),
+        }
     }
 
     /// The affinity as a full m x m matrix.
     pub fn to_dense(&self) -> Vec<f32> {
-        let m = self.points.len();
+        let m = self.rows;
         let mut full = vec![0.0; m * m];
         match &self.form {
             Form::Dense(lower) => {
@@ -92,10 +163,10 @@ impl Affinity {
                     }
                 }
             }
-            Form::Sparse { csr, .. } => {
+            Form::Sparse(edges) | Form::Nearest { edges, .. } => {
                 for i in 0..m {
-                    for at in csr.starts[i]..csr.starts[i + 1] {
-                        full[i * m + csr.columns[at] as usize] = csr.values[at];
+                    for at in edges.starts[i]..edges.starts[i + 1] {
+                        full[i * m + edges.columns[at] as usize] = edges.values[at];
                     }
                 }
             }
@@ -103,7 +174,7 @@ impl Affinity {
                 row_blocks(&mut full, m, |first, block| {
                     kernel_tile(
                         &self.points,
-                        self.kernel.sigma,
+                        self.kernel().sigma,
                         first..first + block.len() / m,
                         0..m,
                         block,
@@ -145,13 +216,12 @@ fn kernel_tile(
 /// Prepares the affinity of the rows of `x`.
 pub fn pairwise(x: &Matrix<f32>, affinity: &mut Affinity) {
     let m = x.rows();
+    let kernel = affinity.kernel();
+    affinity.rows = m;
     affinity.points.set(x, x.cols());
     affinity.degrees.resize(m, 0.0);
     let Affinity {
-        points,
-        form,
-        degrees,
-        kernel,
+        points, form, degrees, ..
     } = affinity;
     let sigma = kernel.sigma;
     match form {
@@ -168,32 +238,18 @@ pub fn pairwise(x: &Matrix<f32>, affinity: &mut Affinity) {
                     let range = block * BLOCK..block * BLOCK + rows.len() / m;
                     kernel_tile(points, sigma, range.clone(), 0..range.end, rows, m);
                 });
-            let lower = &**lower;
-            row_blocks(degrees, 1, |first, degrees| {
-                let end = first + degrees.len();
-                vectorised(|| {
-                    for (degree, row) in degrees.iter_mut().zip(lower[first * m..].chunks_exact(m)) {
-                        *degree = sum(&row[..end]);
-                    }
-                    for row in lower[end * m..].chunks_exact(m) {
-                        for (degree, &value) in degrees.iter_mut().zip(&row[first..end]) {
-                            *degree += value;
-                        }
-                    }
-                });
-            });
+            degrees_of_lower(lower, degrees);
         }
-        Form::Sparse {
-            csr,
+        Form::Sparse(_) => unreachable!("the affinity of a graph"),
+        Form::Nearest {
+            edges,
             outgoing,
             incoming,
         } => {
             outgoing.resize_with(m, Vec::new);
             nearest(points, sigma, kernel.neighbors.unwrap_or(m), outgoing);
-            symmetrise(outgoing, incoming, csr);
-            for (i, degree) in degrees.iter_mut().enumerate() {
-                *degree = csr.values[csr.starts[i]..csr.starts[i + 1]].iter().sum();
-            }
+            symmetrise(outgoing, incoming, edges);
+            edges.degrees(degrees);
         }
         Form::Streamed => {
             row_blocks(degrees, 1, |first, degrees| {
@@ -212,10 +268,11 @@ pub fn pairwise(x: &Matrix<f32>, affinity: &mut Affinity) {
 
 /// Forms the tiles of a row block one after the other: `work(first_column, tile, width)`.
 fn for_tiles(points: &Points, sigma: f64, rows: Range<usize>, mut work: impl FnMut(usize, &[f32], usize)) {
-    let mut tile = vec![0.0; rows.len() * TILE.min(points.len())];
+    let mut tile = Vec::new();
     for columns in tiles(points.len()) {
         let (first, width) = (columns.start, columns.len());
-        let tile = &mut tile[..rows.len() * width];
+        tile.resize(rows.len() * width, 0.0);
+        let tile = &mut tile[..];
         kernel_tile(points, sigma, rows.clone(), columns, tile, width);
         work(first, tile, width);
     }
@@ -223,59 +280,19 @@ fn for_tiles(points: &Points, sigma: f64, rows: Range<usize>, mut work: impl FnM
 
 /// For each row its nearest other rows, sorted by column, with their affinities.
 fn nearest(points: &Points, sigma: f64, neighbors: usize, lists: &mut [Neighbors]) {
-    let n = points.len();
-    let neighbors = neighbors.min(n.saturating_sub(1));
+    let count = neighbors.min(points.len().saturating_sub(1));
     let factor = (-0.5 / (sigma * sigma)) as f32;
-    lists
-        .par_chunks_mut(BLOCK)
-        .enumerate()
-        .for_each(|(block, lists)| {
-            let rows = block * BLOCK..block * BLOCK + lists.len();
-            lists.iter_mut().for_each(Vec::clear);
-            let mut tile = vec![0.0; rows.len() * TILE.min(n)];
-            for columns in tiles(n) {
-                let (first, width) = (columns.start, columns.len());
-                let tile = &mut tile[..rows.len() * width];
-                points.squared_distances(rows.clone(), columns, tile, width);
-                for ((i, list), row) in rows.clone().zip(lists.iter_mut()).zip(tile.chunks_exact(width)) {
-                    keep_nearest(list, neighbors, i, first, row);
-                }
-            }
-            for list in lists {
-                for (_, value) in list.iter_mut() {
-                    *value = exp(factor * *value);
-                }
-                list.sort_unstable_by_key(|&(column, _)| column);
-            }
-        });
-}
-
-/// Merges a row's distances to the columns from `first` on into its list, which stays sorted by distance. Columns come in
-/// rising order and only a strictly smaller distance displaces another, so the lower column wins among equals.
-fn keep_nearest(list: &mut Vec<(u32, f32)>, limit: usize, own: usize, first: usize, distances: &[f32]) {
-    if limit == 0 {
-        return;
-    }
-    let mut worst = if list.len() == limit {
-        list[limit - 1].1
-    } else {
-        f32::INFINITY
-    };
-    for (offset, &distance) in distances.iter().enumerate() {
-        let column = first + offset;
-        if (distance < worst || list.len() < limit) && column != own {
-            list.truncate(limit - 1);
-            let place = list.partition_point(|&(_, other)| other <= distance);
-            list.insert(place, (column as u32, distance));
-            if list.len() == limit {
-                worst = list[limit - 1].1;
-            }
+    keep_nearest_of(points, points, count, Some, lists);
+    lists.par_iter_mut().for_each(|list| {
+        for (_, value) in list.iter_mut() {
+            *value = exp(factor * *value);
         }
-    }
+        list.sort_unstable_by_key(|&(column, _)| column);
+    });
 }
 
 /// `(B + B') / 2` of the directed neighbour lists B, plus the diagonal of ones.
-fn symmetrise(outgoing: &[Neighbors], incoming: &mut Vec<Neighbors>, csr: &mut Csr) {
+fn symmetrise(outgoing: &[Neighbors], incoming: &mut Vec<Neighbors>, edges: &mut Edges) {
     incoming.resize_with(outgoing.len(), Vec::new);
     incoming.iter_mut().for_each(Vec::clear);
     // Sorted by origin, because origins are visited in order.
@@ -284,10 +301,7 @@ fn symmetrise(outgoing: &[Neighbors], incoming: &mut Vec<Neighbors>, csr: &mut C
             incoming[j as usize].push((i as u32, value));
         }
     }
-    csr.starts.clear();
-    csr.columns.clear();
-    csr.values.clear();
-    csr.starts.push(0);
+    edges.clear();
     for (i, (outgoing, incoming)) in outgoing.iter().zip(incoming.iter()).enumerate() {
         // Three sorted lists become one: what goes out, what comes in, and the row itself.
         let (mut out, mut into) = (outgoing.iter().peekable(), incoming.iter().peekable());
@@ -308,10 +322,59 @@ fn symmetrise(outgoing: &[Neighbors], incoming: &mut Vec<Neighbors>, csr: &mut C
                 own = None;
                 value = 1.0;
             }
-            csr.columns.push(column);
-            csr.values.push(value);
+            edges.columns.push(column);
+            edges.values.push(value);
         }
-        csr.starts.push(csr.columns.len());
+        edges.starts.push(edges.columns.len());
+    }
+}
+
+/// The edges of `graph` between the rows that `order` names for the mini-batch.
+pub fn subgraph(graph: &Graph, order: &[u32], state: &StepState, affinity: &mut Affinity) {
+    let Affinity {
+        rows: m,
+        form,
+        degrees,
+        ..
+    } = affinity;
+    let batch = &order[state.batch as usize * *m..][..*m];
+    let mut place = graph.place.lock().unwrap_or_else(PoisonError::into_inner);
+    for (i, &row) in batch.iter().enumerate() {
+        place[row as usize] = i as u32;
+    }
+    let inside = |i: usize| {
+        let row = graph.csr.row(batch[i] as usize);
+        row.map(|(other, value)| (place[other], value))
+            .filter(|&(j, _)| j != ABSENT)
+    };
+    match form {
+        Form::Sparse(edges) => {
+            edges.clear();
+            for i in 0..*m {
+                for (j, value) in inside(i) {
+                    edges.columns.push(j);
+                    edges.values.push(value);
+                }
+                edges.starts.push(edges.columns.len());
+            }
+            edges.degrees(degrees);
+        }
+        Form::Dense(lower) => {
+            lower.fill(0.0);
+            for i in 0..*m {
+                let end = *m.min(&mut ((i / BLOCK + 1) * BLOCK));
+                for (j, value) in inside(i) {
+                    if (j as usize) < end {
+                        lower.row_mut(i)[j as usize] = value;
+                    }
+                }
+            }
+            degrees_of_lower(lower, degrees);
+        }
+        Form::Nearest { .. } | Form::Streamed => unreachable!("an affinity computed from rows"),
+    }
+    for &row in batch {
+        place[row as usize] = ABSENT;
     }
 }
 
@@ -343,12 +406,12 @@ pub fn contract(
                     product((rows, k, m - end), above, plain(&y[end * k..], k), 1.0, block, k);
                 }
             }
-            Form::Sparse { csr, .. } => {
+            Form::Sparse(edges) | Form::Nearest { edges, .. } => {
                 block.fill(0.0);
                 for (i, out) in (first..end).zip(block.chunks_exact_mut(k)) {
-                    for at in csr.starts[i]..csr.starts[i + 1] {
-                        let value = csr.values[at];
-                        for (out, &y) in out.iter_mut().zip(membership.row(csr.columns[at] as usize)) {
+                    for at in edges.starts[i]..edges.starts[i + 1] {
+                        let value = edges.values[at];
+                        for (out, &y) in out.iter_mut().zip(membership.row(edges.columns[at] as usize)) {
                             *out += value * y;
                         }
                     }
@@ -358,7 +421,7 @@ pub fn contract(
                 block.fill(0.0);
                 for_tiles(
                     &affinity.points,
-                    affinity.kernel.sigma,
+                    affinity.kernel().sigma,
                     first..end,
                     |column, tile, width| {
                         product(

@@ -4,13 +4,13 @@ use super::product::row_blocks;
 use crate::cpu::Matrix;
 use crate::ops::{Shape, StepState};
 
-/// Row `i` of `x` is row `order(batch m + i)` of `data`.
-pub fn gather_rows(data: &Matrix<f32>, state: &StepState, x: &mut Matrix<f32>) {
-    let (m, cols) = (x.rows() as u64, x.cols());
-    let order = state.order(data.rows());
+/// Row `i` of `x` is row `order[batch m + i]` of `data`.
+pub fn gather_rows(data: &Matrix<f32>, order: &[u32], state: &StepState, x: &mut Matrix<f32>) {
+    let (m, cols) = (x.rows(), x.cols());
+    let batch = &order[state.batch as usize * m..][..m];
     row_blocks(x, cols, |first, block| {
-        for (i, row) in (first as u64..).zip(block.chunks_exact_mut(cols)) {
-            row.copy_from_slice(data.row(order.at(u64::from(state.batch) * m + i) as usize));
+        for (&row, to) in batch[first..].iter().zip(block.chunks_exact_mut(cols)) {
+            to.copy_from_slice(data.row(row as usize));
         }
     });
 }

@@ -4,22 +4,29 @@ mod adam;
 mod affinity;
 mod argmax;
 mod ceilings;
+mod cross_entropy;
 mod gather;
 mod linear;
 mod ncut;
+mod nearest;
 mod normalize;
 mod points;
 mod product;
 mod simd;
 mod softmax;
+mod sparse;
+mod tall;
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::cpu::Matrix;
+use crate::data::csr::Csr;
 use crate::error::{Error, Result};
-use crate::ops::{AdamRule, Ceilings, CutMatrix, HeatKernel, Objective, Ops, Shape, StepState};
+use crate::ops::{
+    AdamRule, Ceilings, CutMatrix, GraphForm, HeatKernel, Nearest, Objective, Ops, Shape, StepState,
+};
 
-pub use affinity::Affinity;
+pub use affinity::{Affinity, Graph};
 pub(crate) use points::Points;
 pub use simd::instructions;
 
@@ -66,6 +73,7 @@ impl Ops for Fast {
     type Matrix = Matrix<f32>;
     type Labels = Vec<u32>;
     type Affinity = Affinity;
+    type Graph = Graph;
     type State = StepState;
     type Workspace = ncut::Workspace;
     type Recording = ();
@@ -82,6 +90,12 @@ impl Ops for Fast {
     }
     fn affinity(&self, rows: usize, _cols: usize, kernel: HeatKernel) -> Result<Affinity> {
         Affinity::new(rows, kernel)
+    }
+    fn graph(&self, _what: &str, graph: &Csr) -> Result<Graph> {
+        Ok(Graph::new(graph))
+    }
+    fn graph_affinity(&self, _graph: &Graph, rows: usize, form: GraphForm) -> Result<Affinity> {
+        Affinity::of_graph(rows, form)
     }
     fn download_affinity(&self, from: &Affinity) -> Result<Vec<f32>> {
         Ok(self.pool.install(|| from.to_dense()))
@@ -102,6 +116,10 @@ impl Ops for Fast {
     fn download(&self, from: &Matrix<f32>, to: &mut [f32]) -> Result<()> {
         from.copy_out(to)
     }
+    fn upload_labels(&self, from: &[u32], to: &mut Vec<u32>) -> Result<()> {
+        to[..from.len()].copy_from_slice(from);
+        Ok(())
+    }
     fn download_labels(&self, from: &Vec<u32>, to: &mut [u32]) -> Result<()> {
         to.copy_from_slice(&from[..to.len()]);
         Ok(())
@@ -119,13 +137,23 @@ impl Ops for Fast {
         self.pool.install(|| normalize::center_rows(mean, x));
         Ok(())
     }
+    fn scale_columns(&self, factors: &Matrix<f32>, x: &mut Matrix<f32>) -> Result<()> {
+        self.pool.install(|| normalize::scale_columns(factors, x));
+        Ok(())
+    }
     fn normalize_rows(&self, length: f64, x: &mut Matrix<f32>) -> Result<()> {
         self.pool.install(|| normalize::normalize_rows(length, x));
         Ok(())
     }
 
-    fn gather_rows(&self, data: &Matrix<f32>, state: &StepState, x: &mut Matrix<f32>) -> Result<()> {
-        self.pool.install(|| gather::gather_rows(data, state, x));
+    fn gather_rows(
+        &self,
+        data: &Matrix<f32>,
+        order: &Vec<u32>,
+        state: &StepState,
+        x: &mut Matrix<f32>,
+    ) -> Result<()> {
+        self.pool.install(|| gather::gather_rows(data, order, state, x));
         Ok(())
     }
     fn copy_rows(&self, data: &Matrix<f32>, first_row: usize, x: &mut Matrix<f32>) -> Result<()> {
@@ -135,6 +163,17 @@ impl Ops for Fast {
     }
     fn pairwise(&self, x: &Matrix<f32>, affinity: &mut Affinity) -> Result<()> {
         self.pool.install(|| affinity::pairwise(x, affinity));
+        Ok(())
+    }
+    fn subgraph(
+        &self,
+        graph: &Graph,
+        order: &Vec<u32>,
+        state: &StepState,
+        affinity: &mut Affinity,
+    ) -> Result<()> {
+        self.pool
+            .install(|| affinity::subgraph(graph, order, state, affinity));
         Ok(())
     }
     fn contract(
@@ -190,6 +229,23 @@ impl Ops for Fast {
         losses.row_mut(state.batch as usize).copy_from_slice(&loss);
         Ok(())
     }
+    fn cross_entropy(
+        &self,
+        membership: &Matrix<f32>,
+        targets: &Vec<u32>,
+        order: &Vec<u32>,
+        state: &StepState,
+        d_logits: &mut Matrix<f32>,
+        losses: &mut Matrix<f32>,
+    ) -> Result<()> {
+        let loss = self
+            .pool
+            .install(|| cross_entropy::cross_entropy(membership, targets, order, state, d_logits));
+        losses
+            .row_mut(state.batch as usize)
+            .copy_from_slice(&[0.0, 0.0, loss]);
+        Ok(())
+    }
     fn linear_backward_data(
         &self,
         d_z: &Matrix<f32>,
@@ -228,6 +284,27 @@ impl Ops for Fast {
     fn advance(&self, state: &mut StepState) -> Result<()> {
         state.batch += 1;
         state.step += 1;
+        Ok(())
+    }
+
+    fn nearest(&self, queries: &Matrix<f32>, x: &Matrix<f32>, count: usize) -> Result<Nearest> {
+        Ok(self.pool.install(|| nearest::nearest(queries, x, count)))
+    }
+    fn sparse_product(&self, graph: &Graph, x: &Matrix<f32>, y: &mut Matrix<f32>) -> Result<()> {
+        self.pool.install(|| sparse::sparse_product(&graph.csr, x, y));
+        Ok(())
+    }
+    fn gram(&self, a: &Matrix<f32>, b: &Matrix<f32>) -> Result<Vec<f64>> {
+        Ok(self.pool.install(|| tall::gram(a, b)))
+    }
+    fn combine(
+        &self,
+        x: &Matrix<f32>,
+        coefficients: &Matrix<f32>,
+        keep: f64,
+        y: &mut Matrix<f32>,
+    ) -> Result<()> {
+        self.pool.install(|| tall::combine(x, coefficients, keep, y));
         Ok(())
     }
 

@@ -31,6 +31,20 @@ pub fn center_rows(mean: &Matrix<f32>, x: &mut Matrix<f32>) {
     });
 }
 
+/// `x_ij <- factors_j x_ij`.
+pub fn scale_columns(factors: &Matrix<f32>, x: &mut Matrix<f32>) {
+    let cols = x.cols();
+    row_blocks(x, cols, |_, block| {
+        vectorised(|| {
+            for row in block.chunks_exact_mut(cols) {
+                for (value, &factor) in row.iter_mut().zip(factors.iter()) {
+                    *value *= factor;
+                }
+            }
+        });
+    });
+}
+
 /// `x_i <- length x_i / (|x_i| + 1e-6)`.
 pub fn normalize_rows(length: f64, x: &mut Matrix<f32>) {
     let (length, cols) = (length as f32, x.cols());

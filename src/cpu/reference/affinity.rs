@@ -3,30 +3,42 @@
 use super::distances::Distances;
 use super::rounding::{for_each_row, product, to_f16, zeros};
 use crate::cpu::Matrix;
+use crate::data::csr::Csr;
 use crate::error::Result;
-use crate::ops::{CutMatrix, HeatKernel, Precision, Real, Shape};
+use crate::ops::{AffinityRule, CutMatrix, GraphForm, HeatKernel, Precision, Real, Shape, StepState};
 
 /// The rows whose mean memberships are centred by where they are rounded to f16.
 const CENTRE_ROWS: usize = 64;
 
 /// The affinity of one mini-batch, m x m.
 pub struct Affinity<T> {
-    kernel: HeatKernel,
+    rule: AffinityRule,
     entries: Matrix<T>,
 }
 
 impl<T: Real> Affinity<T> {
     /// Room for mini-batches of `rows` rows.
-    pub fn new(rows: usize, kernel: HeatKernel) -> Result<Self> {
+    pub fn new(rows: usize, rule: AffinityRule) -> Result<Self> {
         Ok(Affinity {
-            kernel,
+            rule,
             entries: Matrix::zeros("the affinity of a mini-batch", rows, rows)?,
         })
     }
 
     /// The affinity of `x` with these entries, m x m, or only some rows of them.
     pub(crate) fn with(kernel: HeatKernel, entries: Matrix<T>) -> Self {
-        Affinity { kernel, entries }
+        Affinity {
+            rule: AffinityRule::Heat(kernel),
+            entries,
+        }
+    }
+
+    /// What the entries are rounded to in a backend of this precision: those of edges are not.
+    fn precision(&self, precision: Option<Precision>) -> Option<Precision> {
+        match self.rule {
+            AffinityRule::Graph(GraphForm::Sparse) => None,
+            _ => precision,
+        }
     }
 
     /// All entries, row-major.
@@ -43,16 +55,16 @@ pub(crate) fn stored_as_f16(precision: Option<Precision>) -> bool {
 /// `A_ij = exp(-|x_i - x_j|^2 / (2 sigma^2))`, thinned to the nearest neighbours when the kernel says so.
 pub fn pairwise<T: Real>(x: &Matrix<T>, precision: Option<Precision>, affinity: &mut Affinity<T>) {
     let m = x.rows();
-    let Affinity {
-        kernel,
-        entries: affinity,
-    } = affinity;
+    let AffinityRule::Heat(kernel) = affinity.rule else {
+        panic!("the affinity of a graph is a part of it, not computed from rows");
+    };
+    let affinity = &mut affinity.entries;
     affinity.set_rows(0);
     affinity.set_cols(m);
     affinity.set_rows(m);
     let distances = Distances::new(x, precision);
     for_each_row(affinity, |i, row| {
-        row.copy_from_slice(&kernel_row(&distances, i, *kernel));
+        row.copy_from_slice(&kernel_row(&distances, i, kernel));
     });
     if kernel.neighbors.is_some() {
         for i in 0..m {
@@ -83,7 +95,7 @@ pub(crate) fn some_rows<T: Real>(
         row.copy_from_slice(&kernel_row(&distances, which[i], kernel));
     });
     store(&mut entries, precision);
-    Affinity { kernel, entries }
+    Affinity::with(kernel, entries)
 }
 
 /// Rounds entries to what they are stored as.
@@ -115,6 +127,33 @@ fn kernel_row<T: Real>(distances: &Distances<T>, i: usize, kernel: HeatKernel) -
     row
 }
 
+/// The part of `graph` between the rows that `order` names for the mini-batch.
+pub fn subgraph<T: Real>(
+    graph: &Csr,
+    order: &[u32],
+    state: &StepState,
+    precision: Option<Precision>,
+    affinity: &mut Affinity<T>,
+) {
+    let precision = affinity.precision(precision);
+    let entries = &mut affinity.entries;
+    let m = entries.rows();
+    let batch = &order[state.batch as usize * m..][..m];
+    let mut place = vec![None; graph.rows()];
+    for (i, &row) in batch.iter().enumerate() {
+        place[row as usize] = Some(i);
+    }
+    entries.fill(T::ZERO);
+    for (i, &row) in batch.iter().enumerate() {
+        for (other, value) in graph.row(row as usize) {
+            if let Some(j) = place[other] {
+                entries.row_mut(i)[j] = T::of(value.into());
+            }
+        }
+    }
+    store(entries, precision);
+}
+
 /// `[S | D] = A [Y | 1]`. Where A is f16 so is Y, but around its column means `c`, because memberships are nearly equal early
 /// in training: `S = A (Y - c) + D c`.
 pub fn contract<T: Real>(
@@ -124,6 +163,7 @@ pub fn contract<T: Real>(
     contraction: &mut Matrix<T>,
     degrees: &mut Matrix<T>,
 ) {
+    let precision = affinity.precision(precision);
     let affinity = &affinity.entries;
     for i in 0..affinity.rows() {
         degrees[i] = affinity.row(i).iter().copied().sum();

@@ -5,13 +5,17 @@
 mod adam;
 pub(crate) mod affinity;
 mod argmax;
+mod cross_entropy;
 mod distances;
 mod gather;
 mod linear;
 mod ncut;
+mod nearest;
 mod normalize;
 mod rounding;
 mod softmax;
+mod sparse;
+mod tall;
 
 use std::marker::PhantomData;
 
@@ -20,8 +24,11 @@ pub(crate) use distances::{BY_DIFFERENCES, Distances};
 pub(crate) use rounding::{product, transposed};
 
 use crate::cpu::Matrix;
+use crate::data::csr::Csr;
 use crate::error::Result;
-use crate::ops::{AdamRule, CutMatrix, HeatKernel, Objective, Ops, Precision, Real, Shape, StepState};
+use crate::ops::{
+    AdamRule, AffinityRule, CutMatrix, GraphForm, HeatKernel, Nearest, Objective, Ops, Precision, Real, Shape, StepState,
+};
 
 /// The reference backend, which computes in `T`.
 #[derive(Clone, Copy, Debug, Default)]
@@ -57,6 +64,7 @@ impl<T: Real> Ops for Reference<T> {
     type Matrix = Matrix<T>;
     type Labels = Vec<u32>;
     type Affinity = Affinity<T>;
+    type Graph = Csr;
     type State = StepState;
     type Workspace = ();
     type Recording = ();
@@ -75,7 +83,13 @@ impl<T: Real> Ops for Reference<T> {
         Ok(vec![0; len])
     }
     fn affinity(&self, rows: usize, _cols: usize, kernel: HeatKernel) -> Result<Affinity<T>> {
-        Affinity::new(rows, kernel)
+        Affinity::new(rows, AffinityRule::Heat(kernel))
+    }
+    fn graph(&self, _what: &str, graph: &Csr) -> Result<Csr> {
+        Ok(graph.clone())
+    }
+    fn graph_affinity(&self, _graph: &Csr, rows: usize, form: GraphForm) -> Result<Affinity<T>> {
+        Affinity::new(rows, AffinityRule::Graph(form))
     }
     fn download_affinity(&self, from: &Affinity<T>) -> Result<Vec<T>> {
         Ok(from.to_vec())
@@ -96,6 +110,10 @@ impl<T: Real> Ops for Reference<T> {
     fn download(&self, from: &Matrix<T>, to: &mut [T]) -> Result<()> {
         from.copy_out(to)
     }
+    fn upload_labels(&self, from: &[u32], to: &mut Vec<u32>) -> Result<()> {
+        to[..from.len()].copy_from_slice(from);
+        Ok(())
+    }
     fn download_labels(&self, from: &Vec<u32>, to: &mut [u32]) -> Result<()> {
         to.copy_from_slice(&from[..to.len()]);
         Ok(())
@@ -109,13 +127,23 @@ impl<T: Real> Ops for Reference<T> {
         normalize::center_rows(mean, x);
         Ok(())
     }
+    fn scale_columns(&self, factors: &Matrix<T>, x: &mut Matrix<T>) -> Result<()> {
+        normalize::scale_columns(factors, x);
+        Ok(())
+    }
     fn normalize_rows(&self, length: f64, x: &mut Matrix<T>) -> Result<()> {
         normalize::normalize_rows(length, x);
         Ok(())
     }
 
-    fn gather_rows(&self, data: &Matrix<T>, state: &StepState, x: &mut Matrix<T>) -> Result<()> {
-        gather::gather_rows(data, state, x);
+    fn gather_rows(
+        &self,
+        data: &Matrix<T>,
+        order: &Vec<u32>,
+        state: &StepState,
+        x: &mut Matrix<T>,
+    ) -> Result<()> {
+        gather::gather_rows(data, order, state, x);
         Ok(())
     }
     fn copy_rows(&self, data: &Matrix<T>, first_row: usize, x: &mut Matrix<T>) -> Result<()> {
@@ -125,6 +153,16 @@ impl<T: Real> Ops for Reference<T> {
     }
     fn pairwise(&self, x: &Matrix<T>, affinity: &mut Affinity<T>) -> Result<()> {
         affinity::pairwise(x, self.precision, affinity);
+        Ok(())
+    }
+    fn subgraph(
+        &self,
+        graph: &Csr,
+        order: &Vec<u32>,
+        state: &StepState,
+        affinity: &mut Affinity<T>,
+    ) -> Result<()> {
+        affinity::subgraph(graph, order, state, self.precision, affinity);
         Ok(())
     }
     fn contract(
@@ -177,6 +215,21 @@ impl<T: Real> Ops for Reference<T> {
         losses.row_mut(state.batch as usize).copy_from_slice(&loss);
         Ok(())
     }
+    fn cross_entropy(
+        &self,
+        membership: &Matrix<T>,
+        targets: &Vec<u32>,
+        order: &Vec<u32>,
+        state: &StepState,
+        d_logits: &mut Matrix<T>,
+        losses: &mut Matrix<T>,
+    ) -> Result<()> {
+        let loss = cross_entropy::cross_entropy(membership, targets, order, state, d_logits);
+        losses
+            .row_mut(state.batch as usize)
+            .copy_from_slice(&[T::ZERO, T::ZERO, loss]);
+        Ok(())
+    }
     fn linear_backward_data(
         &self,
         d_z: &Matrix<T>,
@@ -212,6 +265,27 @@ impl<T: Real> Ops for Reference<T> {
     fn advance(&self, state: &mut StepState) -> Result<()> {
         state.batch += 1;
         state.step += 1;
+        Ok(())
+    }
+
+    fn nearest(&self, queries: &Matrix<T>, x: &Matrix<T>, count: usize) -> Result<Nearest> {
+        Ok(nearest::nearest(queries, x, count))
+    }
+    fn sparse_product(&self, graph: &Csr, x: &Matrix<T>, y: &mut Matrix<T>) -> Result<()> {
+        sparse::sparse_product(graph, x, y);
+        Ok(())
+    }
+    fn gram(&self, a: &Matrix<T>, b: &Matrix<T>) -> Result<Vec<f64>> {
+        Ok(tall::gram(a, b))
+    }
+    fn combine(
+        &self,
+        x: &Matrix<T>,
+        coefficients: &Matrix<T>,
+        keep: f64,
+        y: &mut Matrix<T>,
+    ) -> Result<()> {
+        tall::combine(x, coefficients, keep, y);
         Ok(())
     }
 

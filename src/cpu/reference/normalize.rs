@@ -19,6 +19,15 @@ pub fn center_rows<T: Real>(mean: &Matrix<T>, x: &mut Matrix<T>) {
     }
 }
 
+/// `x_ij <- factors_j x_ij`.
+pub fn scale_columns<T: Real>(factors: &Matrix<T>, x: &mut Matrix<T>) {
+    for i in 0..x.rows() {
+        for (value, &factor) in x.row_mut(i).iter_mut().zip(factors.iter()) {
+            *value = *value * factor;
+        }
+    }
+}
+
 /// `x_i <- length x_i / (|x_i| + 1e-6)`.
 pub fn normalize_rows<T: Real>(length: f64, x: &mut Matrix<T>) {
     for i in 0..x.rows() {

@@ -44,16 +44,20 @@ pub enum Generator {
     /// Five random 3-dimensional subspaces of 30 dimensions: points uniform on the unit sphere of each, with noise
     /// of standard deviation 0.02 on each coordinate.
     Subspaces = 5,
+    /// Two interleaved spirals of one and a half turns, radius `angle / 2 pi` from 0.25 to 1.75, so that their arms are 0.5 apart;
+    /// points uniform along them, with noise of standard deviation 0.05.
+    Spirals = 6,
 }
 
 impl Generator {
     /// All of them.
-    pub const ALL: [Generator; 5] = [
+    pub const ALL: [Generator; 6] = [
         Generator::Rings,
         Generator::DoubleC,
         Generator::Moons,
         Generator::Blobs,
         Generator::Subspaces,
+        Generator::Spirals,
     ];
 
     /// The generator of that name.
@@ -68,7 +72,7 @@ impl Generator {
     }
 
     /// The names [`parse`](Self::parse) knows.
-    pub fn names() -> [&'static str; 5] {
+    pub fn names() -> [&'static str; 6] {
         Self::ALL.map(Self::name)
     }
 
@@ -80,13 +84,14 @@ impl Generator {
             Generator::Moons => "moons",
             Generator::Blobs => "blobs",
             Generator::Subspaces => "subspaces",
+            Generator::Spirals => "spirals",
         }
     }
 
     /// Numbers in each row.
     pub fn dims(self) -> usize {
         match self {
-            Generator::Rings | Generator::DoubleC | Generator::Moons => 2,
+            Generator::Rings | Generator::DoubleC | Generator::Moons | Generator::Spirals => 2,
             Generator::Blobs => BLOB_DIMS,
             Generator::Subspaces => AMBIENT_DIMS,
         }
@@ -95,7 +100,7 @@ impl Generator {
     /// Number of classes.
     pub fn classes(self) -> usize {
         match self {
-            Generator::Rings | Generator::DoubleC | Generator::Moons => 2,
+            Generator::Rings | Generator::DoubleC | Generator::Moons | Generator::Spirals => 2,
             Generator::Blobs | Generator::Subspaces => 5,
         }
     }
@@ -141,7 +146,7 @@ impl Figure {
         };
         let classes = generator.classes();
         let structure = match generator {
-            Generator::Rings | Generator::DoubleC | Generator::Moons => Vec::new(),
+            Generator::Rings | Generator::DoubleC | Generator::Moons | Generator::Spirals => Vec::new(),
             Generator::Blobs => {
                 let directions = frame(0, classes, BLOB_DIMS);
                 let scaled = |vector: &[f64]| vector.iter().map(|v| v * BLOB_DISTANCE).collect();
@@ -160,7 +165,7 @@ impl Figure {
 
     fn draw(&self, i: u64, class: usize, row: &mut [f32]) {
         match self.generator {
-            Generator::Rings | Generator::DoubleC | Generator::Moons => {
+            Generator::Rings | Generator::DoubleC | Generator::Moons | Generator::Spirals => {
                 let [t, _] = self.points.uniform_f64(2 * i);
                 let [x, y] = self.on_curve(class, t);
                 let [u, v] = self.points.normal(2 * i + 1);
@@ -197,6 +202,12 @@ impl Figure {
         let on_circle = |angle: f64, radius: f64| [radius * angle.cos(), radius * angle.sin()];
         match self.generator {
             Generator::Rings => on_circle(TAU * t, 1.0 + class as f64),
+            Generator::Spirals => {
+                // Arc length grows with the square of the angle.
+                let (first, last) = (FRAC_PI_2, 3.5 * PI);
+                let angle = (first * first + t * (last * last - first * first)).sqrt();
+                on_circle(angle + PI * class as f64, angle / TAU)
+            }
             Generator::Moons => {
                 let [x, y] = on_circle(PI * t, 1.0);
                 if class == 0 { [x, y] } else { [1.0 - x, 0.5 - y] }

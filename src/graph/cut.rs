@@ -1,8 +1,30 @@
-//! Exact normalised and ratio cuts of a hard labelling, from its cut matrix.
+//! Exact normalised and ratio cuts of a hard labelling.
 
 use serde::{Deserialize, Serialize};
 
-use crate::ops::CutMatrix;
+use crate::data::csr::Csr;
+use crate::ops::{Cut, CutMatrix};
+
+/// `C_ab = sum of A_ij over i in a, j in b` of a graph, in f64.
+pub fn cut_matrix(graph: &Csr, labels: &[u32], clusters: usize) -> CutMatrix {
+    let mut matrix = vec![0.0; clusters * clusters];
+    for (i, &label) in labels.iter().enumerate() {
+        let sums = &mut matrix[label as usize * clusters..][..clusters];
+        for (j, value) in graph.row(i) {
+            sums[labels[j] as usize] += f64::from(value);
+        }
+    }
+    matrix
+}
+
+/// Rows with each label.
+pub fn count(labels: &[u32], clusters: usize) -> Vec<u64> {
+    let mut sizes = vec![0; clusters];
+    for &label in labels {
+        sizes[label as usize] += 1;
+    }
+    sizes
+}
 
 /// The cuts of a labelling of a graph; smaller is better.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -37,6 +59,30 @@ impl Cuts {
         }
         Cuts { ncut, rcut }
     }
+
+    /// Those of hard labels of a graph.
+    pub fn of_graph(graph: &Csr, labels: &[u32], clusters: usize) -> Self {
+        Cuts::of(&cut_matrix(graph, labels, clusters), &count(labels, clusters))
+    }
+
+    /// The one that is relaxed.
+    pub fn of_kind(&self, cut: Cut) -> f64 {
+        match cut {
+            Cut::Ncut => self.ncut,
+            Cut::Rcut => self.rcut,
+        }
+    }
+}
+
+/// The cut by which labellings of one graph are ranked, smaller being better: each empty cluster counts as much as if it were cut off
+/// from everything (1, or the mean degree for the ratio cut), so that none is emptied to save its part.
+pub fn ranking(graph: &Csr, labels: &[u32], clusters: usize, cut: Cut) -> f64 {
+    let empty = count(labels, clusters).iter().filter(|&&size| size == 0).count();
+    let each = match cut {
+        Cut::Ncut => 1.0,
+        Cut::Rcut => graph.values.iter().map(|&v| f64::from(v)).sum::<f64>() / graph.rows() as f64,
+    };
+    Cuts::of_graph(graph, labels, clusters).of_kind(cut) + each * empty as f64
 }
 
 #[cfg(test)]

@@ -1,0 +1,192 @@
+//! Which transforms suit the rows of some data: from how its columns spread, and from whether whitened rows agree better with
+//! themselves.
+
+use crate::error::Result;
+use crate::eigen::eigen;
+use crate::features::{Pipeline, Transform};
+use crate::network::{download, gathered, to_real};
+use crate::ops::{Ops, Real, Shape};
+use crate::random::{Permutation, Purpose};
+
+/// A column whose standard deviation is this many times that of the middle one measures something else than the others do.
+const ODD_SPREAD: f64 = 10.0;
+
+/// Columns whose mean squared correlation is below this over the number of rows are principal components: what spreads less matters
+/// less.
+const UNCORRELATED: f64 = 10.0;
+
+/// Up to this many standardised columns the length of a row tells too much to be normalised away.
+const FEW_COLUMNS: usize = 20;
+
+/// Up to this many columns rows are points in space.
+const SPACE: usize = 3;
+
+/// Rows that are looked at, at most, for the spread of columns.
+const SPREAD_ROWS: usize = 5000;
+
+/// Columns that are looked at, at most: eigenvectors of more take long.
+const COLUMNS: usize = 1000;
+
+/// Rows whose neighbours are compared, and neighbours of each.
+const QUERIES: usize = 2000;
+const NEIGHBORS: usize = 5;
+
+/// Ways to part the components in two.
+const PARTINGS: usize = 3;
+
+/// The transforms for rows of numbers that are no pixels. Columns of unlike spread are standardised; rows of up to three columns are
+/// points in space, whose distances matter, and are only brought to a common scale; all others are centred and normalised.
+pub fn usual_transforms<O: Ops>(ops: &O, rows: &O::Matrix, seed: u64) -> Result<Vec<Transform>> {
+    let d = rows.cols();
+    let x = sample(ops, rows, SPREAD_ROWS, seed)?;
+    let n = x.rows();
+    let values = download(ops, &x)?;
+    let value = |i: usize, c: usize| values[i * d + c].to_f64();
+    let means: Vec<f64> = (0..d).map(|c| (0..n).map(|i| value(i, c)).sum::<f64>() / n as f64).collect();
+    let spread = |c: usize| ((0..n).map(|i| (value(i, c) - means[c]).powi(2)).sum::<f64>() / n as f64).sqrt();
+    let spreads: Vec<f64> = (0..d).map(spread).collect();
+    let mut changing: Vec<usize> = (0..d).filter(|&c| spreads[c] > 0.0).collect();
+    changing.sort_by(|&a, &b| spreads[a].total_cmp(&spreads[b]));
+    let odd = match &changing[..] {
+        [] => false,
+        sorted => {
+            let middle = spreads[sorted[(sorted.len() - 1) / 2]];
+            spreads[sorted[sorted.len() - 1]] > ODD_SPREAD * middle
+        }
+    };
+    let odd = odd && {
+        // A sample of columns tells.
+        let order = Permutation::new(seed, Purpose::Estimate, 10, changing.len() as u64);
+        let few: Vec<usize> = (0..changing.len().min(200) as u64)
+            .map(|at| changing[order.at(at) as usize])
+            .collect();
+        mean_squared_correlation(&few, n, |i, c| (value(i, c) - means[c]) / spreads[c]) > UNCORRELATED / n as f64
+    };
+    Ok(match (odd, d) {
+        (true, 1..=FEW_COLUMNS) => vec![Transform::Standardize],
+        (true, _) => vec![Transform::Standardize, Transform::Unit],
+        (false, 1..=SPACE) => vec![Transform::Center, Transform::Scale],
+        (false, _) => vec![Transform::Center, Transform::Unit],
+    })
+}
+
+/// Over all pairs of some columns.
+fn mean_squared_correlation(columns: &[usize], rows: usize, value: impl Fn(usize, usize) -> f64) -> f64 {
+    let p = columns.len();
+    if p < 2 {
+        return f64::INFINITY;
+    }
+    let mut sums = vec![0.0; p * p];
+    let mut row = vec![0.0; p];
+    for i in 0..rows {
+        for (to, &c) in row.iter_mut().zip(columns) {
+            *to = value(i, c);
+        }
+        for (a, sums) in row.iter().zip(sums.chunks_exact_mut(p)) {
+            for (sum, b) in sums.iter_mut().zip(&row) {
+                *sum += a * b;
+            }
+        }
+    }
+    let total: f64 = sums.iter().map(|sum| (sum / rows as f64).powi(2)).sum();
+    (total - p as f64) / (p * (p - 1)) as f64
+}
+
+/// Whether the neighbours of whitened rows are better ones. `rows` are transformed already, but not whitened.
+///
+/// Of both kinds of rows the principal components are parted in two at random. Where neighbours are due to what the rows are, not to
+/// noise, those in one half are neighbours in the other: whitening pays where it raises this agreement, that is, where many small
+/// components know as much as the few large ones that drown them, and harms where they hold noise.
+pub fn whitening_helps<O: Ops>(ops: &O, rows: &O::Matrix, seed: u64) -> Result<bool> {
+    let (n, d) = (rows.rows(), rows.cols());
+    if d <= SPACE || n <= 2 * NEIGHBORS {
+        return Ok(false);
+    }
+    let plain = columns_of(ops, rows, seed)?;
+    let mut whitened = columns_of(ops, rows, seed)?;
+    Pipeline::fit(ops, &WHITENED, &mut whitened)?;
+    Ok(agreement(ops, &whitened, seed)? > agreement(ops, &plain, seed)?)
+}
+
+/// What follows the usual transforms where whitening pays.
+pub const WHITENED: [Transform; 2] = [Transform::Whiten(crate::features::LAMBDA), Transform::Unit];
+
+/// A copy of the rows, with a random choice of columns where there are very many.
+fn columns_of<O: Ops>(ops: &O, rows: &O::Matrix, seed: u64) -> Result<O::Matrix> {
+    let (n, d) = (rows.rows(), rows.cols());
+    let order = Permutation::new(seed, Purpose::Estimate, 11, d as u64);
+    let kept: Vec<usize> = (0..d.min(COLUMNS) as u64).map(|at| order.at(at) as usize).collect();
+    let mut copy = ops.matrix("rows to be compared", n, kept.len())?;
+    let mut chunk = ops.matrix("rows to be compared", CHUNK.min(n), d)?;
+    for first in (0..n).step_by(CHUNK) {
+        chunk.set_rows(CHUNK.min(n - first));
+        ops.copy_rows(rows, first, &mut chunk)?;
+        let values = download(ops, &chunk)?;
+        let picked: Vec<O::Real> = values
+            .chunks_exact(d)
+            .flat_map(|row| kept.iter().map(|&c| row[c]))
+            .collect();
+        ops.upload(&picked, &mut copy, first)?;
+    }
+    Ok(copy)
+}
+
+const CHUNK: usize = 4096;
+
+/// Share of the neighbours by one half of the principal components that are neighbours by the other half too.
+fn agreement<O: Ops>(ops: &O, rows: &O::Matrix, seed: u64) -> Result<f64> {
+    let (n, d) = (rows.rows(), rows.cols());
+    let mut centred = columns_of(ops, rows, seed)?;
+    Pipeline::fit(ops, &[Transform::Center], &mut centred)?;
+    let (values, vectors) = eigen(&ops.gram(&centred, &centred)?, d);
+    let largest = values[d - 1].max(0.0);
+    let components: Vec<usize> = (0..d).filter(|&c| values[c] > 1e-9 * largest).collect();
+    if components.len() < 2 {
+        return Ok(0.0);
+    }
+    let asked = Permutation::new(seed, Purpose::Estimate, 12, n as u64);
+    let asked: Vec<u32> = (0..n.min(QUERIES) as u64).map(|at| asked.at(at) as u32).collect();
+    let (mut shared, mut all) = (0, 0);
+    for parting in 0..PARTINGS as u32 {
+        let order = Permutation::new(seed, Purpose::Estimate, 13 + parting, components.len() as u64);
+        let half = |first: u64| -> Vec<usize> {
+            (first..components.len() as u64)
+                .step_by(2)
+                .map(|at| components[order.at(at) as usize])
+                .collect()
+        };
+        let mut lists = Vec::new();
+        for half in [half(0), half(1)] {
+            let p = half.len();
+            let chosen: Vec<f64> = (0..d)
+                .flat_map(|r| half.iter().map(move |&c| (r, c)))
+                .map(|(r, c)| vectors[r * d + c])
+                .collect();
+            let mut map = ops.matrix("principal components", d, p)?;
+            ops.upload(&to_real::<O>(&chosen), &mut map, 0)?;
+            let mut projected = ops.matrix("rows to be compared", n, p)?;
+            ops.combine(&centred, &map, 0.0, &mut projected)?;
+            let queries = gathered(ops, "rows to be compared", &projected, &asked)?;
+            let count = (NEIGHBORS + 1).min(n);
+            let found = ops.nearest(&queries, &projected, count)?;
+            let others = found.rows.chunks_exact(count).zip(&asked).map(|(rows, own)| {
+                let others = rows.iter().copied().filter(|row| row != own);
+                others.take(NEIGHBORS).collect::<Vec<u32>>()
+            });
+            lists.push(others.collect::<Vec<_>>());
+        }
+        for (a, b) in lists[0].iter().zip(&lists[1]) {
+            shared += a.iter().filter(|row| b.contains(row)).count();
+            all += a.len();
+        }
+    }
+    Ok(shared as f64 / all.max(1) as f64)
+}
+
+/// Some rows at random, or all.
+fn sample<O: Ops>(ops: &O, rows: &O::Matrix, most: usize, seed: u64) -> Result<O::Matrix> {
+    let n = rows.rows();
+    let order = Permutation::new(seed, Purpose::Estimate, 14, n as u64);
+    let chosen: Vec<u32> = (0..n.min(most) as u64).map(|at| order.at(at) as u32).collect();
+    gathered(ops, "a sample of rows", rows, &chosen)
+}

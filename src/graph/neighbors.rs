@@ -1,0 +1,270 @@
+//! The neighbour graph of rows: exact nearest neighbours by tiles, weighted, symmetrised, in one piece.
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+use serde::{Deserialize, Serialize};
+
+use super::weights::{Radii, symmetrise};
+use crate::data::csr::Csr;
+use crate::error::{Error, Result};
+use crate::network::{download, gathered};
+use crate::ops::{Ops, Real, Shape};
+use crate::progress::Progress;
+
+/// Queries whose neighbours are sought at a time, at least.
+const CHUNK: usize = 4096;
+
+/// The most calls that they are sought in: each makes all rows ready anew.
+const CALLS: usize = 16;
+
+/// How wide the heat kernel on the edges is.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Width {
+    /// `w_ij = exp(-d_ij^2 / (r_i r_j))`, `r_i` the distance to the 7th neighbour (Zelnik-Manor and Perona, "Self-tuning spectral
+    /// clustering", 2004).
+    SelfTuning,
+    /// `w_ij = exp(-d_ij^2 / (2 sigma^2))`.
+    Fixed(f64),
+}
+
+/// How a neighbour graph is made.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct GraphRule {
+    /// Nearest others of each row.
+    pub neighbors: usize,
+    /// Width of the kernel.
+    pub width: Width,
+    /// Weight of an edge that only one of its ends chose, relative to one that both did: 0 leaves mutual neighbours, 1/2 is the
+    /// mean `(B + B') / 2`, 1 the union.
+    pub one_sided: f64,
+}
+
+/// The neighbour graph of all rows of `x`, diagonal 1.
+///
+/// Rows that are equal to the last bit count once: they share their neighbours and are tied to one another. Parts between which no
+/// row is a neighbour are joined by their shortest edges, so that the graph is in one piece.
+///
+/// # Errors
+/// [`Error::Option`] when distances overflow, [`Error::Memory`], [`Error::Interrupted`].
+pub fn build<O: Ops>(
+    ops: &O,
+    x: &O::Matrix,
+    rule: GraphRule,
+    progress: &mut dyn Progress,
+) -> Result<Csr> {
+    let copies = Copies::find(ops, x)?;
+    let distinct;
+    let x = match copies.groups.len() == x.rows() {
+        true => x,
+        false => {
+            distinct = copies.distinct_rows(ops, x)?;
+            &distinct
+        }
+    };
+    let lists = search(ops, x, rule.neighbors, progress)?;
+    let radii = Radii::new(&lists, rule.width);
+    let mut edges = symmetrise(&lists, &radii, rule.one_sided);
+    join(ops, x, rule.neighbors, &radii, &mut edges)?;
+    Ok(copies.expand(edges))
+}
+
+/// The nearest others of each row, nearest first, with their squared distances.
+pub(super) struct Lists {
+    /// Entries of each row.
+    pub count: usize,
+    /// Rows, n x count.
+    pub rows: Vec<u32>,
+    /// Squared distances.
+    pub squared: Vec<f64>,
+}
+
+impl Lists {
+    /// How many rows have a list.
+    pub fn len(&self) -> usize {
+        self.rows.len().checked_div(self.count).unwrap_or(0)
+    }
+
+    /// The list of row `i`.
+    pub fn row(&self, i: usize) -> impl Iterator<Item = (u32, f64)> {
+        let range = i * self.count..(i + 1) * self.count;
+        let rows = self.rows[range.clone()].iter();
+        rows.zip(&self.squared[range]).map(|(&row, &squared)| (row, squared))
+    }
+}
+
+/// The nearest `neighbors` others of each row of `x`, or all others if there are fewer.
+fn search<O: Ops>(ops: &O, x: &O::Matrix, neighbors: usize, progress: &mut dyn Progress) -> Result<Lists> {
+    let n = x.rows();
+    let count = neighbors.min(n - 1);
+    let chunk_rows = CHUNK.max(n.div_ceil(CALLS)).min(n);
+    let mut chunk = ops.matrix("rows whose neighbours are sought", chunk_rows, x.cols())?;
+    let mut lists = Lists {
+        count,
+        rows: Vec::with_capacity(n * count),
+        squared: Vec::with_capacity(n * count),
+    };
+    progress.begin("neighbours", n as u64, "rows");
+    for first in (0..n).step_by(chunk_rows) {
+        if progress.interrupted() {
+            return Err(Error::Interrupted("training had not begun".into()));
+        }
+        chunk.set_rows(chunk_rows.min(n - first));
+        ops.copy_rows(x, first, &mut chunk)?;
+        // Each row is the nearest to itself; equal distances or rounding may put another before it, even drop it.
+        let found = ops.nearest(&chunk, x, count + 1)?;
+        for (i, (rows, squared)) in found
+            .rows
+            .chunks_exact(count + 1)
+            .zip(found.squared.chunks_exact(count + 1))
+            .enumerate()
+        {
+            let own = (first + i) as u32;
+            let others = rows.iter().zip(squared).filter(|(row, _)| **row != own);
+            for (&row, &squared) in others.take(count) {
+                lists.rows.push(row);
+                lists.squared.push(squared);
+            }
+        }
+        progress.advance((first + chunk.rows()) as u64, "");
+    }
+    progress.end();
+    if !lists.squared.iter().all(|squared| squared.is_finite()) {
+        return Err(Error::option(
+            "--graph-features",
+            "the distances between rows are too large for f32",
+            "scale the rows (unit does, or standardize)",
+        ));
+    }
+    Ok(lists)
+}
+
+/// Joins the parts of a graph: each but the largest gets its shortest edges to the larger ones, `edges_per_part` of them.
+fn join<O: Ops>(
+    ops: &O,
+    x: &O::Matrix,
+    edges_per_part: usize,
+    radii: &Radii,
+    edges: &mut Vec<Vec<(u32, f32)>>,
+) -> Result<()> {
+    /// Even the longest edge holds its part to the others a little, as eigensolvers like it.
+    const LEAST_WEIGHT: f64 = 1e-3;
+    let parts = components(edges);
+    if parts.len() == 1 {
+        return Ok(());
+    }
+    // The rows part by part, so that those of all larger parts are a head of the matrix.
+    let order: Vec<u32> = parts.iter().flatten().copied().collect();
+    let mut sorted = gathered(ops, "rows whose neighbours are sought", x, &order)?;
+    let n = x.rows();
+    let mut begin = parts[0].len();
+    for part in &parts[1..] {
+        let mut nearest = Vec::new();
+        for rows in pieces(begin..begin + part.len()) {
+            sorted.set_rows(n);
+            let mut queries = ops.matrix("rows whose neighbours are sought", rows.len(), x.cols())?;
+            ops.copy_rows(&sorted, rows.start, &mut queries)?;
+            sorted.set_rows(begin);
+            let found = ops.nearest(&queries, &sorted, 1)?;
+            let here = order[rows].iter();
+            for ((&i, &at), &squared) in here.zip(&found.rows).zip(&found.squared) {
+                nearest.push((squared, i, order[at as usize]));
+            }
+        }
+        nearest.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+        for &(squared, i, j) in nearest.iter().take(edges_per_part) {
+            let weight = radii.weight(squared, i as usize, j as usize).max(LEAST_WEIGHT) as f32;
+            edges[i as usize].push((j, weight));
+            edges[j as usize].push((i, weight));
+        }
+        begin += part.len();
+    }
+    Ok(())
+}
+
+fn pieces(range: Range<usize>) -> impl Iterator<Item = Range<usize>> {
+    let end = range.end;
+    range
+        .step_by(CHUNK)
+        .map(move |first| first..end.min(first + CHUNK))
+}
+
+/// The rows of each connected part, largest part first.
+fn components(edges: &[Vec<(u32, f32)>]) -> Vec<Vec<u32>> {
+    let graph = Csr::from_rows(edges.iter().cloned());
+    let components = graph.components();
+    let mut parts = vec![Vec::new(); components.sizes.len()];
+    for (row, &component) in components.of_row.iter().enumerate() {
+        parts[component as usize].push(row as u32);
+    }
+    parts
+}
+
+/// Which rows are equal to the last bit.
+struct Copies {
+    /// The rows of each group of equal ones, in order of their first.
+    groups: Vec<Vec<u32>>,
+}
+
+impl Copies {
+    fn find<O: Ops>(ops: &O, x: &O::Matrix) -> Result<Self> {
+        let (n, cols) = (x.rows(), x.cols());
+        let mut chunk = ops.matrix("rows to be compared", CHUNK.min(n), cols)?;
+        let mut group_of: HashMap<u128, u32> = HashMap::with_capacity(n);
+        let mut groups: Vec<Vec<u32>> = Vec::new();
+        for first in (0..n).step_by(CHUNK) {
+            chunk.set_rows(CHUNK.min(n - first));
+            ops.copy_rows(x, first, &mut chunk)?;
+            for (i, row) in download(ops, &chunk)?.chunks_exact(cols).enumerate() {
+                let next = groups.len() as u32;
+                let group = *group_of.entry(digest(row)).or_insert(next);
+                if group == next {
+                    groups.push(Vec::new());
+                }
+                groups[group as usize].push((first + i) as u32);
+            }
+        }
+        Ok(Copies { groups })
+    }
+
+    fn distinct_rows<O: Ops>(&self, ops: &O, x: &O::Matrix) -> Result<O::Matrix> {
+        let first: Vec<u32> = self.groups.iter().map(|group| group[0]).collect();
+        gathered(ops, "distinct rows", x, &first)
+    }
+
+    /// The graph of all rows from the edges between groups.
+    fn expand(&self, edges: Vec<Vec<(u32, f32)>>) -> Csr {
+        let n = self.groups.iter().map(Vec::len).sum();
+        let mut rows: Vec<Vec<(u32, f32)>> = vec![Vec::new(); n];
+        for (group, edges) in self.groups.iter().zip(edges) {
+            for (other, weight) in edges {
+                let others = &self.groups[other as usize];
+                // Each copy meets one copy of the other row, or several when there are more of those.
+                for at in 0..group.len().max(others.len()) {
+                    let (here, there) = (group[at % group.len()], others[at % others.len()]);
+                    rows[here as usize].push((there, weight));
+                }
+            }
+            for pair in group.windows(2) {
+                rows[pair[0] as usize].push((pair[1], 1.0));
+                rows[pair[1] as usize].push((pair[0], 1.0));
+            }
+        }
+        for (i, row) in rows.iter_mut().enumerate() {
+            row.push((i as u32, 1.0));
+        }
+        Csr::from_rows(rows)
+    }
+}
+
+/// 128 bits that tell a row from others: two chains of rounds, each a bijection of its state and of the number that enters.
+fn digest<T: Real>(row: &[T]) -> u128 {
+    let (mut high, mut low) = (0u64, 0x243F_6A88_85A3_08D3u64);
+    for value in row {
+        // Both zeros are the same number.
+        let bits = (value.to_f64() + 0.0).to_bits();
+        high = (high ^ bits).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29);
+        low = (low ^ bits.rotate_left(32)).wrapping_mul(0xD6E8_FEB8_6659_FD93).rotate_left(31);
+    }
+    u128::from(high) << 64 | u128::from(low)
+}

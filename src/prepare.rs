@@ -1,0 +1,195 @@
+//! From data to what a clustering works on: the training rows, their features, and their graph.
+
+use std::path::Path;
+
+use crate::data::csr::Csr;
+use crate::data::{Dataset, Labels};
+use crate::error::{Error, Result};
+use crate::estimate;
+use crate::features::{self, Pipeline, Transform};
+use crate::graph::{GraphRule, Width, build};
+use crate::network::to_real;
+use crate::ops::{Ops, Shape};
+use crate::options::{Affinity, Auto, FitOptions, Neighbors};
+use crate::progress::Progress;
+use crate::random::{Permutation, Purpose};
+
+/// Rows that are read at a time.
+const CHUNK: usize = 4096;
+
+/// The training rows of some data, as a clustering reads them.
+pub struct Prepared<O: Ops> {
+    /// Which rows of the data they are.
+    pub chosen: Vec<u64>,
+    /// Their features, as the network reads them.
+    pub x: O::Matrix,
+    /// How these were made.
+    pub pipeline: Pipeline,
+    /// The graph, unless affinities are computed within mini-batches.
+    pub graph: Option<Csr>,
+    /// How the features that it was built on were made, when it was built here.
+    pub graph_pipeline: Option<Pipeline>,
+}
+
+/// Reads the training rows, and makes their features and their graph as `options` say; puts into the options what was left to the
+/// data.
+pub fn prepare<O: Ops>(
+    ops: &O,
+    options: &mut FitOptions,
+    data: &Dataset,
+    progress: &mut dyn Progress,
+) -> Result<Prepared<O>> {
+    let chosen = training_rows(options, data.rows());
+    let mut x = load_rows(ops, data, &chosen, progress)?;
+    let transforms = match &options.features[..] {
+        "auto" => usual_transforms(ops, data, &x, options.seed)?,
+        text => features::parse("--features", text)?,
+    };
+    options.features = features::describe(&transforms);
+    let mut graph_pipeline = None;
+    let graph = match &options.affinity {
+        Affinity::Heat => None,
+        Affinity::File(path) => Some(graph_from(Path::new(path), chosen.len())?),
+        Affinity::Knn => {
+            let mut rows = load_rows(ops, data, &chosen, progress)?;
+            let transforms = match &options.graph_features[..] {
+                "auto" => graph_transforms(ops, &transforms, data, &chosen, options.seed, progress)?,
+                text => features::parse("--graph-features", text)?,
+            };
+            options.graph_features = features::describe(&transforms);
+            graph_pipeline = Some(Pipeline::fit(ops, &transforms, &mut rows)?);
+            let neighbors = match options.neighbors {
+                Neighbors::Auto => usual_neighbors(chosen.len(), options.clusters),
+                Neighbors::Nearest(count) => count,
+                Neighbors::All => {
+                    return Err(Error::option(
+                        "--neighbors",
+                        "all rows are no neighbour graph",
+                        "give a number, or --affinity heat for the dense kernel within mini-batches",
+                    ));
+                }
+            };
+            options.neighbors = Neighbors::Nearest(neighbors);
+            let width = match options.sigma {
+                Auto::Auto => Width::SelfTuning,
+                Auto::Value(sigma) => Width::Fixed(sigma),
+            };
+            let rule = GraphRule {
+                neighbors,
+                width,
+                one_sided: options.one_sided,
+            };
+            Some(build(ops, &rows, rule, progress)?)
+        }
+    };
+    let pipeline = Pipeline::fit(ops, &transforms, &mut x)?;
+    Ok(Prepared {
+        chosen,
+        x,
+        pipeline,
+        graph,
+        graph_pipeline,
+    })
+}
+
+/// What `--features auto` means.
+pub fn usual_transforms<O: Ops>(ops: &O, data: &Dataset, rows: &O::Matrix, seed: u64) -> Result<Vec<Transform>> {
+    match data.is_pixels() {
+        true => Ok(vec![Transform::Pixels, Transform::Center, Transform::Unit]),
+        false => estimate::usual_transforms(ops, rows, seed),
+    }
+}
+
+/// What `--graph-features auto` means: those of the network, and whitening where it makes better neighbours.
+fn graph_transforms<O: Ops>(
+    ops: &O,
+    transforms: &[Transform],
+    data: &Dataset,
+    chosen: &[u64],
+    seed: u64,
+    progress: &mut dyn Progress,
+) -> Result<Vec<Transform>> {
+    let mut rows = load_rows(ops, data, chosen, progress)?;
+    Pipeline::fit(ops, transforms, &mut rows)?;
+    let mut all = transforms.to_vec();
+    if estimate::whitening_helps(ops, &rows, seed)? {
+        all.extend(estimate::WHITENED);
+    }
+    Ok(all)
+}
+
+/// Neighbours of a row, unless a number is given: enough for a graph of a million rows to be in one piece, and fewer where clusters
+/// have few rows.
+const NEIGHBORS: usize = 15;
+
+fn usual_neighbors(rows: usize, clusters: usize) -> usize {
+    let half_a_cluster = rows / (2 * clusters);
+    NEIGHBORS.min(half_a_cluster.max(3)).min(rows.saturating_sub(1).max(1))
+}
+
+/// A graph from a file, which must be of as many rows.
+fn graph_from(path: &Path, rows: usize) -> Result<Csr> {
+    let graph = Csr::open(path)?;
+    if graph.rows() != rows {
+        return Err(Error::file(
+            path,
+            format!("an affinity of {} rows for {rows} training rows", graph.rows()),
+            "train on all rows (--train-rows), or give the affinity of those that are trained on",
+        ));
+    }
+    Ok(graph)
+}
+
+/// The same rows with the labels of a file, which must be as many.
+pub fn with_labels_from(data: Dataset, path: &Path) -> Result<Dataset> {
+    let labels = Labels::open(path)?;
+    if labels.len() != data.rows() {
+        return Err(Error::file(
+            path,
+            format!(
+                "{} labels for the {} rows of {}",
+                labels.len(),
+                data.rows(),
+                data.name()
+            ),
+            "there must be one label per row",
+        ));
+    }
+    data.with_labels(labels)
+}
+
+/// The rows trained on: drawn at random by the seed, or all in order when that many are there.
+fn training_rows(options: &FitOptions, rows: usize) -> Vec<u64> {
+    if options.train_rows >= rows {
+        return (0..rows as u64).collect();
+    }
+    let order = Permutation::new(options.seed, Purpose::TrainRows, 0, rows as u64);
+    let mut chosen: Vec<u64> = (0..options.train_rows as u64).map(|i| order.at(i)).collect();
+    chosen.sort_unstable();
+    chosen
+}
+
+/// Reads the given rows into a backend's memory.
+pub fn load_rows<O: Ops>(
+    ops: &O,
+    data: &Dataset,
+    rows: &[u64],
+    progress: &mut dyn Progress,
+) -> Result<O::Matrix> {
+    let cols = data.cols();
+    let mut x = ops.training_rows(rows.len(), cols)?;
+    let mut chunk = vec![0.0; CHUNK.min(rows.len()) * cols];
+    progress.begin("reading", rows.len() as u64, "rows");
+    for (i, rows) in rows.chunks(CHUNK).enumerate() {
+        if progress.interrupted() {
+            return Err(Error::Interrupted("training had not begun".into()));
+        }
+        let chunk = &mut chunk[..rows.len() * cols];
+        data.gather_rows(rows, chunk)?;
+        ops.upload(&to_real::<O>(chunk), &mut x, i * CHUNK)?;
+        progress.advance((i * CHUNK + rows.len()) as u64, "");
+    }
+    progress.end();
+    debug_assert_eq!(x.rows(), rows.len());
+    Ok(x)
+}

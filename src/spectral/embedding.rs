@@ -1,0 +1,105 @@
+//! Spectral clustering: k-means of the rows of the leading eigenvectors of the normalised affinity (Ng, Jordan and Weiss, 2002).
+
+use crate::eigen::eigen;
+use super::kmeans::kmeans;
+use super::lanczos::leading;
+use crate::data::csr::Csr;
+use crate::error::Result;
+use crate::network::to_real;
+use crate::ops::{Cut, Ops};
+use crate::progress::Progress;
+
+/// Residuals of eigenvectors.
+const TOLERANCE: f64 = 1e-5;
+
+/// Up to this many rows the whole spectrum is computed, which is then as fast.
+const DENSE: usize = 700;
+
+/// The leading eigenvectors of a graph.
+pub struct Embedding<O: Ops> {
+    /// Eigenvalues of the normalised Laplacian (of the Laplacian over the largest degree for the ratio cut), rising from 0.
+    pub eigenvalues: Vec<f64>,
+    /// Their eigenvectors as columns, n x p.
+    pub vectors: O::Matrix,
+    /// The largest residual.
+    pub residual: f64,
+}
+
+/// The `count` leading eigenvectors of a graph: of `D^-1/2 A D^-1/2` for the normalised cut, of `I - L / max D` for the ratio cut.
+pub fn embed<O: Ops>(ops: &O, graph: &Csr, count: usize, cut: Cut, seed: u64) -> Result<Embedding<O>> {
+    let n = graph.rows();
+    let matrix = iteration_matrix(graph, cut);
+    if n <= DENSE || 3 * count >= n {
+        let mut full = vec![0.0; n * n];
+        for i in 0..n {
+            for (j, value) in matrix.row(i) {
+                full[i * n + j] = f64::from(value);
+            }
+        }
+        let (values, vectors) = eigen(&full, n);
+        let count = count.min(n);
+        let leading: Vec<usize> = (n - count..n).rev().collect();
+        let columns: Vec<f64> = (0..n)
+            .flat_map(|r| leading.iter().map(move |&c| (r, c)))
+            .map(|(r, c)| vectors[r * n + c])
+            .collect();
+        let mut to = ops.matrix("eigenvectors", n, count)?;
+        ops.upload(&to_real::<O>(&columns), &mut to, 0)?;
+        return Ok(Embedding {
+            eigenvalues: leading.iter().map(|&i| 1.0 - values[i]).collect(),
+            vectors: to,
+            residual: 0.0,
+        });
+    }
+    let on_device = ops.graph("the graph of the training rows", &matrix)?;
+    let found = leading(ops, &on_device, n, count, TOLERANCE, seed)?;
+    Ok(Embedding {
+        eigenvalues: found.values.iter().map(|value| 1.0 - value).collect(),
+        vectors: found.vectors,
+        residual: found.residuals.iter().copied().fold(0.0, f64::max),
+    })
+}
+
+/// Spectral clustering of a graph: the labels, and the eigenvalues on the way.
+pub fn cluster<O: Ops>(
+    ops: &O,
+    graph: &Csr,
+    clusters: usize,
+    extra: usize,
+    cut: Cut,
+    starts: usize,
+    seed: u64,
+    progress: &mut dyn Progress,
+) -> Result<(Vec<u32>, Vec<f64>)> {
+    let mut embedding = embed(ops, graph, clusters + extra, cut, seed)?;
+    if cut == Cut::Ncut {
+        ops.normalize_rows(1.0, &mut embedding.vectors)?;
+    }
+    let found = kmeans(ops, &embedding.vectors, clusters, starts, seed, progress)?;
+    Ok((found.labels, embedding.eigenvalues))
+}
+
+/// The matrix whose largest eigenvalues belong to the smallest of the Laplacian.
+fn iteration_matrix(graph: &Csr, cut: Cut) -> Csr {
+    let degrees = graph.degrees();
+    let largest = degrees.iter().copied().fold(f64::MIN_POSITIVE, f64::max);
+    let roots: Vec<f64> = degrees
+        .iter()
+        .map(|&degree| if degree > 0.0 { degree.sqrt().recip() } else { 0.0 })
+        .collect();
+    let rows = (0..graph.rows()).map(|i| {
+        let entry = |(j, value): (usize, f32)| {
+            let scaled = match cut {
+                Cut::Ncut => f64::from(value) * roots[i] * roots[j],
+                Cut::Rcut => f64::from(value) / largest,
+            };
+            (j as u32, scaled as f32)
+        };
+        let mut row: Vec<(u32, f32)> = graph.row(i).map(entry).collect();
+        if cut == Cut::Rcut {
+            row.push((i as u32, (1.0 - degrees[i] / largest) as f32));
+        }
+        row
+    });
+    Csr::from_rows(rows)
+}

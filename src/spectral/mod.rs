@@ -1,0 +1,11 @@
+//! Spectra of graphs, and the labels that spectral clustering gives.
+
+mod embedding;
+mod kmeans;
+mod lanczos;
+mod moves;
+
+pub use embedding::{Embedding, cluster, embed};
+pub use kmeans::{Kmeans, kmeans};
+pub use lanczos::{Eigenpairs, leading};
+pub use moves::split_and_merge;

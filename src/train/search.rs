@@ -1,0 +1,223 @@
+//! Trainings in stages: fitted to labels, then towards a small cut; with more clusters first and fewer then; with moves; and from
+//! several starts, of which the best by the exact cut is taken.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Beginning, Best, Checkpoint, Goal, Plan, TrainingRows, Watch, train};
+use crate::error::Result;
+use crate::graph::{count, cut_matrix, merge, ranking, refine};
+use crate::model::Model;
+use crate::ops::{Ops, Shape};
+use crate::spectral::split_and_merge;
+
+/// Labels that the network is fitted to before it is trained towards a small cut: `(attempt, clusters)`, or none for a random
+/// start.
+pub type Starts<'a> = dyn FnMut(usize, usize) -> Result<Option<Vec<u32>>> + 'a;
+
+/// A training in stages.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SearchPlan {
+    /// The stage towards a small cut; the others take from it what is not said here.
+    pub cut: Plan,
+    /// Epochs, at most, of a stage that fits the network to labels, and its learning rate.
+    pub warm_up: (usize, f64),
+    /// Clusters to begin with, where they are more than are wanted.
+    pub begin_with: Option<usize>,
+    /// Rounds of split and merge moves at most, each followed by another training.
+    pub moves: usize,
+    /// Attempts, each from a start of its own.
+    pub attempts: usize,
+}
+
+/// Which stage it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// Fitted to labels of more clusters than are wanted.
+    ManyTargets,
+    /// Towards a small cut of more clusters than are wanted.
+    ManyCut,
+    /// Fitted to labels.
+    Targets,
+    /// Towards a small cut.
+    #[default]
+    Cut,
+}
+
+/// How far a search has come. By default it is a single stage towards a small cut.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stage {
+    /// The attempt, from 0.
+    pub attempt: usize,
+    /// Rounds of moves made in it.
+    pub moves: usize,
+    /// The stage.
+    pub kind: Kind,
+    /// Epochs of all stages before.
+    pub first_epoch: usize,
+}
+
+impl SearchPlan {
+    /// The plan of one stage.
+    pub fn stage(&self, stage: Stage) -> Plan {
+        let many = self.begin_with.unwrap_or(self.cut.clusters);
+        let (warm_up, rate) = self.warm_up;
+        let (goal, clusters) = match stage.kind {
+            Kind::ManyTargets => (Goal::Targets, many),
+            Kind::ManyCut => (Goal::Cut, many),
+            Kind::Targets => (Goal::Targets, self.cut.clusters),
+            Kind::Cut => (Goal::Cut, self.cut.clusters),
+        };
+        let (epochs, learning_rate) = match goal {
+            Goal::Targets => (warm_up, rate),
+            Goal::Cut => (self.cut.epochs, self.cut.learning_rate),
+        };
+        Plan {
+            goal,
+            clusters,
+            ranked: clusters == self.cut.clusters,
+            epochs,
+            learning_rate,
+            first_epoch: stage.first_epoch,
+            ..self.cut.clone()
+        }
+    }
+
+    fn seed(&self, attempt: usize) -> u64 {
+        self.cut.seed.wrapping_add((attempt as u64) << 32)
+    }
+
+    /// How an attempt begins.
+    fn attempt(
+        &self,
+        attempt: usize,
+        first_epoch: usize,
+        inputs: usize,
+        best: Option<Best>,
+        starts: &mut Starts,
+    ) -> Result<(Stage, Beginning)> {
+        let clusters = self.begin_with.unwrap_or(self.cut.clusters);
+        let targets = starts(attempt, clusters)?;
+        let kind = match (self.begin_with, &targets) {
+            (Some(_), Some(_)) => Kind::ManyTargets,
+            (Some(_), None) => Kind::ManyCut,
+            (None, Some(_)) => Kind::Targets,
+            (None, None) => Kind::Cut,
+        };
+        let stage = Stage {
+            attempt,
+            moves: 0,
+            kind,
+            first_epoch,
+        };
+        let beginning = Beginning {
+            model: Model::random(self.seed(attempt), inputs, &self.cut.hidden, clusters),
+            targets: targets.unwrap_or_default(),
+            best,
+        };
+        Ok((stage, beginning))
+    }
+}
+
+/// Runs all stages, from the first or from a checkpoint, and returns the best network: that of the smallest exact cut of the training
+/// graph, or the last one when there is no graph.
+///
+/// # Errors
+/// As [`train`].
+pub fn search<O: Ops>(
+    ops: &O,
+    plan: &SearchPlan,
+    rows: &TrainingRows<O>,
+    starts: &mut Starts,
+    resume: Option<Checkpoint<O::Real>>,
+    watch: &mut dyn Watch<O::Real>,
+) -> Result<Model> {
+    let inputs = rows.x.cols();
+    let (mut stage, mut beginning, mut resume) = match resume {
+        Some(checkpoint) => {
+            let beginning = Beginning {
+                model: checkpoint.model.cast(),
+                targets: checkpoint.targets.clone(),
+                best: None,
+            };
+            (checkpoint.stage, beginning, Some(checkpoint))
+        }
+        None => {
+            let (stage, beginning) = plan.attempt(0, 0, inputs, None, starts)?;
+            (stage, beginning, None)
+        }
+    };
+    loop {
+        let now = plan.stage(stage);
+        let trained = train(ops, &now, rows, stage, beginning, resume.take(), watch)?;
+        let first_epoch = stage.first_epoch + trained.epochs;
+        let graph = rows.graph.map(|graph| graph.edges);
+        let cut = now.rule.objective.cut;
+        let next = |kind: Kind| Stage {
+            kind,
+            first_epoch,
+            ..stage
+        };
+        (stage, beginning) = match (stage.kind, graph) {
+            (Kind::ManyTargets | Kind::Targets, _) => {
+                let kind = match stage.kind {
+                    Kind::Targets => Kind::Cut,
+                    _ => Kind::ManyCut,
+                };
+                let beginning = Beginning {
+                    model: trained.model,
+                    targets: Vec::new(),
+                    best: trained.best,
+                };
+                (next(kind), beginning)
+            }
+            (Kind::ManyCut, Some(graph)) => {
+                let (many, wanted) = (now.clusters, plan.cut.clusters);
+                let matrix = cut_matrix(graph, &trained.labels, many);
+                let into = merge(&matrix, &count(&trained.labels, many), wanted, cut);
+                let mut targets: Vec<u32> = trained.labels.iter().map(|&label| into[label as usize]).collect();
+                refine(graph, &mut targets, wanted, cut, now.seed);
+                // The hidden layers have learned; the last one has another width.
+                let mut model = Model::random(plan.seed(stage.attempt), inputs, &plan.cut.hidden, wanted);
+                let last = model.layers.len() - 1;
+                model.layers[..last].clone_from_slice(&trained.model.layers[..last]);
+                let beginning = Beginning {
+                    model,
+                    targets,
+                    best: trained.best,
+                };
+                (next(Kind::Targets), beginning)
+            }
+            (Kind::Cut, Some(graph)) if stage.moves < plan.moves => {
+                let clusters = now.clusters;
+                let before = ranking(graph, &trained.labels, clusters, cut);
+                let mut targets = trained.labels;
+                let made = split_and_merge(ops, graph, &mut targets, clusters, cut, now.seed)?;
+                if made > 0 && ranking(graph, &targets, clusters, cut) < before {
+                    let stage = Stage {
+                        moves: stage.moves + 1,
+                        ..next(Kind::Targets)
+                    };
+                    let beginning = Beginning {
+                        model: trained.model,
+                        targets,
+                        best: trained.best,
+                    };
+                    (stage, beginning)
+                } else if stage.attempt + 1 < plan.attempts {
+                    plan.attempt(stage.attempt + 1, first_epoch, inputs, trained.best, starts)?
+                } else {
+                    return Ok(best_of(trained.best, trained.model));
+                }
+            }
+            _ if stage.attempt + 1 < plan.attempts => {
+                plan.attempt(stage.attempt + 1, first_epoch, inputs, trained.best, starts)?
+            }
+            _ => return Ok(best_of(trained.best, trained.model)),
+        };
+    }
+}
+
+fn best_of(best: Option<Best>, last: Model) -> Model {
+    best.map_or(last, |best| best.model)
+}
