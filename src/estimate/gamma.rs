@@ -225,6 +225,7 @@ fn gram(values: &[f64], m: usize, n: usize) -> Vec<f64> {
 mod tests {
     use super::*;
     use crate::cpu::{Fast, Matrix};
+    use crate::random::{Purpose, Stream};
 
     /// `count` clouds of deviation 0.5 on a circle of radius 10, neighbours on it at least 6 apart.
     fn clouds(count: usize, seed: u64) -> Matrix<f32> {
