@@ -430,6 +430,53 @@ pub struct FitOptions {
     pub precision: Arithmetic,
 }
 
+/// What decides the training rows, their features and their graph: a part of [`FitOptions`], for work that trains no network.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Preparation {
+    /// Rows drawn at random; all when there are no more.
+    pub train_rows: usize,
+    /// Number of clusters, where it is known: the usual number of neighbours depends on it.
+    pub clusters: Option<usize>,
+    /// Transforms of the rows, or `auto`.
+    pub features: String,
+    /// What affinities are made of.
+    pub affinity: Affinity,
+    /// Transforms of the rows that the graph is built on, or `auto`.
+    pub graph_features: String,
+    /// Width of the heat kernel.
+    pub sigma: Auto,
+    /// Entries kept in each row of the affinity.
+    pub neighbors: Neighbors,
+    /// Weight of an edge that one of its ends chose, relative to one that both did.
+    pub one_sided: f64,
+    /// Seed of what is drawn.
+    pub seed: u64,
+}
+
+impl FitOptions {
+    /// The part that decides the training rows, their features and their graph.
+    pub fn preparation(&self) -> Preparation {
+        Preparation {
+            train_rows: self.train_rows,
+            clusters: Some(self.clusters),
+            features: self.features.clone(),
+            affinity: self.affinity.clone(),
+            graph_features: self.graph_features.clone(),
+            sigma: self.sigma,
+            neighbors: self.neighbors,
+            one_sided: self.one_sided,
+            seed: self.seed,
+        }
+    }
+
+    /// Takes over what the preparation of the data put in the place of `auto`.
+    pub fn adopt(&mut self, resolved: Preparation) {
+        self.features = resolved.features;
+        self.graph_features = resolved.graph_features;
+        self.neighbors = resolved.neighbors;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

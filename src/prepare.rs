@@ -10,9 +10,10 @@ use crate::features::{self, Pipeline, Transform};
 use crate::graph::{GraphRule, Width, build};
 use crate::network::to_real;
 use crate::ops::{Ops, Shape};
-use crate::options::{Affinity, Auto, FitOptions, Neighbors};
+use crate::options::{Affinity, Auto, Neighbors, Preparation};
 use crate::progress::Progress;
 use crate::random::{Permutation, Purpose};
+use crate::values;
 
 /// Rows that are read at a time.
 const CHUNK: usize = 4096;
@@ -31,11 +32,30 @@ pub struct Prepared<O: Ops> {
     pub graph_pipeline: Option<Pipeline>,
 }
 
+/// Checks what can be checked without the data.
+pub fn check(options: &Preparation) -> Result<()> {
+    values::at_least("--train-rows", 2, options.train_rows)?;
+    if let Auto::Value(sigma) = options.sigma {
+        values::positive("--sigma", sigma)?;
+    }
+    values::neighbors(options.neighbors)?;
+    values::not_negative("--one-sided", options.one_sided)?;
+    for (option, list) in [
+        ("--features", &options.features),
+        ("--graph-features", &options.graph_features),
+    ] {
+        if list != "auto" {
+            features::parse(option, list)?;
+        }
+    }
+    Ok(())
+}
+
 /// Reads the training rows, and makes their features and their graph as `options` say; puts into the options what was left to the
 /// data.
 pub fn prepare<O: Ops>(
     ops: &O,
-    options: &mut FitOptions,
+    options: &mut Preparation,
     data: &Dataset,
     progress: &mut dyn Progress,
 ) -> Result<Prepared<O>> {
@@ -122,8 +142,8 @@ fn graph_transforms<O: Ops>(
 /// have few rows.
 const NEIGHBORS: usize = 15;
 
-fn usual_neighbors(rows: usize, clusters: usize) -> usize {
-    let half_a_cluster = rows / (2 * clusters);
+fn usual_neighbors(rows: usize, clusters: Option<usize>) -> usize {
+    let half_a_cluster = rows / (2 * clusters.unwrap_or(1));
     NEIGHBORS.min(half_a_cluster.max(3)).min(rows.saturating_sub(1).max(1))
 }
 
@@ -159,7 +179,7 @@ pub fn with_labels_from(data: Dataset, path: &Path) -> Result<Dataset> {
 }
 
 /// The rows trained on: drawn at random by the seed, or all in order when that many are there.
-fn training_rows(options: &FitOptions, rows: usize) -> Vec<u64> {
+fn training_rows(options: &Preparation, rows: usize) -> Vec<u64> {
     if options.train_rows >= rows {
         return (0..rows as u64).collect();
     }

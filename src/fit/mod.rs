@@ -115,7 +115,9 @@ pub fn fit<O: Ops>(
         ))
     ));
 
-    let prepared = prepare(ops, &mut options, &data, progress)?;
+    let mut preparation = options.preparation();
+    let prepared = prepare(ops, &mut preparation, &data, progress)?;
+    options.adopt(preparation);
     stages.done("features and graph");
     let Prepared {
         chosen,
