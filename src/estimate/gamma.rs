@@ -78,7 +78,7 @@ pub enum Source<'a> {
 /// ratio cut.
 ///
 /// # Errors
-/// [`Error::Option`] when distances between rows overflow, so that there is no graph.
+/// [`Error::Option`] when distances between rows overflow, or no rows are tied, so that there is no graph.
 pub fn smooth_spectrum<O: Ops>(
     ops: &O,
     data: &O::Matrix,
@@ -138,6 +138,14 @@ pub fn smooth_spectrum<O: Ops>(
             "--gamma",
             "auto fails: the distances between rows are too large or too small for f32",
             "scale the input (--features unit does), or give a number",
+        ));
+    }
+
+    if degrees.iter().all(|&degree| degree == 0.0) {
+        return Err(Error::option(
+            "--gamma",
+            "auto fails: there is no edge between the rows of a mini-batch",
+            "choose a larger --batch, or give a number",
         ));
     }
 
