@@ -4,6 +4,7 @@ mod sandbox;
 mod cli;
 mod resume;
 mod bad_input;
+mod odd_data;
 mod memory;
 mod model_file;
 mod validate;
