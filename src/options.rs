@@ -234,6 +234,16 @@ stored_as_typed!(Start);
 stored_as_typed!(Device);
 stored_as_typed!(Arithmetic);
 
+impl Auto {
+    /// The number, if it is known.
+    pub fn value(self) -> Option<f64> {
+        match self {
+            Auto::Auto => None,
+            Auto::Value(value) => Some(value),
+        }
+    }
+}
+
 impl FromStr for Auto {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
@@ -364,6 +374,12 @@ impl From<Neighbors> for NumberOrWord {
     }
 }
 
+/// Weight of an edge that one of its ends chose, unless another is given.
+pub const ONE_SIDED: f64 = 0.1;
+
+/// Neighbours that a seed row brings into its mini-batch, unless another number is given.
+pub const SEED_NEIGHBORS: usize = 4;
+
 /// Everything that decides the outcome of `fit`; stored as the run's `config.toml`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -428,6 +444,58 @@ pub struct FitOptions {
     /// What to compute in. Runs from before there was a choice do not name it.
     #[serde(default)]
     pub precision: Arithmetic,
+}
+
+/// What decides the training rows, their features and their graph: a part of [`FitOptions`], for work that trains no network.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Preparation {
+    /// Rows drawn at random; all when there are no more.
+    pub train_rows: usize,
+    /// Number of clusters, where it is known: the usual number of neighbours depends on it.
+    pub clusters: Option<usize>,
+    /// Transforms of the rows, or `auto`.
+    pub features: String,
+    /// What affinities are made of.
+    pub affinity: Affinity,
+    /// Transforms of the rows that the graph is built on, or `auto`.
+    pub graph_features: String,
+    /// Width of the heat kernel.
+    pub sigma: Auto,
+    /// Entries kept in each row of the affinity.
+    pub neighbors: Neighbors,
+    /// Weight of an edge that one of its ends chose, relative to one that both did.
+    pub one_sided: f64,
+    /// Seed of what is drawn.
+    pub seed: u64,
+}
+
+impl FitOptions {
+    /// The part that decides the training rows, their features and their graph.
+    pub fn preparation(&self) -> Preparation {
+        Preparation {
+            train_rows: self.train_rows,
+            clusters: Some(self.clusters),
+            features: self.features.clone(),
+            affinity: self.affinity.clone(),
+            graph_features: self.graph_features.clone(),
+            sigma: self.sigma,
+            neighbors: self.neighbors,
+            one_sided: self.one_sided,
+            seed: self.seed,
+        }
+    }
+
+    /// Clusters that training begins with: as many as are wanted, or more.
+    pub fn first_clusters(&self) -> usize {
+        (self.overcluster * self.clusters as f64).round() as usize
+    }
+
+    /// Takes over what the preparation of the data put in the place of `auto`.
+    pub fn adopt(&mut self, resolved: Preparation) {
+        self.features = resolved.features;
+        self.graph_features = resolved.graph_features;
+        self.neighbors = resolved.neighbors;
+    }
 }
 
 #[cfg(test)]

@@ -7,12 +7,13 @@ use crate::data::{Dataset, Labels};
 use crate::error::{Error, Result};
 use crate::estimate;
 use crate::features::{self, Pipeline, Transform};
-use crate::graph::{GraphRule, Width, build};
+use crate::graph::{GraphRule, Width, build, distinct};
 use crate::network::to_real;
 use crate::ops::{Ops, Shape};
-use crate::options::{Affinity, Auto, FitOptions, Neighbors};
+use crate::options::{Affinity, Auto, Neighbors, Preparation};
 use crate::progress::Progress;
 use crate::random::{Permutation, Purpose};
+use crate::values;
 
 /// Rows that are read at a time.
 const CHUNK: usize = 4096;
@@ -31,11 +32,30 @@ pub struct Prepared<O: Ops> {
     pub graph_pipeline: Option<Pipeline>,
 }
 
+/// Checks what can be checked without the data.
+pub fn check(options: &Preparation) -> Result<()> {
+    values::at_least("--train-rows", 2, options.train_rows)?;
+    if let Auto::Value(sigma) = options.sigma {
+        values::positive("--sigma", sigma)?;
+    }
+    values::neighbors(options.neighbors)?;
+    values::share("--one-sided", options.one_sided)?;
+    for (option, list) in [
+        ("--features", &options.features),
+        ("--graph-features", &options.graph_features),
+    ] {
+        if list != "auto" {
+            features::parse(option, list)?;
+        }
+    }
+    Ok(())
+}
+
 /// Reads the training rows, and makes their features and their graph as `options` say; puts into the options what was left to the
 /// data.
 pub fn prepare<O: Ops>(
     ops: &O,
-    options: &mut FitOptions,
+    options: &mut Preparation,
     data: &Dataset,
     progress: &mut dyn Progress,
 ) -> Result<Prepared<O>> {
@@ -58,6 +78,7 @@ pub fn prepare<O: Ops>(
             };
             options.graph_features = features::describe(&transforms);
             graph_pipeline = Some(Pipeline::fit(ops, &transforms, &mut rows)?);
+            check_distinct(distinct(ops, &rows)?, options)?;
             let neighbors = match options.neighbors {
                 Neighbors::Auto => usual_neighbors(chosen.len(), options.clusters),
                 Neighbors::Nearest(count) => count,
@@ -92,6 +113,21 @@ pub fn prepare<O: Ops>(
     })
 }
 
+/// Equal rows cannot be told apart.
+fn check_distinct(distinct: usize, options: &Preparation) -> Result<()> {
+    match options.clusters {
+        Some(clusters) if clusters > distinct => Err(Error::option(
+            "--clusters",
+            format!(
+                "{clusters} clusters of {distinct} different rows (as features {} make them)",
+                options.graph_features
+            ),
+            "ask for fewer clusters, or give rows that differ more",
+        )),
+        _ => Ok(()),
+    }
+}
+
 /// What `--features auto` means.
 pub fn usual_transforms<O: Ops>(ops: &O, data: &Dataset, rows: &O::Matrix, seed: u64) -> Result<Vec<Transform>> {
     match data.is_pixels() {
@@ -122,8 +158,8 @@ fn graph_transforms<O: Ops>(
 /// have few rows.
 const NEIGHBORS: usize = 15;
 
-fn usual_neighbors(rows: usize, clusters: usize) -> usize {
-    let half_a_cluster = rows / (2 * clusters);
+fn usual_neighbors(rows: usize, clusters: Option<usize>) -> usize {
+    let half_a_cluster = rows / (2 * clusters.unwrap_or(1));
     NEIGHBORS.min(half_a_cluster.max(3)).min(rows.saturating_sub(1).max(1))
 }
 
@@ -135,6 +171,13 @@ fn graph_from(path: &Path, rows: usize) -> Result<Csr> {
             path,
             format!("an affinity of {} rows for {rows} training rows", graph.rows()),
             "train on all rows (--train-rows), or give the affinity of those that are trained on",
+        ));
+    }
+    if !graph.values.iter().any(|&value| value > 0.0) {
+        return Err(Error::file(
+            path,
+            "an affinity without any entry above 0",
+            "give one in which rows that are alike have entries",
         ));
     }
     Ok(graph)
@@ -159,7 +202,7 @@ pub fn with_labels_from(data: Dataset, path: &Path) -> Result<Dataset> {
 }
 
 /// The rows trained on: drawn at random by the seed, or all in order when that many are there.
-fn training_rows(options: &FitOptions, rows: usize) -> Vec<u64> {
+fn training_rows(options: &Preparation, rows: usize) -> Vec<u64> {
     if options.train_rows >= rows {
         return (0..rows as u64).collect();
     }

@@ -7,6 +7,7 @@ mod evaluate;
 mod fit;
 mod generate;
 mod info;
+mod options;
 mod parse;
 mod predict;
 mod step;

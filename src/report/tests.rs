@@ -30,6 +30,8 @@ fn history(epochs: usize, clusters: usize, scores: Option<Scores>) -> Vec<EpochR
             loss: 100.0 / (epoch * epoch) as f64,
             learning_rate: 0.005 / epoch as f64,
             sizes: (0..clusters).map(|c| (c * 7 % 13 + epoch) as u64).collect(),
+            cut: None,
+            agreement: None,
             seconds: epoch as f64 * 0.7,
             scores,
         })

@@ -7,5 +7,5 @@ mod moves;
 
 pub use embedding::{Embedding, cluster, embed};
 pub use kmeans::{Kmeans, kmeans};
-pub use lanczos::{Eigenpairs, leading};
+pub use lanczos::{Eigenpairs, basis_columns, leading};
 pub use moves::split_and_merge;
