@@ -469,6 +469,12 @@ impl FitOptions {
         }
     }
 
+    /// Clusters to begin with: those wanted, or more that are merged later.
+    pub fn first_clusters(&self) -> usize {
+        let many = (self.overcluster * self.clusters as f64).round() as usize;
+        many.max(self.clusters)
+    }
+
     /// Takes over what the preparation of the data put in the place of `auto`.
     pub fn adopt(&mut self, resolved: Preparation) {
         self.features = resolved.features;

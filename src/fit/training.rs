@@ -43,7 +43,7 @@ pub fn plan(options: &FitOptions, sigma: f64, gamma: f64, graph: Option<&Csr>) -
             })
         }
     };
-    let many = (options.overcluster * options.clusters as f64).round() as usize;
+    let many = options.first_clusters();
     SearchPlan {
         cut: Plan {
             goal: Goal::Cut,
