@@ -4,6 +4,7 @@
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use neuncut::cpu::{Fast, Matrix};
+use neuncut::graph::Sampler;
 use neuncut::ops::{AdamRule, Cut, HeatKernel, Objective, Ops, Penalty, StepState, Volumes};
 use neuncut::random::{Purpose, Stream};
 
@@ -42,8 +43,13 @@ fn operations(criterion: &mut Criterion) {
     ops.softmax(&logits, &mut y).expect("softmax");
 
     let mut batch = random(M, D, 9);
+    let order = Sampler::Shuffle {
+        rows: 10 * M,
+        batch: M,
+    }
+    .epoch(state.seed, state.epoch);
     group.bench_function("gather_rows", |b| {
-        b.iter(|| ops.gather_rows(&data, &state, &mut batch))
+        b.iter(|| ops.gather_rows(&data, &order, &state, &mut batch))
     });
     group.bench_function("normalize_rows", |b| {
         b.iter(|| ops.normalize_rows(1.0, &mut batch))

@@ -5,9 +5,9 @@
 use criterion::{Criterion, criterion_group, criterion_main};
 use neuncut::cpu::Fast;
 use neuncut::model::Model;
-use neuncut::ops::{AdamRule, Cut, HeatKernel, Objective, Ops, Penalty, StepState, Volumes};
+use neuncut::ops::{AdamRule, AffinityRule, Cut, HeatKernel, Objective, Ops, Penalty, StepState, Volumes};
 use neuncut::random::{Purpose, Stream};
-use neuncut::train::{Step, StepRule};
+use neuncut::train::{Step, StepRule, StepSize};
 
 struct Shape {
     name: &'static str,
@@ -58,7 +58,7 @@ fn steps(criterion: &mut Criterion) {
             group.bench_function(format!("{} threads{threads}", shape.name), |bencher| {
                 bencher.iter(|| {
                     // Every step takes the same mini-batch slot, so that the run never ends.
-                    step.run(&ops, &data).expect("a step");
+                    step.run(&ops, &data, None).expect("a step");
                     step.state.batch = 0;
                 });
             });
@@ -76,10 +76,10 @@ fn prepare(ops: &Fast, shape: &Shape) -> (Step<Fast>, <Fast as Ops>::Matrix) {
     ops.upload(&values, &mut data, 0).expect("rows fit");
     ops.normalize_rows(1.0, &mut data).expect("rows");
     let rule = StepRule {
-        kernel: HeatKernel {
+        affinity: AffinityRule::Heat(HeatKernel {
             sigma: 0.7,
             neighbors: shape.neighbors,
-        },
+        }),
         objective: Objective {
             gamma: 0.3,
             penalty: Penalty::Squared,
@@ -96,8 +96,13 @@ fn prepare(ops: &Fast, shape: &Shape) -> (Step<Fast>, <Fast as Ops>::Matrix) {
         step: 0,
         learning_rate: 1e-3,
     };
+    let size = StepSize {
+        rows: shape.rows,
+        batches: 1,
+        training_rows: 2 * shape.rows,
+    };
     (
-        Step::new(ops, &model, rule, shape.rows, 1, state).expect("memory"),
+        Step::new(ops, &model, rule, size, None, state).expect("memory"),
         data,
     )
 }

@@ -234,6 +234,16 @@ stored_as_typed!(Start);
 stored_as_typed!(Device);
 stored_as_typed!(Arithmetic);
 
+impl Auto {
+    /// The number, if it is known.
+    pub fn value(self) -> Option<f64> {
+        match self {
+            Auto::Auto => None,
+            Auto::Value(value) => Some(value),
+        }
+    }
+}
+
 impl FromStr for Auto {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
@@ -364,6 +374,12 @@ impl From<Neighbors> for NumberOrWord {
     }
 }
 
+/// Weight of an edge that one of its ends chose, unless another is given.
+pub const ONE_SIDED: f64 = 0.1;
+
+/// Neighbours that a seed row brings into its mini-batch, unless another number is given.
+pub const SEED_NEIGHBORS: usize = 4;
+
 /// Everything that decides the outcome of `fit`; stored as the run's `config.toml`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -469,10 +485,9 @@ impl FitOptions {
         }
     }
 
-    /// Clusters to begin with: those wanted, or more that are merged later.
+    /// Clusters that training begins with: as many as are wanted, or more.
     pub fn first_clusters(&self) -> usize {
-        let many = (self.overcluster * self.clusters as f64).round() as usize;
-        many.max(self.clusters)
+        (self.overcluster * self.clusters as f64).round() as usize
     }
 
     /// Takes over what the preparation of the data put in the place of `auto`.

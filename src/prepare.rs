@@ -8,7 +8,7 @@ use crate::data::{Dataset, Labels};
 use crate::error::{Error, Result};
 use crate::estimate;
 use crate::features::{self, Pipeline, Transform};
-use crate::graph::{GraphRule, Width, build};
+use crate::graph::{GraphRule, Width, build, distinct};
 use crate::network::to_real;
 use crate::ops::{Ops, Shape};
 use crate::options::{Affinity, Auto, Neighbors, Preparation};
@@ -68,7 +68,7 @@ pub fn check(options: &Preparation) -> Result<()> {
         values::positive("--sigma", sigma)?;
     }
     values::neighbors(options.neighbors)?;
-    values::not_negative("--one-sided", options.one_sided)?;
+    values::share("--one-sided", options.one_sided)?;
     for (option, list) in [
         ("--features", &options.features),
         ("--graph-features", &options.graph_features),
@@ -112,6 +112,7 @@ pub fn prepare<O: Ops>(
             options.graph_features = features::describe(&transforms);
             graph_pipeline = Some(Pipeline::fit(ops, &transforms, &mut rows)?);
             seconds.graph_features = began.elapsed().as_secs_f64();
+            check_distinct(distinct(ops, &rows)?, options)?;
             let rule = graph_rule(options, chosen.len())?;
             options.neighbors = Neighbors::Nearest(rule.neighbors);
             let began = Instant::now();
@@ -157,6 +158,21 @@ pub fn graph_rule(options: &Preparation, rows: usize) -> Result<GraphRule> {
     })
 }
 
+/// Equal rows cannot be told apart.
+fn check_distinct(distinct: usize, options: &Preparation) -> Result<()> {
+    match options.clusters {
+        Some(clusters) if clusters > distinct => Err(Error::option(
+            "--clusters",
+            format!(
+                "{clusters} clusters of {distinct} different rows (as features {} make them)",
+                options.graph_features
+            ),
+            "ask for fewer clusters, or give rows that differ more",
+        )),
+        _ => Ok(()),
+    }
+}
+
 /// What `--features auto` means.
 pub fn usual_transforms<O: Ops>(ops: &O, data: &Dataset, rows: &O::Matrix, seed: u64) -> Result<Vec<Transform>> {
     match data.is_pixels() {
@@ -200,6 +216,13 @@ fn graph_from(path: &Path, rows: usize) -> Result<Csr> {
             path,
             format!("an affinity of {} rows for {rows} training rows", graph.rows()),
             "train on all rows (--train-rows), or give the affinity of those that are trained on",
+        ));
+    }
+    if !graph.values.iter().any(|&value| value > 0.0) {
+        return Err(Error::file(
+            path,
+            "an affinity without any entry above 0",
+            "give one in which rows that are alike have entries",
         ));
     }
     Ok(graph)

@@ -29,6 +29,30 @@ pub fn not_negative(option: &'static str, value: f64) -> Result<()> {
     ))
 }
 
+/// A number that must be from 0 to 1.
+pub fn share(option: &'static str, value: f64) -> Result<()> {
+    if (0.0..=1.0).contains(&value) {
+        return Ok(());
+    }
+    Err(Error::option(
+        option,
+        format!("{value} is not a number from 0 to 1"),
+        "give a number from 0 to 1",
+    ))
+}
+
+/// A multiple that must be finite and not below 1.
+pub fn multiple(option: &'static str, value: f64) -> Result<()> {
+    if value.is_finite() && value >= 1.0 {
+        return Ok(());
+    }
+    Err(Error::option(
+        option,
+        format!("{value} is not a number from 1 up"),
+        "give 1 or more",
+    ))
+}
+
 /// A count that must be at least `least`.
 pub fn at_least(option: &'static str, least: usize, value: usize) -> Result<()> {
     if value >= least {

@@ -9,24 +9,28 @@ use common::{filled, random};
 use neuncut::cpu::{Fast, Reference};
 use neuncut::error::{Error, Result};
 use neuncut::model::Model;
-use neuncut::ops::{AdamRule, Cut, HeatKernel, Objective, Ops, Penalty, Precision, Volumes};
-use neuncut::train::{Checkpoint, Plan, StepRule, train};
+use neuncut::ops::{AdamRule, AffinityRule, Cut, HeatKernel, Objective, Ops, Penalty, Precision, Volumes};
+use neuncut::train::{Beginning, Checkpoint, Goal, Plan, Stage, StepRule, TrainingRows, train};
 use neuncut::validate::compare_training;
 use training::{Notes, bits, rows, told};
 
 fn plan(neighbors: Option<usize>, seed: u64) -> Plan {
     Plan {
+        goal: Goal::Cut,
         clusters: 3,
+        ranked: false,
         hidden: vec![17, 9],
         batch: 61,
+        per_seed: 0,
+        first_epoch: 0,
         epochs: 4,
         learning_rate: 0.01,
         seed,
         rule: StepRule {
-            kernel: HeatKernel {
+            affinity: AffinityRule::Heat(HeatKernel {
                 sigma: 2.0,
                 neighbors,
-            },
+            }),
             objective: Objective {
                 gamma: 3.0,
                 penalty: Penalty::Squared,
@@ -51,7 +55,14 @@ fn resume<O: Ops>(
     notes: &mut Notes<O::Real>,
 ) -> Result<Model> {
     let data = filled(ops, rows.len() / d, d, rows);
-    train(ops, plan, &data, None, from, notes)
+    let rows = TrainingRows {
+        x: &data,
+        graph: None,
+        truth: None,
+    };
+    let beginning = Beginning::of(plan.random_model(d));
+    let trained = train(ops, plan, &rows, Stage::default(), beginning, from, notes)?;
+    Ok(trained.model)
 }
 
 #[test]
@@ -254,7 +265,7 @@ fn a_checkpoint_of_another_training_is_refused() {
 fn a_damaged_checkpoint_file_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("checkpoint.safetensors");
-    let good: Checkpoint = Checkpoint::fresh("rows".into(), Model::random(1, 3, &[4], 2));
+    let good: Checkpoint = Checkpoint::fresh("rows".into(), Model::random(1, 3, &[4], 2), None);
     good.save(&path).unwrap();
     assert_eq!(Checkpoint::load(&path).unwrap(), good);
 

@@ -6,9 +6,9 @@ use common::{filled, poisoned, random, values};
 use neuncut::cpu::{Fast, Matrix, Reference};
 use neuncut::model::Model;
 use neuncut::ops::{
-    AdamRule, Cut, HeatKernel, Objective, Ops, Penalty, Shape, StepState, VOLUME_FLOOR, Volumes,
+    AdamRule, AffinityRule, Cut, HeatKernel, Objective, Ops, Penalty, Shape, StepState, VOLUME_FLOOR, Volumes,
 };
-use neuncut::train::{Step, StepRule};
+use neuncut::train::{Step, StepRule, StepSize};
 use neuncut::validate::{Random, distance, largest};
 
 /// Where truncation, h^2 times the third derivative, and rounding, an epsilon of the loss over h, are equally small.
@@ -29,6 +29,15 @@ fn still() -> StepState {
         batch: 0,
         step: 0,
         learning_rate: 0.0,
+    }
+}
+
+/// All rows are the only mini-batch.
+fn one_batch(rows: usize) -> StepSize {
+    StepSize {
+        rows,
+        batches: 1,
+        training_rows: rows,
     }
 }
 
@@ -236,11 +245,11 @@ fn gradients_of_the_loss_with_respect_to_every_parameter() {
             let model = clear_of_kinks(&random, &x, d, &hidden, k);
             for objective in objectives(3.0) {
                 let rule = StepRule {
-                    kernel,
+                    affinity: AffinityRule::Heat(kernel),
                     objective,
                     adam: AdamRule::new(0.0),
                 };
-                let mut step = Step::new(&ops, &model, rule, m, 1, still()).unwrap();
+                let mut step = Step::new(&ops, &model, rule, one_batch(m), None, still()).unwrap();
                 step.x = x.clone();
                 step.run_on_batch(&ops).unwrap();
                 let name = format!("{hidden:?}, {objective:?}, {:?} neighbours", kernel.neighbors);
@@ -413,10 +422,10 @@ fn steps<O: Ops>(ops: &O, random: &Random) {
         for neighbors in [None, Some(0), Some(3), Some(100)] {
             for objective in objectives(1e6) {
                 let rule = StepRule {
-                    kernel: HeatKernel {
+                    affinity: AffinityRule::Heat(HeatKernel {
                         sigma: 1e-3,
                         neighbors,
-                    },
+                    }),
                     objective,
                     adam: AdamRule::new(1e-4),
                 };
@@ -425,7 +434,7 @@ fn steps<O: Ops>(ops: &O, random: &Random) {
                     ..still()
                 };
                 let m = rows.len() / 3;
-                let mut step = Step::new(ops, &model, rule, m, 1, state).unwrap();
+                let mut step = Step::new(ops, &model, rule, one_batch(m), None, state).unwrap();
                 step.x = filled(ops, m, 3, &rows);
                 for _ in 0..3 {
                     step.run_on_batch(ops).unwrap();

@@ -40,7 +40,7 @@ fn two_letters_c_are_told_apart_and_so_are_points_never_seen() {
     );
     let fit = neuncut(
         folder.path(),
-        "fit train.safetensors -k 2 --neighbors all --sigma 0.2 --gamma 0.3 --batch 500 --out run",
+        "fit train.safetensors -k 2 --affinity heat --features none --neighbors all --sigma 0.2 --gamma 0.3 --batch 500 --out run",
     );
     assert!(score(&fit, "acc") > 0.99, "{fit}");
     assert!(score(&fit, "ncut") < 0.03, "{fit}");
@@ -58,7 +58,7 @@ fn clouds_are_found_with_every_setting_left_to_the_data() {
                 folder.path(),
                 &format!("generate blobs --rows 5000 --seed {seed} -o blobs{seed}.npz"),
             );
-            let options = format!("fit blobs{seed}.npz -k 5 --epochs 20 --seed {seed} --out run{seed}");
+            let options = format!("fit blobs{seed}.npz -k 5 --affinity heat --epochs 20 --seed {seed} --out run{seed}");
             score(&neuncut(folder.path(), &options), "acc")
         })
         .collect();
@@ -71,7 +71,7 @@ fn clouds_are_found_with_every_setting_left_to_the_data() {
 #[test]
 fn the_history_the_metrics_and_the_labels_agree_about_real_digits() {
     let folder = tempfile::tempdir().unwrap();
-    let fit = neuncut(folder.path(), "fit -k 10 --epochs 10 --out run");
+    let fit = neuncut(folder.path(), "fit -k 10 --affinity heat --epochs 10 --out run");
     // k-means on these rows gives 0.54 with many more passes; ten epochs are on their way.
     assert!(score(&fit, "acc") > 0.4 && score(&fit, "nmi") > 0.4, "{fit}");
     let history = std::fs::read_to_string(folder.path().join("run/history.jsonl")).unwrap();

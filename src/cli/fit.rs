@@ -7,7 +7,7 @@ use clap::Args;
 use neuncut::data::Dataset;
 use neuncut::fit::{CheckpointEvery, Metrics, Start, fit};
 use neuncut::ops::Ops;
-use neuncut::options::{Arithmetic, Auto, Device, FitOptions, Neighbors};
+use neuncut::options::{self, Affinity, Arithmetic, Auto, Device, FitOptions, Neighbors};
 use neuncut::progress::Progress;
 use neuncut::run_folder::{Reserved, RunFolder, config_error};
 use neuncut::{Error, Result, values};
@@ -175,7 +175,15 @@ pub fn run(args: FitArgs, console: &mut Console) -> Result<()> {
         }
     } else {
         let (options, data) = options.resolve()?;
-        let inputs = [Some(&options.data), options.labels.as_ref()];
+        let affinity = match &options.affinity {
+            Affinity::File(path) => Some(path),
+            _ => None,
+        };
+        let labels = match &options.start {
+            options::Start::Labels(path) => Some(path),
+            _ => None,
+        };
+        let inputs = [Some(&options.data), options.labels.as_ref(), affinity, labels];
         let inputs = inputs.into_iter().flatten().map(Path::new);
         let inputs: Vec<&Path> = inputs.chain(args.config.as_deref()).collect();
         let _reserved = folder.reserve(args.overwrite, &inputs)?;
@@ -315,7 +323,9 @@ fn table(metrics: &Metrics, folder: &RunFolder) -> String {
         format!("{} labelled, {} trained on", metrics.rows, metrics.train_rows),
     );
     row("clusters", sizes(&metrics.sizes));
-    row("sigma", format!("{:.4}", metrics.sigma));
+    if let Some(sigma) = metrics.sigma {
+        row("sigma", format!("{sigma:.4}"));
+    }
     row("gamma", format!("{:.4}", metrics.gamma));
     row("seconds", format!("{:.1} on {}", metrics.seconds, metrics.device));
     row("report", folder.report_file().display().to_string());

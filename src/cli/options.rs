@@ -6,11 +6,17 @@ use clap::Args;
 use neuncut::data::Dataset;
 use neuncut::data::folder::BUILT_IN;
 use neuncut::ops::{Cut, Penalty, Volumes};
-use neuncut::options::{Affinity, Auto, FitOptions, Hidden, Neighbors, Preparation, Start, Subgraph};
+use neuncut::options::{
+    Affinity, Auto, FitOptions, Hidden, Neighbors, ONE_SIDED, Preparation, SEED_NEIGHBORS, Start, Subgraph,
+};
 use neuncut::{Error, Result, prepare, values};
 use serde::de::MapAccess;
 
 use super::device::DeviceArgs;
+
+/// Epochs of the warm-up at most, but that it may take so many steps: windings take a network long.
+const WARM_UP: usize = 100;
+const WARM_UP_STEPS: usize = 1000;
 
 /// Whether a value was taken from a file.
 pub type Taken<'de, A> = std::result::Result<bool, <A as MapAccess<'de>>::Error>;
@@ -147,7 +153,8 @@ options! {
         #[arg(long, value_name = "spectral|kmeans|random|FILE", help_heading = "Start")]
         start: Start,
 
-        /// Epochs, at most, in which the network is fitted to the labels of the start [default: 100]
+        /// Epochs, at most, in which the network is fitted to the labels of the start [default: 100, and more where an epoch
+        /// has fewer than 10 mini-batches]
         #[arg(long, value_name = "E", help_heading = "Start")]
         warm_up: usize,
 
@@ -271,7 +278,7 @@ impl DataOptions {
                 other => other,
             },
             affinity,
-            one_sided: graph.one_sided.unwrap_or(0.1),
+            one_sided: graph.one_sided.unwrap_or(ONE_SIDED),
             seed: self.seed.unwrap_or(0),
         };
         prepare::check(&preparation)?;
@@ -345,18 +352,21 @@ impl FitGroups {
     pub fn resolve(self, device: DeviceArgs) -> Result<(FitOptions, Option<Dataset>)> {
         let (data, clusters) = (self.data.source(), self.data.count()?);
         let prepared = self.data.preparation(&self.graph)?;
-        let opened = match self.training.batch {
-            Some(_) => None,
-            None => Some(Dataset::open(&data)?),
+        let opened = match (self.training.batch, self.training.warm_up) {
+            (Some(_), Some(_)) => None,
+            _ => Some(Dataset::open(&data)?),
         };
-        let most = opened.as_ref().map_or(usize::MAX, Dataset::rows);
+        let rows = opened.as_ref().map_or(usize::MAX, Dataset::rows);
+        let rows = rows.min(prepared.train_rows);
         let heat = prepared.affinity == Affinity::Heat;
         let given = self.training;
+        let batch = given.batch.unwrap_or(rows.clamp(2, 1000));
+        values::at_least("--batch", 2, batch)?;
         let options = FitOptions {
             data,
             labels: self.truth.labels.as_deref().map(absolute),
             clusters,
-            batch: given.batch.unwrap_or(most.min(prepared.train_rows).min(1000)),
+            batch,
             train_rows: prepared.train_rows,
             features: prepared.features,
             affinity: prepared.affinity,
@@ -364,10 +374,15 @@ impl FitGroups {
             sigma: prepared.sigma,
             neighbors: prepared.neighbors,
             one_sided: prepared.one_sided,
-            seed_neighbors: given.seed_neighbors.unwrap_or(4),
+            seed_neighbors: given.seed_neighbors.unwrap_or(SEED_NEIGHBORS),
             subgraph: given.subgraph.unwrap_or(Subgraph::Auto),
-            start: given.start.unwrap_or(if heat { Start::Random } else { Start::Spectral }),
-            warm_up: given.warm_up.unwrap_or(100),
+            start: match given.start {
+                Some(Start::Labels(path)) => Start::Labels(absolute(&path)),
+                Some(other) => other,
+                None if heat => Start::Random,
+                None => Start::Spectral,
+            },
+            warm_up: given.warm_up.unwrap_or_else(|| WARM_UP.max(WARM_UP_STEPS.saturating_mul(batch) / rows)),
             restarts: given.restarts.unwrap_or(1),
             moves: given.moves.unwrap_or(0),
             overcluster: given.overcluster.unwrap_or(1.0),
@@ -383,8 +398,9 @@ impl FitGroups {
             device: device.device,
             precision: device.precision,
         };
-        values::at_least("--batch", 2, options.batch)?;
         values::at_least("--epochs", 1, options.epochs)?;
+        values::at_least("--restarts", 1, options.restarts)?;
+        values::multiple("--overcluster", options.overcluster)?;
         values::positive("--lr", options.lr)?;
         values::not_negative("--weight-decay", options.weight_decay)?;
         if let Auto::Value(gamma) = options.gamma {

@@ -78,7 +78,7 @@ pub enum Source<'a> {
 /// ratio cut.
 ///
 /// # Errors
-/// [`Error::Option`] when distances between rows overflow, so that there is no graph.
+/// [`Error::Option`] when distances between rows overflow, or no rows are tied, so that there is no graph.
 pub fn smooth_spectrum<O: Ops>(
     ops: &O,
     data: &O::Matrix,
@@ -138,6 +138,14 @@ pub fn smooth_spectrum<O: Ops>(
             "--gamma",
             "auto fails: the distances between rows are too large or too small for f32",
             "scale the input (--features unit does), or give a number",
+        ));
+    }
+
+    if degrees.iter().all(|&degree| degree == 0.0) {
+        return Err(Error::option(
+            "--gamma",
+            "auto fails: there is no edge between the rows of a mini-batch",
+            "choose a larger --batch, or give a number",
         ));
     }
 
@@ -225,6 +233,7 @@ fn gram(values: &[f64], m: usize, n: usize) -> Vec<f64> {
 mod tests {
     use super::*;
     use crate::cpu::{Fast, Matrix};
+    use crate::random::{Purpose, Stream};
 
     /// `count` clouds of deviation 0.5 on a circle of radius 10, neighbours on it at least 6 apart.
     fn clouds(count: usize, seed: u64) -> Matrix<f32> {

@@ -99,15 +99,21 @@ pub fn describe(transforms: &[Transform]) -> String {
 mod tests {
     use super::*;
     use crate::cpu::{Fast, Matrix, Reference};
+    use crate::data::safetensors;
     use crate::random::{Purpose, Stream};
 
-    const CHAINS: [&str; 6] = [
+    const CHAINS: [&str; 11] = [
         "none",
         "pixels",
         "center",
         "center,unit",
         "pixels,center,rms",
         "center,unit,center",
+        "standardize",
+        "center,scale",
+        "standardize,unit",
+        "center,unit,whiten=0.1",
+        "center,unit,whiten=0.25,unit",
     ];
 
     /// Rows around 100, with a column that never changes.
@@ -133,7 +139,7 @@ mod tests {
         for (count, cols) in [(1, 5), (129, 1), (5000, 17)] {
             let raw = rows(count, cols);
             for chain in CHAINS {
-                let transforms = parse(chain).expect("known transforms");
+                let transforms = parse("--features", chain).expect("known transforms");
                 assert_eq!(describe(&transforms), chain);
                 let mut fitted = Matrix::from_rows(count, cols, raw.clone());
                 let pipeline = Pipeline::fit(&ops, &transforms, &mut fitted).expect("enough memory");
@@ -166,7 +172,7 @@ mod tests {
         let (count, cols) = (1021, 33);
         let fit = |chain: &str| {
             let mut x = Matrix::from_rows(count, cols, rows(count, cols));
-            Pipeline::fit(&ops, &parse(chain).expect("known transforms"), &mut x).expect("enough memory");
+            Pipeline::fit(&ops, &parse("--features", chain).expect("known transforms"), &mut x).expect("enough memory");
             x
         };
         let centred = fit("center");
@@ -197,7 +203,7 @@ mod tests {
         let (count, cols) = (129, 33);
         let raw = rows(count, cols);
         for chain in CHAINS {
-            let transforms = parse(chain).expect("known transforms");
+            let transforms = parse("--features", chain).expect("known transforms");
             let mut ours = Matrix::from_rows(count, cols, raw.clone());
             let mut wide = Matrix::from_rows(count, cols, raw.iter().map(|&v| f64::from(v)).collect());
             Pipeline::fit(&fast, &transforms, &mut ours).expect("enough memory");
@@ -238,9 +244,9 @@ mod tests {
             "lacks the number \"columns\"",
         );
         refused(
-            &[("features", "whiten"), ("columns", "3")],
+            &[("features", "bleach"), ("columns", "3")],
             &[],
-            "unknown features \"whiten\"",
+            "unknown features \"bleach\"",
         );
         let centred = [("features", "unit,center"), ("columns", "3")];
         refused(&centred, &[], "no tensor 1.mean of 3 numbers");
@@ -259,11 +265,13 @@ mod tests {
         assert!(Pipeline::load(&path).is_err());
         assert!(Pipeline::load(&folder.path().join("none")).is_err());
 
-        let message = parse("pixels,whiten").expect_err("no such transform").to_string();
+        let message = parse("--features", "pixels,bleach").expect_err("no such transform").to_string();
         assert!(
-            message.starts_with("--features: \"whiten\"") && message.contains("center"),
+            message.starts_with("--features: \"bleach\"") && message.contains("center"),
             "{message}"
         );
-        assert!(parse("").is_err() && parse("unit,").is_err());
+        for wrong in ["", "unit,", "whiten=0", "whiten=-1", "whiten=nan", "whiten=inf", "whiten=", "unit=2"] {
+            assert!(parse("--features", wrong).is_err(), "{wrong:?}");
+        }
     }
 }

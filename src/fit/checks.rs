@@ -1,13 +1,16 @@
 //! What is refused before the long work begins.
 
+use super::start::eigenvectors;
 use crate::data::Dataset;
 use crate::error::{Error, Result};
 use crate::ops::Ops;
-use crate::options::FitOptions;
+use crate::options::{Affinity, Auto, FitOptions, Neighbors, ONE_SIDED, SEED_NEIGHBORS, Start, Subgraph};
 use crate::predict::CHUNK;
+use crate::spectral::basis_columns;
 
-/// Checks what can only be judged beside the data.
+/// Checks what can only be judged beside other options and the data.
 pub fn check(options: &FitOptions, data: &Dataset) -> Result<()> {
+    check_affinity(options)?;
     let train_rows = options.train_rows.min(data.rows());
     if options.clusters > train_rows {
         return Err(Error::option(
@@ -36,7 +39,47 @@ pub fn check(options: &FitOptions, data: &Dataset) -> Result<()> {
             "a mini-batch needs at least one row for each cluster: raise --batch or lower --clusters",
         ));
     }
+    let many = options.first_clusters();
+    if many > options.batch {
+        return Err(Error::option(
+            "--overcluster",
+            format!("{many} clusters to begin with in mini-batches of {} rows", options.batch),
+            "raise --batch or give a smaller number",
+        ));
+    }
     Ok(())
+}
+
+/// Options of which this affinity would make nothing are refused rather than passed over.
+fn check_affinity(options: &FitOptions) -> Result<()> {
+    let build = [
+        ("--graph-features", options.graph_features != "auto"),
+        ("--one-sided", options.one_sided != ONE_SIDED),
+    ];
+    let widths = [
+        ("--neighbors", options.neighbors != Neighbors::Auto),
+        ("--sigma", options.sigma != Auto::Auto),
+    ];
+    let search = [
+        ("--start spectral", options.start == Start::Spectral),
+        ("--seed-neighbors", options.seed_neighbors != SEED_NEIGHBORS),
+        ("--subgraph", options.subgraph != Subgraph::Auto),
+        ("--restarts", options.restarts > 1),
+        ("--moves", options.moves > 0),
+        ("--overcluster", options.first_clusters() > options.clusters),
+    ];
+    let (without, why) = match &options.affinity {
+        Affinity::Knn => return Ok(()),
+        Affinity::File(_) => ([&build[..], &widths], "an affinity from a file is taken as it is"),
+        Affinity::Heat => (
+            [&build[..], &search],
+            "with --affinity heat there is no graph of all training rows",
+        ),
+    };
+    match without.concat().into_iter().find(|(_, given)| *given) {
+        None => Ok(()),
+        Some((option, _)) => Err(Error::option(option, why, "leave it away, or choose --affinity knn")),
+    }
 }
 
 /// Refuses what cannot fit into memory before the long work begins: later, the operating system would end the process
@@ -51,6 +94,14 @@ pub fn check_memory<O: Ops>(ops: &O, options: &FitOptions, rows: usize, cols: us
         inputs = width as f64;
     }
     let kept = options.neighbors.limit().map_or(batch, |count| count as f64);
+    let neighbors = match options.affinity {
+        Affinity::Knn => options.neighbors.limit().map_or(0.0, |count| rows.min(count as f64)),
+        _ => 0.0,
+    };
+    let basis = match options.affinity {
+        Affinity::Heat => 0.0,
+        _ => basis_columns(eigenvectors(options)) as f64,
+    };
     let parts = [
         // Weights, gradients and two moments where they are trained; weights and moments of the checkpoint that training
         // began with, and of the one being written.
@@ -60,6 +111,10 @@ pub fn check_memory<O: Ops>(ops: &O, options: &FitOptions, rows: usize, cols: us
         // Large full affinities are not stored by every backend.
         ("the affinity", batch * kept.min(batch).min(8192.0)),
         ("the training rows", rows * cols as f64),
+        // Lists, edges both ways, and copies of them as they are sorted.
+        ("the graph", 24.0 * rows * neighbors),
+        // Half as many columns again where the basis is turned.
+        ("the eigenvectors", 1.5 * rows * basis),
         ("a mini-batch", 2.0 * batch * cols as f64),
         (
             "a chunk of rows to be labelled",
@@ -122,6 +177,22 @@ mod tests {
                 "the training rows",
                 FitOptions {
                     train_rows: 1 << 45,
+                    ..options()
+                },
+            ),
+            (
+                "the graph",
+                FitOptions {
+                    train_rows: 1 << 30,
+                    neighbors: Neighbors::Nearest(1 << 20),
+                    ..options()
+                },
+            ),
+            (
+                "the eigenvectors",
+                FitOptions {
+                    clusters: 1 << 20,
+                    train_rows: 1 << 25,
                     ..options()
                 },
             ),

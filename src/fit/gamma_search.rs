@@ -85,7 +85,7 @@ pub fn gamma_search<O: Ops>(
     };
     // Any number will do here: each training has its own.
     options.gamma = Auto::Value(gammas[0]);
-    let (sigma, _) = resolve(ops, &mut options, &prepared.x, graph, progress)?;
+    resolve(ops, &mut options, &prepared.x, graph, progress)?;
     let mut starts = Starter::new(ops, &options, data, &prepared)?;
     let truth = data.labels().map(|labels| Labels {
         classes: labels.classes.clone(),
@@ -102,7 +102,7 @@ pub fn gamma_search<O: Ops>(
     let shared = RefCell::new(progress);
     let mut rungs = Vec::new();
     for &gamma in gammas {
-        let plan = training::plan(&options, sigma, gamma, graph);
+        let plan = training::plan(&options, gamma, graph);
         let began = std::time::Instant::now();
         let mut watch = Listener {
             progress: &shared,

@@ -23,7 +23,7 @@ use crate::graph::{Cuts, count};
 use crate::model::Model;
 use crate::network::gathered;
 use crate::ops::{Ops, Shape};
-use crate::options::{Auto, FitOptions};
+use crate::options::{Affinity, Auto, FitOptions};
 use crate::predict::Predictor;
 use crate::prepare::{Prepared, prepare, with_labels_from};
 use crate::progress::Progress;
@@ -59,8 +59,9 @@ pub struct Metrics {
     pub l_lap: f64,
     /// Mean L_orth of the last epoch.
     pub l_orth: f64,
-    /// Width of the heat kernel.
-    pub sigma: f64,
+    /// Width of the heat kernel, where there is one for all rows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sigma: Option<f64>,
     /// Weight of the penalty.
     pub gamma: f64,
     /// Rows in each cluster, of all rows.
@@ -137,11 +138,13 @@ pub fn fit<O: Ops>(
 
     not_interrupted(progress, "training had not begun")?;
     let mut starts = start::Starter::new(ops, &options, &data, &prepared)?;
-    progress.line(&format!(
-        "features {}; graph of {} neighbours on {}",
-        options.features, options.neighbors, options.graph_features
-    ));
-    let (sigma, gamma) = resolve(ops, &mut options, x, graph.as_ref(), progress)?;
+    let of = match &options.affinity {
+        Affinity::Knn => format!("; graph of {} neighbours on {}", options.neighbors, options.graph_features),
+        Affinity::File(path) => format!("; graph of {path}"),
+        Affinity::Heat => String::new(),
+    };
+    progress.line(&format!("features {}{of}", options.features));
+    let gamma = resolve(ops, &mut options, x, graph.as_ref(), progress)?;
     stages.done("estimates");
 
     not_interrupted(progress, "training had not begun")?;
@@ -151,6 +154,13 @@ pub fn fit<O: Ops>(
             return Err(Error::option(
                 "--resume",
                 "the training rows have changed since the run began",
+                "bring the old data back, or begin again with --overwrite",
+            ));
+        }
+        Start::GoOn if folder.graph_file().exists() && graph.as_ref() != Some(&Csr::open(folder.graph_file())?) => {
+            return Err(Error::option(
+                "--resume",
+                "the graph of the training rows has changed since the run began",
                 "bring the old data back, or begin again with --overwrite",
             ));
         }
@@ -184,7 +194,7 @@ pub fn fit<O: Ops>(
         classes: labels.classes.clone(),
         index: chosen.iter().map(|&row| labels.index[row as usize]).collect(),
     });
-    let plan = training::plan(&options, sigma, gamma, graph.as_ref());
+    let plan = training::plan(&options, gamma, graph.as_ref());
     let rows = TrainingRows {
         x,
         graph: graph.as_ref().zip(resident.as_ref()).map(|(edges, resident)| TrainingGraph { edges, resident }),
@@ -224,7 +234,7 @@ pub fn fit<O: Ops>(
                 .iter()
                 .map(|&i| labels[chosen[i as usize] as usize])
                 .collect();
-            let kernel = training::kernel(&options, sigma);
+            let kernel = training::kernel(&options);
             let matrix = ops.cut_matrix(&x, &cut_labels, options.clusters, kernel)?;
             let sizes = count(&cut_labels, options.clusters);
             (Cuts::of(&matrix, &sizes), cut_labels.len())
@@ -250,7 +260,7 @@ pub fn fit<O: Ops>(
         cut_rows,
         l_lap: last.map_or(f64::NAN, |record| record.l_lap),
         l_orth: last.map_or(f64::NAN, |record| record.l_orth),
-        sigma,
+        sigma: options.sigma.value(),
         gamma,
         sizes,
         stages: BTreeMap::new(),
@@ -327,35 +337,30 @@ fn not_interrupted(progress: &dyn Progress, at: &str) -> Result<()> {
     Ok(())
 }
 
-/// Reads sigma and gamma from the data where they are `auto`, and puts them into the options.
+/// Reads gamma, and the sigma that all rows share where there is no graph, from the data if they are `auto`; puts them into the
+/// options, and returns gamma.
 fn resolve<O: Ops>(
     ops: &O,
     options: &mut FitOptions,
     x: &O::Matrix,
     graph: Option<&Csr>,
     progress: &mut dyn Progress,
-) -> Result<(f64, f64)> {
-    let sigma = match (options.sigma, graph) {
-        (Auto::Value(sigma), _) => sigma,
-        // Each row has a width of its own.
-        (Auto::Auto, Some(_)) => f64::NAN,
-        (Auto::Auto, None) => {
-            let found = estimate::sigma(ops, x, options.batch, options.seed)?.ok_or_else(|| {
-                // The 7th neighbour sets the scale; in a smaller mini-batch, the farthest.
-                let duplicates = 7.min(options.batch - 1);
-                Error::option(
-                    "--sigma",
-                    format!("auto fails: half of the rows have exact duplicates in a mini-batch, {duplicates} or more"),
-                    "give a number, in the unit of the features, or remove duplicate rows",
-                )
-            })?;
-            progress.line(&format!(
-                "sigma {found:.4} (from the distances to the 7th neighbour)"
-            ));
-            options.sigma = Auto::Value(found);
-            found
-        }
-    };
+) -> Result<f64> {
+    if graph.is_none() && options.sigma == Auto::Auto {
+        let found = estimate::sigma(ops, x, options.batch, options.seed)?.ok_or_else(|| {
+            // The 7th neighbour sets the scale; in a smaller mini-batch, the farthest.
+            let duplicates = 7.min(options.batch - 1);
+            Error::option(
+                "--sigma",
+                format!("auto fails: half of the rows have exact duplicates in a mini-batch, {duplicates} or more"),
+                "give a number, in the unit of the features, or remove duplicate rows",
+            )
+        })?;
+        progress.line(&format!(
+            "sigma {found:.4} (from the distances to the 7th neighbour)"
+        ));
+        options.sigma = Auto::Value(found);
+    }
     not_interrupted(progress, "training had not begun")?;
     let gamma = match options.gamma {
         Auto::Value(gamma) => gamma,
@@ -366,7 +371,7 @@ fn resolve<O: Ops>(
                     edges,
                     per_seed: options.seed_neighbors,
                 },
-                None => estimate::Source::Heat(training::kernel(options, sigma)),
+                None => estimate::Source::Heat(training::kernel(options)),
             };
             let spectrum =
                 estimate::smooth_spectrum(ops, x, &model, source, options.cut, options.batch, options.seed)?;
@@ -378,14 +383,14 @@ fn resolve<O: Ops>(
         }
     };
     options.gamma = Auto::Value(gamma);
-    Ok((sigma, gamma))
+    Ok(gamma)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::cpu::{Fast, Matrix};
-    use crate::options::{Affinity, Arithmetic, Device, Hidden, Neighbors, Subgraph};
+    use crate::options::{Arithmetic, Device, Hidden, Neighbors, Subgraph};
 
     /// The defaults on the built-in data.
     pub fn options() -> FitOptions {

@@ -15,6 +15,11 @@ use crate::spectral::{Embedding, STARTS, Spectrum, embed, kmeans};
 const LEAST_SHOWN: usize = 15;
 const SHOWN_BEYOND: usize = 5;
 
+/// Eigenvectors of the training graph that are computed: those that a start looks at, and some more eigenvalues to show.
+pub fn eigenvectors(options: &FitOptions) -> usize {
+    options.first_clusters().saturating_add(SHOWN_BEYOND).max(LEAST_SHOWN)
+}
+
 /// Gives labels to begin with, computing the costly part once.
 pub struct Starter<'a, O: Ops> {
     ops: &'a O,
@@ -80,7 +85,7 @@ impl<'a, O: Ops> Starter<'a, O> {
         Ok(Some(Spectrum::of(self.embedding(progress)?)))
     }
 
-    /// The leading eigenvectors of the training graph: those that a start looks at, and some more to show.
+    /// The leading eigenvectors of the training graph.
     fn embedding(&mut self, progress: &mut dyn Progress) -> Result<&Embedding<O>> {
         let found = match self.embedding.take() {
             Some(found) => found,
@@ -88,7 +93,7 @@ impl<'a, O: Ops> Starter<'a, O> {
                 let Some(graph) = &self.prepared.graph else {
                     unreachable!("refused before");
                 };
-                let count = (self.options.first_clusters() + SHOWN_BEYOND).max(LEAST_SHOWN);
+                let count = eigenvectors(&self.options);
                 let found = embed(self.ops, graph, count, self.options.cut, self.options.seed)?;
                 let residual = found.residuals.iter().copied().fold(0.0, f64::max);
                 progress.line(&format!(

@@ -8,15 +8,18 @@ use crate::data::csr::Csr;
 use crate::error::{Error, Result};
 use crate::model::Model;
 use crate::ops::{AdamRule, AffinityRule, GraphForm, HeatKernel, Objective, Ops, Real};
-use crate::options::{FitOptions, Subgraph};
+use crate::options::{Auto, FitOptions, Subgraph};
 use crate::progress::Progress;
 use crate::run_folder::RunFolder;
 use crate::train::{
     Checkpoint, EpochRecord, Goal, Plan, SearchPlan, Stage, StepRule, TrainingRows, Watch, search,
 };
 
-/// The heat kernel that the options ask for.
-pub fn kernel(options: &FitOptions, sigma: f64) -> HeatKernel {
+/// The heat kernel that the options ask for, once its width is known.
+pub fn kernel(options: &FitOptions) -> HeatKernel {
+    let Auto::Value(sigma) = options.sigma else {
+        unreachable!("read from the data before");
+    };
     HeatKernel {
         sigma,
         neighbors: options.neighbors.limit(),
@@ -30,9 +33,9 @@ const WARM_UP_RATE: f64 = 1e-3;
 const DENSE_SHARE: f64 = 0.2;
 
 /// What the options ask to be trained.
-pub fn plan(options: &FitOptions, sigma: f64, gamma: f64, graph: Option<&Csr>) -> SearchPlan {
+pub fn plan(options: &FitOptions, gamma: f64, graph: Option<&Csr>) -> SearchPlan {
     let affinity = match graph {
-        None => AffinityRule::Heat(kernel(options, sigma)),
+        None => AffinityRule::Heat(kernel(options)),
         Some(graph) => {
             let mean_degree = graph.entries() as f64 / graph.rows() as f64;
             AffinityRule::Graph(match options.subgraph {

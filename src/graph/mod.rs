@@ -10,6 +10,6 @@ mod weights;
 
 pub use cut::{Cuts, count, cut_matrix, ranking};
 pub use merge::merge;
-pub use neighbors::{GraphRule, Width, build};
+pub use neighbors::{GraphRule, Width, build, distinct};
 pub use refine::refine;
 pub use sampler::Sampler;

@@ -65,8 +65,20 @@ pub fn build<O: Ops>(
     let lists = search(ops, x, rule.neighbors, progress)?;
     let radii = Radii::new(&lists, rule.width);
     let mut edges = symmetrise(&lists, &radii, rule.one_sided);
+    if let (Width::Fixed(_), true) = (rule.width, edges.len() > 1 && edges.iter().all(Vec::is_empty)) {
+        return Err(Error::option(
+            "--sigma",
+            "too small: no two rows are near enough for a weight above 0",
+            "give a larger number, in the unit of the graph's features, or auto",
+        ));
+    }
     join(ops, x, rule.neighbors, &radii, &mut edges)?;
     Ok(copies.expand(edges))
+}
+
+/// How many rows of `x` differ from all others before them.
+pub fn distinct<O: Ops>(ops: &O, x: &O::Matrix) -> Result<usize> {
+    Ok(Copies::find(ops, x)?.groups.len())
 }
 
 /// The nearest others of each row, nearest first, with their squared distances.

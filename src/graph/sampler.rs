@@ -56,7 +56,7 @@ impl Sampler<'_> {
                 graph,
                 batch,
                 per_seed,
-            } if batch < graph.rows() => (batch / (1 + per_seed)).max(1),
+            } if batch < graph.rows() => (batch / per_seed.saturating_add(1)).max(1),
             _ => self.batch(),
         }
     }

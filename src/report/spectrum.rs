@@ -96,8 +96,9 @@ pub fn table(spectrum: &Spectrum) -> Table {
         };
         vec![
             (i + 1).to_string(),
-            format!("{:.6}", values[i]),
-            format!("{:.6}", 1.0 - values[i]),
+            // What rounding makes of 0 may lie below it.
+            format!("{:.6}", values[i].max(0.0)),
+            format!("{:.6}", 1.0 - values[i].max(0.0)),
             following.map_or("".into(), |gap| format!("{gap:.6}")),
             ratio.map_or("".into(), |ratio| format!("{ratio:.3}")),
             residual,

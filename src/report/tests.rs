@@ -8,6 +8,7 @@ const EMPTY: Report = Report {
     summary: &[],
     config: &[],
     history: &[],
+    spectrum: None,
     sizes: &[],
     confusion: None,
     samples: None,
@@ -30,6 +31,8 @@ fn history(epochs: usize, clusters: usize, scores: Option<Scores>) -> Vec<EpochR
             loss: 100.0 / (epoch * epoch) as f64,
             learning_rate: 0.005 / epoch as f64,
             sizes: (0..clusters).map(|c| (c * 7 % 13 + epoch) as u64).collect(),
+            cut: None,
+            agreement: None,
             seconds: epoch as f64 * 0.7,
             scores,
         })
@@ -111,6 +114,7 @@ fn a_labelled_image_run_has_every_section() {
         summary: &pairs(&[("ACC", "0.950"), (evil, evil)]),
         config: &pairs(&[("gamma", "100"), (evil, evil)]),
         history: &history(20, 3, Some(Scores::from(&table))),
+        spectrum: None,
         sizes: table.cluster_sizes(),
         confusion: Some(Confusion {
             classes: &classes,

@@ -31,6 +31,11 @@ pub struct Eigenpairs<O: Ops> {
     pub products: usize,
 }
 
+/// Columns of the basis in which `wanted` eigenvectors are sought, at most.
+pub fn basis_columns(wanted: usize) -> usize {
+    (BASIS / wanted).max(BLOCKS) * wanted
+}
+
 /// The `wanted` largest eigenvalues of `matrix`, n x n, whose eigenvalues are of order 1, and their eigenvectors, to residuals of
 /// `tolerance` (those of f32 end near 1e-6). The block is as wide as what is wanted, so that eigenvalues may be multiple.
 pub fn leading<O: Ops>(
@@ -42,7 +47,7 @@ pub fn leading<O: Ops>(
     seed: u64,
 ) -> Result<Eigenpairs<O>> {
     let wanted = wanted.min(n);
-    let most = (BASIS / wanted).max(BLOCKS) * wanted;
+    let most = basis_columns(wanted);
     let stream = Stream::new(seed, Purpose::Start, 0);
     let mut drawn = 0;
     let mut random = |columns: usize| -> Result<O::Matrix> {

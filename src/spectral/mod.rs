@@ -8,6 +8,6 @@ mod spectrum;
 
 pub use embedding::{EXTRA, Embedding, STARTS, cluster, embed};
 pub use kmeans::{Kmeans, kmeans};
-pub use lanczos::{Eigenpairs, leading};
+pub use lanczos::{Eigenpairs, basis_columns, leading};
 pub use moves::split_and_merge;
 pub use spectrum::{Gap, Spectrum};

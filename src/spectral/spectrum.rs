@@ -55,7 +55,7 @@ fn ratio(eigenvalues: &[f64], clusters: usize) -> f64 {
 fn least_ratio(clusters: usize) -> f64 {
     match clusters {
         ..=3 => 4.5,
-        _ => 2.5,
+        _ => 3.0,
     }
 }
 

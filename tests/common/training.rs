@@ -4,7 +4,7 @@
 use neuncut::error::Result;
 use neuncut::model::Model;
 use neuncut::ops::Real;
-use neuncut::train::{Checkpoint, EpochRecord, Watch};
+use neuncut::train::{Checkpoint, EpochRecord, Plan, Stage, Watch};
 use neuncut::validate::Random;
 
 /// Keeps what it is told, and stops before a given step.
@@ -17,6 +17,7 @@ pub struct Notes<R = f32> {
 }
 
 impl<R: Real> Watch<R> for Notes<R> {
+    fn stage(&mut self, _: &Plan, _: Stage) {}
     fn step(&mut self, _: usize, _: usize, _: usize, _: usize) {
         if let Some(left) = &mut self.steps_allowed {
             *left -= 1;

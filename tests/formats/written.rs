@@ -134,6 +134,24 @@ fn figures_have_the_documented_geometry() {
         .collect();
     assert!((spread(&moons) - noise).abs() < six + 0.002, "{}", spread(&moons));
 
+    let spirals: Vec<f64> = points(Generator::Spirals)
+        .iter()
+        .map(|&([x, y], c)| {
+            let [x, y] = if c == 0 { [x, y] } else { [-x, -y] };
+            let radius = x.hypot(y);
+            assert!((0.25 - 8.0 * noise..1.75 + 8.0 * noise).contains(&radius), "{radius}");
+            // A whole turn further the radius is larger by 1. The noise along the circle counts as far as the arm is aslant.
+            let turns = y.atan2(x) / std::f64::consts::TAU;
+            let off = radius - turns - (radius - turns).round();
+            off / (1.0 + (std::f64::consts::TAU * radius).powi(-2)).sqrt()
+        })
+        .collect();
+    assert!(
+        (spread(&spirals) - noise).abs() < six + 0.003,
+        "{}",
+        spread(&spirals)
+    );
+
     // Points of one subspace: the squared norm is 1 + 30 x 0.02^2 on average.
     let (rows, _) = made(Generator::Subspaces, seed, 0, n);
     let mean = rows
@@ -243,6 +261,6 @@ fn names_and_generators_agree() {
     }
     assert_eq!(
         Generator::names(),
-        ["rings", "double-c", "moons", "blobs", "subspaces"]
+        ["rings", "double-c", "moons", "blobs", "subspaces", "spirals"]
     );
 }

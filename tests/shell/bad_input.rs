@@ -172,7 +172,7 @@ fn options_of_fit() {
                 1,
                 &[
                     "--features: \"edges\" is no transform",
-                    "pixels, center, unit, rms",
+                    "pixels, center, standardize, scale, unit, rms, whiten=0.1",
                 ],
             ),
             (
@@ -412,15 +412,25 @@ fn data_and_labels_of_fit() {
             (
                 "neuncut fit constant.csv -k 2",
                 1,
+                &["--clusters: 2 clusters of 1 different rows", "ask for fewer"],
+            ),
+            (
+                "neuncut fit copies.csv -k 12",
+                1,
+                &["--clusters: 12 clusters of 11 different rows", "ask for fewer"],
+            ),
+            (
+                "neuncut fit constant.csv -k 2 --affinity heat",
+                1,
                 &["--sigma: auto fails", "duplicates", "give a number"],
             ),
             (
-                "neuncut fit constant.csv -k 2 --features center,unit",
+                "neuncut fit constant.csv -k 2 --features center,unit --affinity heat",
                 1,
                 &["--sigma: auto fails"],
             ),
             (
-                "neuncut fit copies.csv -k 2",
+                "neuncut fit copies.csv -k 2 --affinity heat",
                 1,
                 &["--sigma: auto fails", "duplicate"],
             ),
@@ -451,7 +461,7 @@ fn data_and_labels_of_fit() {
     for data in ["constant.csv", "copies.csv"] {
         let fitted = here
             .ok(&format!(
-                "neuncut fit {data} -k 2 --sigma 1 --epochs 2 --hidden 8 --out run --overwrite --json"
+                "neuncut fit {data} -k 2 --affinity heat --sigma 1 --epochs 2 --hidden 8 --out run --overwrite --json"
             ))
             .json();
         for name in ["ncut", "rcut", "l_lap", "l_orth", "gamma"] {

@@ -2,20 +2,33 @@
 
 use neuncut::cuda::Card;
 use neuncut::cuda::kernels::{MODULES, NVRTC};
+use neuncut::data::csr::Csr;
+use neuncut::graph::Cuts;
 use serde_json::Value;
 
+use super::resume::assert_same;
 use super::sandbox::Sandbox;
 
-/// What a finished run holds, and nothing else.
-const RUN: [&str; 7] = [
+/// What a finished run on a neighbour graph holds, and nothing else.
+const RUN: [&str; 11] = [
     "config.toml",
     "features.safetensors",
+    "graph-features.safetensors",
+    "graph.npz",
     "history.jsonl",
     "labels.npy",
     "metrics.json",
     "model.safetensors",
     "report.html",
+    "spectrum.json",
+    "training-rows.npy",
 ];
+
+/// The same of a run without a graph.
+fn run_without_graph() -> Vec<&'static str> {
+    let of_graph = |name: &&str| name.starts_with("graph") || *name == "spectrum.json";
+    RUN.into_iter().filter(|name| !of_graph(name)).collect()
+}
 
 /// The history without wall times.
 pub fn epochs(text: &str) -> Vec<Value> {
@@ -35,6 +48,7 @@ fn every_generator_goes_through_fit_predict_and_evaluate() {
         ("moons", 2),
         ("blobs", 5),
         ("subspaces", 5),
+        ("spirals", 2),
     ] {
         let here = Sandbox::new();
         let made = here
@@ -44,11 +58,8 @@ fn every_generator_goes_through_fit_predict_and_evaluate() {
             .json();
         assert_eq!(made["rows"], 403);
         assert_eq!(made["classes"], classes);
-        let fitted = here
-            .ok(&format!(
-                "neuncut fit x.npz -k {classes} --epochs 6 --batch 101 --hidden 33 --out run --json"
-            ))
-            .json();
+        let fit = format!("neuncut fit x.npz -k {classes} --epochs 6 --batch 101 --hidden 33 --json");
+        let fitted = here.ok(&format!("{fit} --out run")).json();
         assert_eq!(here.list("run"), RUN);
         assert_eq!(here.list("."), ["run", "x.npz"]);
 
@@ -73,9 +84,20 @@ fn every_generator_goes_through_fit_predict_and_evaluate() {
         }
 
         // All rows were trained on, in order: the cuts are of the same rows.
+        let graph = Csr::open(here.path("run/graph.npz")).unwrap();
+        let numbers: Vec<u32> = labels.iter().map(|&label| label as u32).collect();
+        let cuts = Cuts::of_graph(&graph, &numbers, classes);
+        for (score, b) in [("ncut", cuts.ncut), ("rcut", cuts.rcut)] {
+            let a = fitted[score].as_f64().unwrap();
+            assert!((a - b).abs() <= 1e-12 * a.abs(), "{name}: {score} {a} and {b}");
+        }
+        let fitted = here
+            .ok(&format!("{fit} --affinity heat --overwrite --out run"))
+            .json();
+        assert_eq!(here.list("run"), run_without_graph());
         here.ok(&format!("neuncut generate {name} --rows 403 --seed 7 -o y.npy"));
         let judged = here
-            .ok("neuncut evaluate --predictions labels.npy --labels y-labels.npy --data y.npy --run run --json")
+            .ok("neuncut evaluate --predictions run/labels.npy --labels y-labels.npy --data y.npy --run run --json")
             .json();
         for score in ["acc", "nmi", "ari", "nmi_arithmetic", "ncut", "rcut"] {
             let (a, b) = (fitted[score].as_f64().unwrap(), judged[score].as_f64().unwrap());
@@ -119,10 +141,16 @@ fn for_people_the_scores_are_a_table_on_standard_output() {
         assert!(told.out.contains(name), "no {name} in {}", told.out);
     }
     assert!(
-        told.err.contains("sigma") && !told.err.contains("ACC"),
+        told.err.contains("gamma") && !told.err.contains("ACC"),
         "{}",
         told.err
     );
+    // On edges each row has a width of its own.
+    assert!(!told.out.contains("sigma"), "{}", told.out);
+    let told = here.ok("neuncut fit x.npz -k 5 --affinity heat --epochs 1 --hidden 8 --out heat");
+    for text in [&told.out, &told.err] {
+        assert!(text.contains("sigma"), "{text}");
+    }
 }
 
 #[test]
@@ -200,8 +228,18 @@ fn a_configuration_file_gives_every_option_and_the_command_line_comes_first() {
         "clusters = 3",
         "train-rows = 150",
         "features = \"center,rms\"",
+        "affinity = \"knn\"",
+        "graph-features = \"standardize\"",
         "sigma = 0.25",
-        "neighbors = \"all\"",
+        "neighbors = 7",
+        "one-sided = 0.5",
+        "seed-neighbors = 2",
+        "subgraph = \"dense\"",
+        "start = \"kmeans\"",
+        "warm-up = 5",
+        "restarts = 2",
+        "moves = 1",
+        "overcluster = 1.5",
         "gamma = 1.5",
         "penalty = \"frobenius\"",
         "volumes = \"fixed\"",
@@ -254,10 +292,23 @@ fn a_configuration_file_gives_every_option_and_the_command_line_comes_first() {
     let defaults = here.text("defaults/config.toml");
     for line in [
         "train-rows = 20000",
-        "neighbors = 10",
+        "affinity = \"knn\"",
+        "graph-features = \"center,scale\"",
+        "neighbors = 15",
+        "start = \"spectral\"",
         "penalty = \"squared\"",
         "hidden = [512, 512]",
         "batch = 211",
+        "lr = 0.001",
+    ] {
+        assert!(defaults.lines().any(|found| found == line), "{line}: {defaults}");
+    }
+    here.ok("neuncut fit x.npy --config few.toml --affinity heat --out heat");
+    let defaults = here.text("heat/config.toml");
+    for line in [
+        "affinity = \"heat\"",
+        "neighbors = 10",
+        "start = \"random\"",
         "lr = 0.005",
     ] {
         assert!(defaults.lines().any(|found| found == line), "{line}: {defaults}");
@@ -268,22 +319,23 @@ fn a_configuration_file_gives_every_option_and_the_command_line_comes_first() {
 fn a_run_repeats_itself_from_its_own_configuration_on_any_number_of_threads() {
     let here = Sandbox::new();
     here.ok("neuncut generate subspaces --rows 1021 -o x.npy");
-    here.ok("neuncut fit x.npy -k 5 --train-rows 700 --batch 129 --epochs 3 --hidden 65,33 --seed 3 --threads 1 --out run");
-    for (out, threads) in [("again", 1), ("two", 2), ("three", 3)] {
-        here.ok(&format!(
-            "neuncut fit --config run/config.toml --threads {threads} --out {out}"
-        ));
-        for file in [
-            "config.toml",
-            "features.safetensors",
-            "model.safetensors",
-            "labels.npy",
-        ] {
-            let same = here.bytes(&format!("run/{file}")) == here.bytes(&format!("{out}/{file}"));
-            assert!(same, "{out}/{file} differs");
+    let fit = "neuncut fit x.npy -k 5 --batch 129 --epochs 3 --hidden 65,33 --seed 3 --threads 1";
+    // More rows than a whole spectrum is computed of; all that a search may do; the kernel within mini-batches.
+    for (run, options) in [
+        ("graph", "--train-rows 900 --warm-up 9"),
+        (
+            "search",
+            "--train-rows 300 --warm-up 9 --restarts 2 --moves 1 --overcluster 1.5",
+        ),
+        ("heat", "--train-rows 700 --affinity heat"),
+    ] {
+        here.ok(&format!("{fit} {options} --out {run}"));
+        for (out, threads) in [("again", 1), ("two", 2), ("three", 3)] {
+            here.ok(&format!(
+                "neuncut fit --config {run}/config.toml --threads {threads} --out {run}-{out}"
+            ));
+            assert_same(&here, run, &format!("{run}-{out}"));
         }
-        let history = |run: &str| epochs(&here.text(&format!("{run}/history.jsonl")));
-        assert_eq!(history("run"), history(out));
     }
 }
 
@@ -370,11 +422,21 @@ fn the_reference_labels_as_the_processor_does() {
 
     // Rounding grows from step to step; over six steps it moves the border between two clusters by a few rows at most.
     let fit = "neuncut fit x.npy -k 5 --train-rows 300 --batch 150 --epochs 3 --hidden 16";
-    here.ok(&format!("{fit} --device cpu --out cpu"));
-    here.ok(&format!("{fit} --device reference --out exact"));
+    here.ok(&format!("{fit} --affinity heat --device cpu --out cpu"));
+    here.ok(&format!("{fit} --affinity heat --device reference --out exact"));
     let (cpu, exact) = (here.numbers("cpu/labels.npy"), here.numbers("exact/labels.npy"));
     let other = cpu.iter().zip(&exact).filter(|(a, b)| a != b).count();
     assert!(other <= 2003 / 100, "{other} of 2003 rows have other labels");
+
+    // From a spectral start the clusters may come in another order, since rows of any other cluster are equally good as second
+    // centres, and then it is another training, which finds the same clouds.
+    let fit = format!("{fit} --overwrite");
+    here.ok(&format!("{fit} --device cpu --out cpu"));
+    here.ok(&format!("{fit} --device reference --out exact"));
+    let judged = here
+        .ok("neuncut evaluate --predictions cpu/labels.npy --labels exact/labels.npy --json")
+        .json();
+    assert!(judged["acc"].as_f64().unwrap() >= 0.95, "{judged:?}");
 }
 
 #[test]
@@ -413,7 +475,7 @@ fn evaluate_scores_labellings_made_by_hand() {
     here.put("across.csv", "0\n1\n0\n1\n");
     let cut = |labels: &str| {
         here.ok(&format!(
-            "neuncut evaluate --predictions {labels} --data points.csv --sigma 1 --json"
+            "neuncut evaluate --predictions {labels} --data points.csv --features none --sigma 1 --json"
         ))
         .json()
     };

@@ -8,7 +8,12 @@ use super::cli::epochs;
 use super::sandbox::{Sandbox, finish, interrupt, wait_until};
 
 /// A training of a few seconds: 12 mini-batches in each of 60 epochs.
-const FIT: &str = "neuncut fit x.npy -k 5 --batch 111 --epochs 60 --hidden 64,48 --labels x-labels.npy --checkpoint-seconds 0";
+const FIT: &str =
+    "neuncut fit x.npy -k 5 --affinity heat --batch 111 --epochs 60 --hidden 64,48 --labels x-labels.npy --checkpoint-seconds 0";
+
+/// Trainings from two starts, each in five stages: 8 clusters, merged to 5, and moved once.
+const SEARCH: &str = "neuncut fit x.npy -k 5 --batch 111 --epochs 20 --hidden 64,48 --labels x-labels.npy --checkpoint-seconds 0 \
+                      --warm-up 20 --restarts 2 --moves 1 --overcluster 1.5";
 
 fn with_data() -> Sandbox {
     let here = Sandbox::new();
@@ -16,15 +21,14 @@ fn with_data() -> Sandbox {
     here
 }
 
-/// Asserts that two finished runs hold the same bits, wall times aside.
-fn assert_same(here: &Sandbox, expected: &str, found: &str) {
+/// Asserts that two finished runs hold the same bits, but for wall times and the number of threads.
+pub fn assert_same(here: &Sandbox, expected: &str, found: &str) {
     assert_eq!(here.list(expected), here.list(found));
-    for file in [
-        "config.toml",
-        "features.safetensors",
-        "model.safetensors",
-        "labels.npy",
-    ] {
+    let told_apart = ["history.jsonl", "metrics.json", "report.html"];
+    for file in here.list(expected) {
+        if told_apart.contains(&&file[..]) {
+            continue;
+        }
         let same = here.bytes(&format!("{expected}/{file}")) == here.bytes(&format!("{found}/{file}"));
         assert!(same, "{found}/{file} has other bytes");
     }
@@ -33,8 +37,9 @@ fn assert_same(here: &Sandbox, expected: &str, found: &str) {
     let scores = |run: &str| {
         let text = here.text(&format!("{run}/metrics.json"));
         let mut scores: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&text).unwrap();
-        scores.remove("seconds");
-        scores.remove("stages");
+        for key in ["seconds", "stages", "device"] {
+            assert!(scores.remove(key).is_some(), "no {key} in {text}");
+        }
         scores
     };
     assert_eq!(scores(expected), scores(found));
@@ -60,6 +65,23 @@ fn kill(mut child: Child) {
 fn killed_at_any_moment_a_run_goes_on_to_the_same_bits() {
     let here = with_data();
     here.ok(&format!("{FIT} --out whole"));
+    killed_again_and_again(&here, FIT);
+}
+
+#[test]
+fn killed_in_any_stage_a_search_goes_on_to_the_same_bits() {
+    let here = with_data();
+    here.ok(&format!("{SEARCH} --out whole"));
+    let history = epochs(&here.text("whole/history.jsonl"));
+    for stage in [true, false] {
+        let found = history.iter().any(|epoch| epoch["agreement"].is_f64() == stage);
+        assert!(found, "a warm-up and a training in {history:?}");
+    }
+    killed_again_and_again(&here, SEARCH);
+}
+
+/// Kills a run at random moments, goes on, and compares it with the one in `whole`.
+fn killed_again_and_again(here: &Sandbox, fit: &str) {
     let seed: u64 = rand::random();
     println!("seed {seed}");
     // Of milliseconds, each spread evenly over a range that doubles.
@@ -67,7 +89,7 @@ fn killed_at_any_moment_a_run_goes_on_to_the_same_bits() {
     let mut resume = "";
     let mut kills = 0;
     for pause in pauses {
-        let mut child = start_until_checkpoint(&here, &format!("{FIT} --out killed {resume}"), "killed");
+        let mut child = start_until_checkpoint(here, &format!("{fit} --out killed {resume}"), "killed");
         std::thread::sleep(Duration::from_millis(pause));
         if child.try_wait().unwrap().is_some() {
             break;
@@ -83,7 +105,7 @@ fn killed_at_any_moment_a_run_goes_on_to_the_same_bits() {
     assert!(kills > 0, "the run was too short to be killed");
     // The options need not be given again.
     here.ok("neuncut fit --resume --out killed");
-    assert_same(&here, "whole", "killed");
+    assert_same(here, "whole", "killed");
 }
 
 #[test]
@@ -109,12 +131,18 @@ fn interrupted_a_run_says_how_to_go_on_and_goes_on_to_the_same_bits() {
     ));
     assert!(told.err.contains("going on in epoch"), "{}", told.err);
     assert_same(&here, "whole", "stopped");
+
+    let line = format!("{SEARCH} --out search");
+    kill(start_until_checkpoint(&here, &line, "search"));
+    here.ok(&format!(
+        "{line} --sigma auto --gamma auto --features auto --graph-features auto --neighbors auto --resume"
+    ));
 }
 
 #[test]
 fn two_runs_cannot_be_at_work_in_one_folder() {
     let here = with_data();
-    let line = "neuncut fit x.npy -k 5 --epochs 100000000 --hidden 8 --out run --checkpoint-seconds 0";
+    let line = "neuncut fit x.npy -k 5 --affinity heat --epochs 100000000 --hidden 8 --out run --checkpoint-seconds 0";
     let child = start_until_checkpoint(&here, line, "run");
     for other in [
         "neuncut fit x.npy -k 5 --out run",
@@ -134,7 +162,7 @@ fn two_runs_cannot_be_at_work_in_one_folder() {
 #[test]
 fn a_long_training_tells_its_progress_in_lines() {
     let here = with_data();
-    let line = "neuncut fit x.npy -k 5 --epochs 100000000 --hidden 8 --out run --json 2>progress";
+    let line = "neuncut fit x.npy -k 5 --affinity heat --epochs 100000000 --hidden 8 --out run --json 2>progress";
     let mut child = here.start(line);
     let told = || fs::read_to_string(here.path("progress")).unwrap_or_default();
     assert!(wait_until(&mut child, || told().contains("training ")));
@@ -143,7 +171,7 @@ fn a_long_training_tells_its_progress_in_lines() {
     assert_eq!((code.code, &code.out[..]), (130, ""));
     let told = told();
     assert!(
-        told.contains(" steps, ") && told.contains(" s left  epoch "),
+        told.contains(" epochs, ") && told.contains(" s left  epoch "),
         "{told}"
     );
     assert!(!told.contains(['\r', '\x1b']), "terminal codes: {told:?}");
@@ -196,6 +224,8 @@ fn a_run_goes_on_only_as_it_was_begun() {
         ("--gamma 0.125", "gamma = "),
         ("--sigma 0.125", "sigma = "),
         ("--neighbors all", "neighbors = 10, not \"all\""),
+        ("--warm-up 7", "warm-up = 100, not 7"),
+        ("--affinity knn", "affinity = \"heat\", not \"knn\""),
         ("--cut rcut", "cut = \"ncut\", not \"rcut\""),
         ("--labels other.csv", "x-labels.npy\", not \""),
         ("other.csv", "x.npy\", not \""),
@@ -220,19 +250,21 @@ fn a_run_goes_on_only_as_it_was_begun() {
 #[test]
 fn a_run_goes_on_only_with_the_data_it_was_begun_with() {
     let here = with_data();
-    // Without transforms that are fitted, only the rows themselves can tell.
-    for features in ["auto", "none"] {
-        here.ok("neuncut generate subspaces --rows 1403 --seed 11 -o x.npy");
-        let line = format!("{FIT} --features {features} --out {features}");
-        kill(start_until_checkpoint(&here, &line, features));
+    // Without transforms that are fitted, only the rows themselves can tell, or their graph.
+    for (fit, features, changed) in [
+        (FIT, "auto", "the training rows have changed"),
+        (FIT, "none", "the training rows have changed"),
+        (SEARCH, "none", "the graph of the training rows has changed"),
+    ] {
+        here.ok("neuncut generate subspaces --rows 1403 --seed 11 -o x.npy && rm -rf run");
+        let line = format!("{fit} --features {features} --out run");
+        kill(start_until_checkpoint(&here, &line, "run"));
         here.ok("cp x.npy whole.npy && neuncut generate subspaces --rows 1403 --seed 12 -o x.npy");
         let before = here.tree();
-        let told = here.run(&format!("neuncut --quiet fit --resume --out {features}"));
-        told.refuses(1, &["--resume: the training rows have changed", "--overwrite"]);
+        let told = here.run("neuncut --quiet fit --resume --out run");
+        told.refuses(1, &["--resume: ", changed, "--overwrite"]);
         assert_eq!(here.tree(), before, "a refusal changed something");
-        here.ok(&format!(
-            "mv whole.npy x.npy && neuncut fit --resume --out {features}"
-        ));
+        here.ok("mv whole.npy x.npy && neuncut fit --resume --out run");
     }
 }
 
@@ -362,8 +394,11 @@ fn interrupted_while_rows_are_labelled_nothing_half_written_stays() {
     let left = [
         "config.toml",
         "features.safetensors",
+        "graph-features.safetensors",
+        "graph.npz",
         "history.jsonl",
         "model.safetensors",
+        "training-rows.npy",
     ];
     assert_eq!(here.list("run"), left);
     here.ok("neuncut fit --resume --out run");

@@ -13,9 +13,11 @@ use neuncut::cpu::{Fast, Reference};
 use neuncut::cuda::{Cuda, Driver};
 use neuncut::features::{Pipeline, Transform};
 use neuncut::model::Model;
-use neuncut::ops::{AdamRule, Cut, HeatKernel, Objective, Ops, Penalty, Precision, StepState, Volumes};
+use neuncut::ops::{AdamRule, AffinityRule, Cut, HeatKernel, Objective, Ops, Penalty, Precision, Shape, StepState, Volumes};
 use neuncut::predict::Predictor;
-use neuncut::train::{Checkpoint, EpochRecord, Plan, Step, StepRule, Watch, train};
+use neuncut::train::{
+    Beginning, Checkpoint, EpochRecord, Goal, Plan, Stage, Step, StepRule, StepSize, TrainingRows, Watch, train,
+};
 use neuncut::validate::Random;
 use neuncut::{Error, Result};
 use neuncut_emulator::{Counts, Emulator, MODE, Mode};
@@ -28,17 +30,21 @@ const MIB: u64 = 1 << 20;
 
 fn plan(neighbors: Option<usize>) -> Plan {
     Plan {
+        goal: Goal::Cut,
         clusters: 4,
+        ranked: false,
         hidden: vec![32, 16],
         batch: 128,
+        per_seed: 0,
+        first_epoch: 0,
         epochs: 3,
         learning_rate: 0.01,
         seed: 5,
         rule: StepRule {
-            kernel: HeatKernel {
+            affinity: AffinityRule::Heat(HeatKernel {
                 sigma: 4.0,
                 neighbors,
-            },
+            }),
             objective: Objective {
                 gamma: 3.0,
                 penalty: Penalty::Squared,
@@ -63,7 +69,25 @@ fn resident<O: Ops<Real = f32>>(ops: &O, rows: &[f32], d: usize) -> O::Matrix {
 }
 
 fn run(cuda: &Cuda<Emulator>, plan: &Plan, rows: &[f32], d: usize, notes: &mut dyn Watch) -> Result<Model> {
-    train(cuda, plan, &resident(cuda, rows, d), None, None, notes)
+    train_on(cuda, plan, &resident(cuda, rows, d), None, notes)
+}
+
+/// Trains on rows that are where the backend wants them.
+fn train_on(
+    cuda: &Cuda<Emulator>,
+    plan: &Plan,
+    data: &<Cuda<Emulator> as Ops>::Matrix,
+    from: Option<Checkpoint>,
+    notes: &mut dyn Watch,
+) -> Result<Model> {
+    let rows = TrainingRows {
+        x: data,
+        graph: None,
+        truth: None,
+    };
+    let beginning = Beginning::of(plan.random_model(data.cols()));
+    let trained = train(cuda, plan, &rows, Stage::default(), beginning, from, notes)?;
+    Ok(trained.model)
 }
 
 /// Stops a training before a step, saves, and goes on in another process, as it were: with `go_on` in place of `begin`.
@@ -87,7 +111,7 @@ fn interrupted(
     assert_eq!(checkpoint.step, steps as u64);
     let data = resident(go_on, rows, d);
     let mut after = Notes::default();
-    let model = train(go_on, plan, &data, None, Some(checkpoint), &mut after).unwrap();
+    let model = train_on(go_on, plan, &data, Some(checkpoint), &mut after).unwrap();
     (model, [told(&before.records), told(&after.records)].concat())
 }
 
@@ -195,7 +219,7 @@ fn rows_on_the_host_are_shuffled_anew_in_epochs_of_one_and_two_mini_batches() {
         let cuda = Cuda::new(Emulator::new().with_memory(16 * MIB), Precision::Fp32);
         let trained = |data| {
             let mut notes = Notes::default();
-            let model = train(&cuda, &plan, &data, None, None, &mut notes).unwrap();
+            let model = train_on(&cuda, &plan, &data, None, &mut notes).unwrap();
             (bits(&model), told(&notes.records))
         };
         let driver = cuda.driver();
@@ -289,8 +313,13 @@ fn a_step_on_digits_takes_few_launches() {
     let model = Model::random(0, shape.dims, &shape.hidden, shape.clusters);
     let cuda = Cuda::new(Emulator::new(), Precision::Bf16);
     let data = resident(&cuda, &rows, shape.dims);
-    let mut step = Step::new(&cuda, &model, plan(None).rule, shape.rows, 1, state).unwrap();
-    let profile = cuda.profile(&mut || step.run(&cuda, &data)).unwrap();
+    let size = StepSize {
+        rows: shape.rows,
+        batches: 1,
+        training_rows: shape.rows,
+    };
+    let mut step = Step::new(&cuda, &model, plan(None).rule, size, None, state).unwrap();
+    let profile = cuda.profile(&mut || step.run(&cuda, &data, None)).unwrap();
     let kernels: Vec<&str> = profile.iter().map(|(kernel, _)| kernel.as_str()).collect();
     println!("{} launches: {}", kernels.len(), kernels.join(", "));
     assert!(
@@ -309,6 +338,7 @@ struct Calls<'a> {
 }
 
 impl Watch for Calls<'_> {
+    fn stage(&mut self, _: &Plan, _: Stage) {}
     fn stop(&mut self) -> bool {
         self.before.set(self.emulator.counts());
         false
