@@ -1,9 +1,12 @@
 //! `fit`: from data to a finished run folder.
 
 mod checks;
+mod gamma_search;
 mod page;
 mod start;
 mod training;
+
+pub use gamma_search::{GammaSearch, LADDER, Rung, TOLERANCE, gamma_search};
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -126,6 +129,7 @@ pub fn fit<O: Ops>(
         pipeline,
         graph,
         graph_pipeline,
+        ..
     } = &prepared;
     let resident = match graph {
         Some(graph) => Some(ops.graph("the graph of the training rows", graph)?),
@@ -175,6 +179,16 @@ pub fn fit<O: Ops>(
     if let Some(graph_pipeline) = graph_pipeline {
         graph_pipeline.save(&folder.graph_features_file())?;
     }
+
+    let spectrum = match folder.load_spectrum()? {
+        Some(spectrum) => Some(spectrum),
+        None => starts.spectrum(progress)?,
+    };
+    if let Some(spectrum) = &spectrum {
+        folder.save_spectrum(spectrum)?;
+    }
+    stages.done("spectrum");
+    not_interrupted(progress, "training had not begun")?;
 
     let truth = data.labels().map(|labels| Labels {
         classes: labels.classes.clone(),
@@ -261,6 +275,7 @@ pub fn fit<O: Ops>(
         &mut predictor,
         &history,
         &metrics,
+        spectrum.as_ref(),
         table.as_ref(),
     )?;
     atomic::write(folder.report_file(), page)?;

@@ -10,7 +10,7 @@ use super::resume::assert_same;
 use super::sandbox::Sandbox;
 
 /// What a finished run on a neighbour graph holds, and nothing else.
-const RUN: [&str; 10] = [
+const RUN: [&str; 11] = [
     "config.toml",
     "features.safetensors",
     "graph-features.safetensors",
@@ -20,12 +20,14 @@ const RUN: [&str; 10] = [
     "metrics.json",
     "model.safetensors",
     "report.html",
+    "spectrum.json",
     "training-rows.npy",
 ];
 
 /// The same of a run without a graph.
 fn run_without_graph() -> Vec<&'static str> {
-    RUN.into_iter().filter(|name| !name.starts_with("graph")).collect()
+    let of_graph = |name: &&str| name.starts_with("graph") || *name == "spectrum.json";
+    RUN.into_iter().filter(|name| !of_graph(name)).collect()
 }
 
 /// The history without wall times.
