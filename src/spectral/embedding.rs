@@ -32,10 +32,10 @@ pub struct Embedding<O: Ops> {
 }
 
 impl<O: Ops> Embedding<O> {
-    /// The rows that spectral clustering puts into `clusters` clusters: the leading eigenvectors, two more than clusters; for the
-    /// normalised cut each row is brought to length 1.
-    pub fn rows(&self, ops: &O, clusters: usize, cut: Cut) -> Result<O::Matrix> {
-        let (all, count) = (self.vectors.cols(), (clusters + EXTRA).min(self.vectors.cols()));
+    /// The rows that spectral clustering looks at: the `count` leading eigenvectors, or all that there are; for the normalised cut
+    /// each row is brought to length 1.
+    pub fn rows(&self, ops: &O, count: usize, cut: Cut) -> Result<O::Matrix> {
+        let (all, count) = (self.vectors.cols(), count.min(self.vectors.cols()));
         let mut first = vec![0.0; all * count];
         (0..count).for_each(|c| first[c * count + c] = 1.0);
         let mut chosen = ops.matrix("leading eigenvectors", all, count)?;
@@ -97,7 +97,7 @@ pub fn cluster<O: Ops>(
     progress: &mut dyn Progress,
 ) -> Result<Vec<u32>> {
     let embedding = embed(ops, graph, clusters + EXTRA, cut, seed)?;
-    let rows = embedding.rows(ops, clusters, cut)?;
+    let rows = embedding.rows(ops, clusters + EXTRA, cut)?;
     Ok(kmeans(ops, &rows, clusters, STARTS, seed, progress)?.labels)
 }
 
