@@ -31,6 +31,7 @@ pub mod predict;
 pub mod run_folder;
 pub mod report;
 pub mod prepare;
+pub mod baselines;
 pub mod fit;
 
 pub use error::{Error, Result};

@@ -1,6 +1,7 @@
 //! From data to what a clustering works on: the training rows, their features, and their graph.
 
 use std::path::Path;
+use std::time::Instant;
 
 use crate::data::csr::Csr;
 use crate::data::{Dataset, Labels};
@@ -30,6 +31,34 @@ pub struct Prepared<O: Ops> {
     pub graph: Option<Csr>,
     /// How the features that it was built on were made, when it was built here.
     pub graph_pipeline: Option<Pipeline>,
+    /// How long it took.
+    pub seconds: Seconds,
+}
+
+/// Wall seconds of the parts of a preparation.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Seconds {
+    /// Reading rows and making what the network reads.
+    pub features: f64,
+    /// Choosing and making what the graph is built on.
+    pub graph_features: f64,
+    /// Building the graph.
+    pub graph: f64,
+}
+
+impl<O: Ops> Prepared<O> {
+    /// How rows are made that can be compared with those of the graph: as those were, or, where the graph came from a file, as the
+    /// network reads them.
+    pub fn graph_pipeline(&self) -> &Pipeline {
+        self.graph_pipeline.as_ref().unwrap_or(&self.pipeline)
+    }
+
+    /// The training rows made so.
+    pub fn graph_rows(&self, ops: &O, data: &Dataset, progress: &mut dyn Progress) -> Result<O::Matrix> {
+        let mut rows = load_rows(ops, data, &self.chosen, progress)?;
+        self.graph_pipeline().apply(ops, &mut rows)?;
+        Ok(rows)
+    }
 }
 
 /// Checks what can be checked without the data.
@@ -59,6 +88,8 @@ pub fn prepare<O: Ops>(
     data: &Dataset,
     progress: &mut dyn Progress,
 ) -> Result<Prepared<O>> {
+    let began = Instant::now();
+    let mut seconds = Seconds::default();
     let chosen = training_rows(options, data.rows());
     let mut x = load_rows(ops, data, &chosen, progress)?;
     let transforms = match &options.features[..] {
@@ -66,11 +97,13 @@ pub fn prepare<O: Ops>(
         text => features::parse("--features", text)?,
     };
     options.features = features::describe(&transforms);
+    seconds.features = began.elapsed().as_secs_f64();
     let mut graph_pipeline = None;
     let graph = match &options.affinity {
         Affinity::Heat => None,
         Affinity::File(path) => Some(graph_from(Path::new(path), chosen.len())?),
         Affinity::Knn => {
+            let began = Instant::now();
             let mut rows = load_rows(ops, data, &chosen, progress)?;
             let transforms = match &options.graph_features[..] {
                 "auto" => graph_transforms(ops, &transforms, data, &chosen, options.seed, progress)?,
@@ -78,38 +111,50 @@ pub fn prepare<O: Ops>(
             };
             options.graph_features = features::describe(&transforms);
             graph_pipeline = Some(Pipeline::fit(ops, &transforms, &mut rows)?);
+            seconds.graph_features = began.elapsed().as_secs_f64();
             check_distinct(distinct(ops, &rows)?, options)?;
-            let neighbors = match options.neighbors {
-                Neighbors::Auto => usual_neighbors(chosen.len(), options.clusters),
-                Neighbors::Nearest(count) => count,
-                Neighbors::All => {
-                    return Err(Error::option(
-                        "--neighbors",
-                        "all rows are no neighbour graph",
-                        "give a number, or --affinity heat for the dense kernel within mini-batches",
-                    ));
-                }
-            };
-            options.neighbors = Neighbors::Nearest(neighbors);
-            let width = match options.sigma {
-                Auto::Auto => Width::SelfTuning,
-                Auto::Value(sigma) => Width::Fixed(sigma),
-            };
-            let rule = GraphRule {
-                neighbors,
-                width,
-                one_sided: options.one_sided,
-            };
-            Some(build(ops, &rows, rule, progress)?)
+            let rule = graph_rule(options, chosen.len())?;
+            options.neighbors = Neighbors::Nearest(rule.neighbors);
+            let began = Instant::now();
+            let graph = build(ops, &rows, rule, progress)?;
+            seconds.graph = began.elapsed().as_secs_f64();
+            Some(graph)
         }
     };
+    let began = Instant::now();
     let pipeline = Pipeline::fit(ops, &transforms, &mut x)?;
+    seconds.features += began.elapsed().as_secs_f64();
     Ok(Prepared {
         chosen,
         x,
         pipeline,
         graph,
         graph_pipeline,
+        seconds,
+    })
+}
+
+/// How the neighbour graph of so many rows is made.
+pub fn graph_rule(options: &Preparation, rows: usize) -> Result<GraphRule> {
+    let neighbors = match options.neighbors {
+        Neighbors::Auto => usual_neighbors(rows, options.clusters),
+        Neighbors::Nearest(count) => count,
+        Neighbors::All => {
+            return Err(Error::option(
+                "--neighbors",
+                "all rows are no neighbour graph",
+                "give a number, or --affinity heat for the dense kernel within mini-batches",
+            ));
+        }
+    };
+    let width = match options.sigma {
+        Auto::Auto => Width::SelfTuning,
+        Auto::Value(sigma) => Width::Fixed(sigma),
+    };
+    Ok(GraphRule {
+        neighbors,
+        width,
+        one_sided: options.one_sided,
     })
 }
 

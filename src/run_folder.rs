@@ -14,10 +14,12 @@ use crate::features::Pipeline;
 use crate::model::Model;
 use crate::ops::Real;
 use crate::options::FitOptions;
+use crate::spectral::Spectrum;
 use crate::train::{Checkpoint, EpochRecord};
 
-/// A run: `config.toml`, `features.safetensors`, `model.safetensors`, `history.jsonl`, `metrics.json`, `labels.npy`, `report.html`,
-/// and, while it is not finished, `checkpoint.safetensors`.
+/// A run: `config.toml`, `features.safetensors`, `model.safetensors`, `history.jsonl`, `metrics.json`, `labels.npy`, `report.html`;
+/// `training-rows.npy` and, where a graph of them was cut, `graph.npz`, `graph-features.safetensors` and `spectrum.json`; and, while it
+/// is not finished, `checkpoint.safetensors`.
 #[derive(Clone, Debug)]
 pub struct RunFolder {
     path: PathBuf,
@@ -149,6 +151,10 @@ impl RunFolder {
     pub fn training_rows_file(&self) -> PathBuf {
         self.path.join("training-rows.npy")
     }
+    /// The leading eigenvalues of that graph.
+    pub fn spectrum_file(&self) -> PathBuf {
+        self.path.join("spectrum.json")
+    }
     /// The network.
     pub fn model_file(&self) -> PathBuf {
         self.path.join("model.safetensors")
@@ -175,7 +181,7 @@ impl RunFolder {
     }
 
     /// In an order in which they can be removed: what is left, should that be cut short, is an unfinished run.
-    fn files(&self) -> [PathBuf; 11] {
+    fn files(&self) -> [PathBuf; 12] {
         [
             self.metrics_file(),
             self.model_file(),
@@ -185,6 +191,7 @@ impl RunFolder {
             self.graph_features_file(),
             self.graph_file(),
             self.training_rows_file(),
+            self.spectrum_file(),
             self.labels_file(),
             self.report_file(),
             self.config_file(),
@@ -282,22 +289,22 @@ impl RunFolder {
 
     /// Writes the metrics, readably.
     pub fn save_metrics(&self, metrics: &impl Serialize) -> Result<()> {
-        let path = self.metrics_file();
-        let text = serde_json::to_string_pretty(metrics)
-            .map_err(|e| Error::file(&path, e.to_string(), "report this as a bug"))?;
-        atomic::write(path, text + "\n")
+        save_json(self.metrics_file(), metrics)
+    }
+
+    /// Writes the spectrum, readably.
+    pub fn save_spectrum(&self, spectrum: &Spectrum) -> Result<()> {
+        save_json(self.spectrum_file(), spectrum)
+    }
+
+    /// Reads the spectrum, if it is there.
+    pub fn load_spectrum(&self) -> Result<Option<Spectrum>> {
+        load_json(self.spectrum_file(), "read the spectrum")
     }
 
     /// Reads the metrics, if the run is finished.
     pub fn load_metrics<T: DeserializeOwned>(&self) -> Result<Option<T>> {
-        let path = self.metrics_file();
-        if !path.exists() {
-            return Ok(None);
-        }
-        let text = read_text(&path, "read the metrics")?;
-        serde_json::from_str(&text)
-            .map(Some)
-            .map_err(|e| Error::file(&path, format!("damaged: {e}"), "remove it, then --resume"))
+        load_json(self.metrics_file(), "read the metrics")
     }
 }
 
@@ -338,6 +345,21 @@ pub fn config_error(path: &Path, error: &toml::de::Error) -> Error {
 
 fn json(path: &Path, record: &EpochRecord) -> Result<String> {
     serde_json::to_string(record).map_err(|e| Error::file(path, e.to_string(), "report this as a bug"))
+}
+
+fn save_json(path: PathBuf, value: &impl Serialize) -> Result<()> {
+    let text = serde_json::to_string_pretty(value)
+        .map_err(|e| Error::file(&path, e.to_string(), "report this as a bug"))?;
+    atomic::write(path, text + "\n")
+}
+
+fn load_json<T: DeserializeOwned>(path: PathBuf, action: &'static str) -> Result<Option<T>> {
+    if !path.exists() {
+        return Ok(None);
+    }
+    serde_json::from_str(&read_text(&path, action)?)
+        .map(Some)
+        .map_err(|e| Error::file(&path, format!("damaged: {e}"), "remove it, then --resume"))
 }
 
 fn read_text(path: &Path, action: &'static str) -> Result<String> {

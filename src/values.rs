@@ -74,14 +74,19 @@ pub fn neighbors(value: Neighbors) -> Result<()> {
 
 /// An output's name must tell its format, and must not be that of a file which is read or written besides.
 pub fn output(path: &Path, extension: &str, others: &[&Path]) -> Result<()> {
-    if path
-        .extension()
-        .is_none_or(|found| !found.eq_ignore_ascii_case(extension))
-    {
+    output_as(path, &[extension], others)
+}
+
+/// The same where there is a choice of formats.
+pub fn output_as(path: &Path, extensions: &[&str], others: &[&Path]) -> Result<()> {
+    let given = path.extension().unwrap_or_default();
+    if !extensions.iter().any(|known| given.eq_ignore_ascii_case(known)) {
+        let known: Vec<String> = extensions.iter().map(|known| format!(".{known}")).collect();
+        let known = known.join(" or ");
         return Err(Error::file(
             path,
-            format!("only .{extension} can be written here"),
-            format!("choose a name that ends in .{extension}"),
+            format!("only {known} can be written here"),
+            format!("choose a name that ends in {known}"),
         ));
     }
     // Links are followed where there is a file already.

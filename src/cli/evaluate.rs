@@ -3,16 +3,17 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use neuncut::graph::Cuts;
+use neuncut::data::csr::Csr;
 use neuncut::data::{Dataset, Labels};
 use neuncut::features::{self, Pipeline};
+use neuncut::graph::{Cuts, build};
 use neuncut::network::to_real;
 use neuncut::ops::{HeatKernel, Ops};
-use neuncut::options::{Auto, Neighbors};
+use neuncut::options::{Affinity, Auto, Neighbors};
 use neuncut::predict::CHUNK;
 use neuncut::run_folder::RunFolder;
 use neuncut::scores::{Contingency, Mean, acc, ari, nmi};
-use neuncut::{Error, Result, values};
+use neuncut::{Error, Result, prepare, values};
 use serde_json::{Value, json};
 
 use super::console::Console;
@@ -26,15 +27,21 @@ pub struct EvaluateArgs {
     predictions: PathBuf,
 
     /// True labels, for ACC, NMI and ARI
-    #[arg(long, value_name = "FILE", required_unless_present = "data")]
+    #[arg(long, value_name = "FILE", required_unless_present_any = ["data", "graph", "run"])]
     labels: Option<PathBuf>,
 
-    /// Rows that were labelled, for the exact Ncut and Rcut, which need no true labels. Time grows with the square of the rows
+    /// A graph, for the exact Ncut and Rcut, which need no true labels: .npz, as `neuncut graph`, `fit` and scipy.sparse.save_npz
+    /// write it. There must be a prediction for each of its rows
+    #[arg(long, value_name = "GRAPH.npz", conflicts_with_all = ["data", "run"])]
+    graph: Option<PathBuf>,
+
+    /// Rows that were labelled, for the exact cuts under a graph of theirs. Time grows with the square of the rows
     #[arg(long, value_name = "DATA")]
     data: Option<String>,
 
-    /// With --data: take features, sigma and neighbors from this run
-    #[arg(long, value_name = "RUN", requires = "data")]
+    /// The exact cuts under the training graph of this run; there must be a prediction for each row of its data, or for each training
+    /// row. With --data: under a graph of those rows that is made as this run's was
+    #[arg(long, value_name = "RUN")]
     run: Option<PathBuf>,
 
     /// With --data: transforms of the rows, as in fit [default: auto]
@@ -84,12 +91,7 @@ pub fn run(args: EvaluateArgs, console: &mut Console) -> Result<()> {
             lines.push(format!("{label:<22} {score:.4}"));
         }
     }
-    if let Some(data) = &args.data {
-        let cuts = args.device.run(ExactCuts {
-            args: &args,
-            source: data,
-            predictions: &predictions,
-        })?;
+    if let Some(cuts) = exact_cuts(&args, &predictions, console)? {
         value["ncut"] = json!(cuts.ncut);
         value["rcut"] = json!(cuts.rcut);
         lines.push(format!("{:<22} {:.6}", "Ncut", cuts.ncut));
@@ -99,20 +101,83 @@ pub fn run(args: EvaluateArgs, console: &mut Console) -> Result<()> {
     console.result(value, &lines.join("\n"))
 }
 
-struct ExactCuts<'a> {
+/// The exact cuts, under whatever graph is given.
+fn exact_cuts(args: &EvaluateArgs, predictions: &Labels, console: &mut Console) -> Result<Option<Cuts>> {
+    if let Some(source) = &args.data {
+        let job = OfRows {
+            args,
+            source,
+            predictions,
+            console,
+        };
+        return args.device.run(job).map(Some);
+    }
+    let (path, chosen) = match (&args.graph, &args.run) {
+        (Some(path), _) => (path.clone(), None),
+        (None, Some(run)) => {
+            let run = RunFolder::at(run);
+            if !run.graph_file().exists() {
+                // What is not a run at all is told by its options.
+                run.load_options()?;
+                return Err(Error::file(
+                    run.path(),
+                    "this run has no graph: its affinity was the heat kernel within mini-batches",
+                    "give --data too, for the heat kernel between all its rows",
+                ));
+            }
+            let rows = Labels::open(run.labels_file())?.len();
+            (run.graph_file(), Some((rows, Labels::open(run.training_rows_file())?)))
+        }
+        (None, None) => return Ok(None),
+    };
+    let graph = Csr::open(&path)?;
+    let (given, clusters) = (&predictions.index, predictions.classes.len());
+    let labels = match chosen {
+        _ if given.len() == graph.rows() => Some(given.clone()),
+        // Of all rows of the run's data: no other number than that of the run's own labels will do.
+        Some((rows, chosen)) if rows == given.len() && chosen.len() == graph.rows() => {
+            let row = |at: u32| usize::try_from(chosen.classes[at as usize]).ok();
+            let label = |&at: &u32| given.get(row(at)?).copied();
+            chosen.index.iter().map(label).collect()
+        }
+        _ => None,
+    };
+    let labels = labels.ok_or_else(|| {
+        Error::file(
+            &args.predictions,
+            format!(
+                "{} predictions for the {} rows of the graph in {}",
+                given.len(),
+                graph.rows(),
+                path.display()
+            ),
+            "both must speak of the same rows",
+        )
+    })?;
+    Ok(Some(Cuts::of_graph(&graph, &labels, clusters)))
+}
+
+struct OfRows<'a> {
     args: &'a EvaluateArgs,
     source: &'a str,
     predictions: &'a Labels,
+    console: &'a mut Console,
 }
 
-impl Job for ExactCuts<'_> {
+impl Job for OfRows<'_> {
     type Output = Cuts;
     fn run<O: Ops>(self, ops: &O) -> Result<Cuts> {
-        exact_cuts(ops, self.args, self.source, self.predictions)
+        cuts_of_rows(ops, self)
     }
 }
 
-fn exact_cuts<O: Ops>(ops: &O, args: &EvaluateArgs, source: &str, predictions: &Labels) -> Result<Cuts> {
+fn cuts_of_rows<O: Ops>(ops: &O, job: OfRows) -> Result<Cuts> {
+    let OfRows {
+        args,
+        source,
+        predictions,
+        console,
+    } = job;
     let data = Dataset::open(source)?;
     if data.rows() != predictions.len() {
         return Err(Error::file(
@@ -133,6 +198,7 @@ fn exact_cuts<O: Ops>(ops: &O, args: &EvaluateArgs, source: &str, predictions: &
         data.read_rows(first, chunk)?;
         ops.upload(&to_real::<O>(chunk), &mut x, first)?;
     }
+    let clusters = predictions.classes.len();
     let kernel = match &args.run {
         Some(run) => {
             let run = RunFolder::at(run);
@@ -145,12 +211,17 @@ fn exact_cuts<O: Ops>(ops: &O, args: &EvaluateArgs, source: &str, predictions: &
                     expected: format!("{}, as in training", pipeline.columns()),
                 });
             }
-            pipeline.prepare(ops)?.apply(ops, &mut x)?;
+            if options.affinity == Affinity::Knn {
+                Pipeline::load(&run.graph_features_file())?.apply(ops, &mut x)?;
+                let graph = build(ops, &x, prepare::graph_rule(&options.preparation(), data.rows())?, console)?;
+                return Ok(Cuts::of_graph(&graph, &predictions.index, clusters));
+            }
+            pipeline.apply(ops, &mut x)?;
             let Auto::Value(sigma) = options.sigma else {
                 return Err(Error::file(
                     run.path(),
-                    "this run is not finished",
-                    "finish it with fit --resume",
+                    "this run has no heat kernel: its affinity came from a file, or it is not finished",
+                    "leave --data away for the cuts under its own graph, or finish it with fit --resume",
                 ));
             };
             HeatKernel {
@@ -180,7 +251,6 @@ fn exact_cuts<O: Ops>(ops: &O, args: &EvaluateArgs, source: &str, predictions: &
             }
         }
     };
-    let clusters = predictions.classes.len();
     let matrix = ops.cut_matrix(&x, &predictions.index, clusters, kernel)?;
     Ok(Cuts::of(
         &matrix,

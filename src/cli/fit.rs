@@ -332,7 +332,8 @@ fn table(metrics: &Metrics, folder: &RunFolder) -> String {
     text.trim_end().to_string()
 }
 
-fn sizes(sizes: &[u64]) -> String {
+/// Sizes of clusters, those of many cut short.
+pub fn sizes(sizes: &[u64]) -> String {
     const MOST: usize = 20;
     let shown: Vec<String> = sizes.iter().take(MOST).map(u64::to_string).collect();
     let more = if sizes.len() > MOST {

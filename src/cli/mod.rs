@@ -1,15 +1,21 @@
 //! The command line: one file per command, each turning raw arguments into checked settings and a call into the library.
 
+mod baseline;
 mod bench;
+mod compare;
 mod console;
 mod device;
+mod drawing;
 mod evaluate;
 mod fit;
+mod gamma_search;
 mod generate;
+mod graph;
 mod info;
 mod options;
 mod parse;
 mod predict;
+mod spectrum;
 mod step;
 mod validate;
 
@@ -48,6 +54,16 @@ enum Command {
     Predict(predict::PredictArgs),
     /// Compare two labellings, or measure the cut of one
     Evaluate(evaluate::EvaluateArgs),
+    /// Build the nearest-neighbour graph that a training would cut
+    Graph(graph::GraphArgs),
+    /// Show the leading eigenvalues of a graph, and the number of clusters that they suggest
+    Spectrum(spectrum::SpectrumArgs),
+    /// Cluster DATA by a classical method, on the same features and graph as fit
+    Baseline(baseline::BaselineArgs),
+    /// Run methods over several seeds, and show them in one table
+    Compare(compare::CompareArgs),
+    /// Choose gamma as the paper does, by trainings from a large one downwards
+    GammaSearch(gamma_search::GammaSearchArgs),
     /// Write synthetic data of known structure
     Generate(generate::GenerateArgs),
     /// Show version, devices, the kernels inside and built-in data
@@ -74,6 +90,11 @@ pub fn main() -> ExitCode {
         Command::Fit(args) => fit::run(args, &mut console),
         Command::Predict(args) => predict::run(args, &mut console),
         Command::Evaluate(args) => evaluate::run(args, &mut console),
+        Command::Graph(args) => graph::run(args, &mut console),
+        Command::Spectrum(args) => spectrum::run(args, &mut console),
+        Command::Baseline(args) => baseline::run(args, &mut console),
+        Command::Compare(args) => compare::run(args, &mut console),
+        Command::GammaSearch(args) => gamma_search::run(args, &mut console),
         Command::Generate(args) => generate::run(args, &mut console),
         Command::Info => info::run(&mut console),
         Command::Step(args) => step::run(args, &mut console),

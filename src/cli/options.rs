@@ -1,5 +1,7 @@
 //! Options that several commands share, in groups; each may be left out, or given by a file.
 
+use std::path::{Path, PathBuf};
+
 use clap::Args;
 use neuncut::data::Dataset;
 use neuncut::data::folder::BUILT_IN;
@@ -203,6 +205,24 @@ options! {
     }
 }
 
+options! {
+    /// What the baselines that go through landmarks take.
+    pub struct LandmarkOptions {
+        /// Training rows drawn as landmarks, by nystrom and landmark [default: 1000, or all training rows if there are fewer]
+        #[arg(long, value_name = "N", help_heading = "Baselines")]
+        landmarks: usize,
+    }
+}
+
+impl LandmarkOptions {
+    /// How many landmarks.
+    pub fn count(&self) -> Result<usize> {
+        let count = self.landmarks.unwrap_or(1000);
+        values::at_least("--landmarks", 2, count)?;
+        Ok(count)
+    }
+}
+
 impl DataOptions {
     /// The data as it is found from any folder.
     pub fn source(&self) -> String {
@@ -210,6 +230,21 @@ impl DataOptions {
             name if BUILT_IN.contains(&name) => name.to_string(),
             path => absolute(path),
         }
+    }
+
+    /// The data, with the labels of a file if one is given.
+    pub fn open(&self, truth: &TruthOptions) -> Result<Dataset> {
+        let data = Dataset::open(&self.source())?;
+        match &truth.labels {
+            Some(path) => prepare::with_labels_from(data, Path::new(path)),
+            None => Ok(data),
+        }
+    }
+
+    /// The files that are read, for checks of what is written.
+    pub fn inputs(&self, truth: &TruthOptions) -> Vec<PathBuf> {
+        let names = [Some(self.source()), truth.labels.clone()];
+        names.into_iter().flatten().map(PathBuf::from).collect()
     }
 
     /// How many clusters, which must be given.

@@ -61,12 +61,14 @@ impl Pipeline {
             };
             pipeline.steps.push((transform, fitted));
         }
-        let prepared = pipeline.prepare(ops)?;
-        for first in (0..rows).step_by(CHUNK) {
-            prepared.apply_to_chunk(ops, x, first, &mut chunk)?;
-            ops.upload(&download(ops, &chunk)?, x, first)?;
-        }
+        pipeline.prepare(ops)?.replace(ops, x, &mut chunk)?;
         Ok(pipeline)
+    }
+
+    /// Transforms the rows of `x`, which may be [training rows](Ops::training_rows).
+    pub fn apply<O: Ops>(&self, ops: &O, x: &mut O::Matrix) -> Result<()> {
+        let mut chunk = ops.matrix("a chunk of rows", CHUNK.min(x.rows()), x.cols())?;
+        self.prepare(ops)?.replace(ops, x, &mut chunk)
     }
 
     /// Means and standard deviations of the columns of the transformed rows of `x`, summed in f64.
@@ -234,6 +236,15 @@ impl<O: Ops> Prepared<O> {
                 }
                 _ => unreachable!("fitted or loaded with all it needs"),
             }
+        }
+        Ok(())
+    }
+
+    /// Transforms the rows of `x` a chunk at a time.
+    fn replace(&self, ops: &O, x: &mut O::Matrix, chunk: &mut O::Matrix) -> Result<()> {
+        for first in (0..x.rows()).step_by(CHUNK) {
+            self.apply_to_chunk(ops, x, first, chunk)?;
+            ops.upload(&download(ops, chunk)?, x, first)?;
         }
         Ok(())
     }

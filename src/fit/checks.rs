@@ -1,5 +1,6 @@
 //! What is refused before the long work begins.
 
+use super::start::eigenvectors;
 use crate::data::Dataset;
 use crate::error::{Error, Result};
 use crate::ops::Ops;
@@ -97,9 +98,9 @@ pub fn check_memory<O: Ops>(ops: &O, options: &FitOptions, rows: usize, cols: us
         Affinity::Knn => options.neighbors.limit().map_or(0.0, |count| rows.min(count as f64)),
         _ => 0.0,
     };
-    let basis = match options.start {
-        Start::Spectral => basis_columns(options.first_clusters()) as f64,
-        _ => 0.0,
+    let basis = match options.affinity {
+        Affinity::Heat => 0.0,
+        _ => basis_columns(eigenvectors(options)) as f64,
     };
     let parts = [
         // Weights, gradients and two moments where they are trained; weights and moments of the checkpoint that training

@@ -1,9 +1,12 @@
 //! `fit`: from data to a finished run folder.
 
 mod checks;
+mod gamma_search;
 mod page;
 mod start;
 mod training;
+
+pub use gamma_search::{GammaSearch, LADDER, Rung, TOLERANCE, gamma_search};
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -126,6 +129,7 @@ pub fn fit<O: Ops>(
         pipeline,
         graph,
         graph_pipeline,
+        ..
     } = &prepared;
     let resident = match graph {
         Some(graph) => Some(ops.graph("the graph of the training rows", graph)?),
@@ -142,6 +146,15 @@ pub fn fit<O: Ops>(
     progress.line(&format!("features {}{of}", options.features));
     let gamma = resolve(ops, &mut options, x, graph.as_ref(), progress)?;
     stages.done("estimates");
+    let stored = match start {
+        Start::Anew => None,
+        Start::GoOn => folder.load_spectrum()?,
+    };
+    let fresh = match &stored {
+        Some(_) => None,
+        None => starts.spectrum(progress)?,
+    };
+    stages.done("spectrum");
 
     not_interrupted(progress, "training had not begun")?;
     match start {
@@ -174,6 +187,9 @@ pub fn fit<O: Ops>(
     numbers.commit()?;
     if let Some(graph_pipeline) = graph_pipeline {
         graph_pipeline.save(&folder.graph_features_file())?;
+    }
+    if let Some(spectrum) = &fresh {
+        folder.save_spectrum(spectrum)?;
     }
 
     let truth = data.labels().map(|labels| Labels {
@@ -261,6 +277,7 @@ pub fn fit<O: Ops>(
         &mut predictor,
         &history,
         &metrics,
+        stored.or(fresh).as_ref(),
         table.as_ref(),
     )?;
     atomic::write(folder.report_file(), page)?;

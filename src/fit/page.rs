@@ -9,6 +9,7 @@ use crate::predict::{CHUNK, Predictor};
 use crate::random::{Permutation, Purpose};
 use crate::report::{ClusterImages, Confusion, Report, Samples};
 use crate::scores::Contingency;
+use crate::spectral::Spectrum;
 use crate::train::EpochRecord;
 
 /// Images shown of each cluster, half of them confident, half doubtful.
@@ -21,6 +22,7 @@ pub fn page<O: Ops>(
     predictor: &mut Predictor<O>,
     history: &[EpochRecord],
     metrics: &Metrics,
+    spectrum: Option<&Spectrum>,
     table: Option<&Contingency>,
 ) -> Result<String> {
     let sample = Sample::draw(options, data, predictor)?;
@@ -58,6 +60,7 @@ pub fn page<O: Ops>(
         summary: &summary(metrics),
         config: &settings(options),
         history,
+        spectrum,
         sizes: &metrics.sizes,
         confusion: table.map(|table| Confusion {
             classes: &classes,

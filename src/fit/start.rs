@@ -6,16 +6,19 @@ use super::Prepared;
 use crate::data::{Dataset, Labels};
 use crate::error::{Error, Result};
 use crate::graph::refine;
-use crate::ops::{Cut, Ops, Shape};
+use crate::ops::{Ops, Shape};
 use crate::options::{FitOptions, Start};
 use crate::progress::Progress;
-use crate::spectral::{Embedding, embed, kmeans};
+use crate::spectral::{Embedding, STARTS, Spectrum, embed, kmeans};
 
-/// Starts of k-means, of which the best is taken.
-const STARTS: usize = 10;
+/// Eigenvalues that a run shows at least, and beyond the number of clusters.
+const LEAST_SHOWN: usize = 15;
+const SHOWN_BEYOND: usize = 5;
 
-/// Eigenvectors beyond the number of clusters that spectral clustering looks at.
-const EXTRA: usize = 2;
+/// Eigenvectors of the training graph that are computed: those that a start looks at, and some more eigenvalues to show.
+pub fn eigenvectors(options: &FitOptions) -> usize {
+    options.first_clusters().saturating_add(SHOWN_BEYOND).max(LEAST_SHOWN)
+}
 
 /// Gives labels to begin with, computing the costly part once.
 pub struct Starter<'a, O: Ops> {
@@ -24,7 +27,7 @@ pub struct Starter<'a, O: Ops> {
     prepared: &'a Prepared<O>,
     /// Labels from a file, of the training rows.
     given: Option<Vec<u32>>,
-    embedding: Option<(usize, Embedding<O>)>,
+    embedding: Option<Embedding<O>>,
 }
 
 impl<'a, O: Ops> Starter<'a, O> {
@@ -63,9 +66,9 @@ impl<'a, O: Ops> Starter<'a, O> {
             Start::Labels(_) => self.given.clone().unwrap_or_default(),
             Start::Kmeans => kmeans(self.ops, &self.prepared.x, clusters, STARTS, seed, progress)?.labels,
             Start::Spectral => {
-                let ops = self.ops;
-                let embedding = self.embedding(clusters, progress)?;
-                kmeans(ops, &embedding.vectors, clusters, STARTS, seed, progress)?.labels
+                let (ops, cut) = (self.ops, self.options.cut);
+                let rows = self.embedding(progress)?.rows(ops, clusters, cut)?;
+                kmeans(ops, &rows, clusters, STARTS, seed, progress)?.labels
             }
         };
         if let Some(graph) = &self.prepared.graph {
@@ -74,29 +77,33 @@ impl<'a, O: Ops> Starter<'a, O> {
         Ok(Some(labels))
     }
 
-    /// The embedding for so many clusters.
-    pub fn embedding(&mut self, clusters: usize, progress: &mut dyn Progress) -> Result<&Embedding<O>> {
-        let known = self.embedding.as_ref().is_some_and(|(of, _)| *of == clusters);
-        if !known {
-            let Some(graph) = &self.prepared.graph else {
-                unreachable!("refused before");
-            };
-            let (cut, seed) = (self.options.cut, self.options.seed);
-            let mut embedding = embed(self.ops, graph, clusters + EXTRA, cut, seed)?;
-            if cut == Cut::Ncut {
-                self.ops.normalize_rows(1.0, &mut embedding.vectors)?;
+    /// The spectrum of the training graph, if there is one.
+    pub fn spectrum(&mut self, progress: &mut dyn Progress) -> Result<Option<Spectrum>> {
+        if self.prepared.graph.is_none() {
+            return Ok(None);
+        }
+        Ok(Some(Spectrum::of(self.embedding(progress)?)))
+    }
+
+    /// The leading eigenvectors of the training graph.
+    fn embedding(&mut self, progress: &mut dyn Progress) -> Result<&Embedding<O>> {
+        let found = match self.embedding.take() {
+            Some(found) => found,
+            None => {
+                let Some(graph) = &self.prepared.graph else {
+                    unreachable!("refused before");
+                };
+                let count = eigenvectors(&self.options);
+                let found = embed(self.ops, graph, count, self.options.cut, self.options.seed)?;
+                let residual = found.residuals.iter().copied().fold(0.0, f64::max);
+                progress.line(&format!(
+                    "spectrum of {} rows: residuals up to {residual:.0e}",
+                    graph.rows()
+                ));
+                found
             }
-            progress.line(&format!(
-                "spectrum of {} rows: residuals up to {:.0e}",
-                graph.rows(),
-                embedding.residual
-            ));
-            self.embedding = Some((clusters, embedding));
-        }
-        match &self.embedding {
-            Some((_, embedding)) => Ok(embedding),
-            None => unreachable!("made above"),
-        }
+        };
+        Ok(self.embedding.insert(found))
     }
 }
 

@@ -30,6 +30,25 @@ pub fn svg(width: f64, height: f64, label: &str, body: Markup) -> Markup {
     }
 }
 
+/// A picture that has a place of its own in a page, or in a larger picture.
+pub struct Picture {
+    /// Width, in the picture's units.
+    pub width: f64,
+    /// Height.
+    pub height: f64,
+    /// What a screen reader says.
+    pub label: String,
+    /// What is drawn.
+    pub body: Markup,
+}
+
+impl Picture {
+    /// For a page.
+    pub fn markup(&self) -> Markup {
+        svg(self.width, self.height, &self.label, html! { (self.body) })
+    }
+}
+
 /// The class that carries a cluster's colour, the same all over the page. Ten colours, told apart by the
 /// colour-blind too; further clusters start again.
 pub fn cluster_class(cluster: usize) -> String {
@@ -167,6 +186,18 @@ pub fn common_axis(series: &[Series], may_be_log: bool) -> Option<Axis> {
 /// finite value.
 pub fn lines(width: f64, label: &str, epochs: &[f64], series: &[Series], y: Axis) -> Option<Markup> {
     let x = Axis::whole(*epochs.first()?, *epochs.last()?, 5);
+    lines_over("epoch", width, label, (epochs, x), series, y).map(|picture| picture.markup())
+}
+
+/// The same over the values of anything that `name` tells, with its axis.
+pub fn lines_over(
+    name: &str,
+    width: f64,
+    label: &str,
+    (xs, x): (&[f64], Axis),
+    series: &[Series],
+    y: Axis,
+) -> Option<Picture> {
     let ends: Vec<(&Series, usize)> = series
         .iter()
         .filter_map(|s| Some((s, s.values.iter().rposition(|v| v.is_finite())?)))
@@ -184,25 +215,30 @@ pub fn lines(width: f64, label: &str, epochs: &[f64], series: &[Series], y: Axis
     let places = apart(&places, 16.0, frame.top + 2.0, frame.floor() - 4.0);
     let body = html! {
         (frame.y_axis())
-        (frame.x_axis("epoch"))
+        (frame.x_axis(name))
         @for s in series {
-            path class={ "line " (s.class) } d=(line_path(&frame, epochs, &s.values)) {}
+            path class={ "line " (s.class) } d=(line_path(&frame, xs, &s.values)) {}
         }
         @for (&(s, last), &y) in ends.iter().zip(&places) {
             @let name_x = width - frame.right + 16.0;
-            @if let (Some(x), Some(end)) = (frame.px(epochs[last]), frame.py(s.values[last])) {
+            @if let (Some(x), Some(end)) = (frame.px(xs[last]), frame.py(s.values[last])) {
                 // From the end of the line to its name, which may have had to move.
                 line.leader.(s.class) x1=(px(x)) y1=(px(end)) x2=(px(name_x - 4.0)) y2=(px(y)) {}
                 circle.swatch.(s.class) cx=(px(x)) cy=(px(end)) r="3.2" {}
             }
             text.ink x=(px(name_x)) y=(px(y + 4.0)) { (end_text(s, last)) }
         }
-        (frame.pointer_columns(epochs, |i| {
+        (frame.pointer_columns(xs, |i| {
             let values = series.iter().map(|s| format!("{} {}", s.name, significant(s.values[i])));
-            format!("epoch {}: {}", epochs[i], values.collect::<Vec<_>>().join(", "))
+            format!("{name} {}: {}", xs[i], values.collect::<Vec<_>>().join(", "))
         }))
     };
-    Some(svg(width, LINES_HEIGHT, label, body))
+    Some(Picture {
+        width,
+        height: LINES_HEIGHT,
+        label: label.to_string(),
+        body,
+    })
 }
 
 /// The path through the finite values, broken where there is none. A value alone is a stroke of no length,

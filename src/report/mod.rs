@@ -2,20 +2,26 @@
 
 mod axis;
 mod chart;
+pub mod comparison;
 mod confusion;
+pub mod gamma_search;
 mod image;
 mod images;
 mod number;
+mod page;
 mod sizes;
 mod scatter;
+pub mod spectrum;
 mod training;
 
 pub use confusion::Confusion;
 pub use images::ClusterImages;
+pub use page::{Chart, Sheet, Table};
 
-use maud::{DOCTYPE, Markup, PreEscaped, html};
+use maud::{Markup, html};
 
 use crate::scores::best_map;
+use crate::spectral::Spectrum;
 use crate::train::EpochRecord;
 use crate::{Error, Result};
 
@@ -33,6 +39,8 @@ pub struct Report<'a> {
     pub config: &'a [(String, String)],
     /// The epochs, in order. Numbers that are not finite are left out of the charts.
     pub history: &'a [EpochRecord],
+    /// The leading eigenvalues of the training graph, when there is one.
+    pub spectrum: Option<&'a Spectrum>,
     /// Rows in each of the k clusters at the end, over all rows.
     pub sizes: &'a [u64],
     /// Clusters against classes, when there are labels.
@@ -73,35 +81,17 @@ impl Report<'_> {
     /// [`Error::Shape`] when two parts do not fit together.
     pub fn to_html(&self) -> Result<String> {
         self.check()?;
-        let page = html! {
-            (DOCTYPE)
-            html lang="en" {
-                head {
-                    meta charset="utf-8";
-                    meta name="viewport" content="width=device-width, initial-scale=1";
-                    meta name="color-scheme" content="light dark";
-                    // The browser itself sees to it that nothing is loaded from elsewhere.
-                    meta http-equiv="Content-Security-Policy"
-                        content="default-src 'none'; img-src data:; style-src 'unsafe-inline'";
-                    title { (self.title) }
-                    style { (PreEscaped(include_str!("style.css"))) }
-                }
-                body {
-                    header { h1 { (self.title) } p { (self.subtitle()) } }
-                    main {
-                        (self.warnings())
-                        (self.headline())
-                        (self.training())
-                        (self.clusters())
-                        (self.confusion()?)
-                        (self.samples()?)
-                        (self.details())
-                    }
-                    footer { "Made by neuncut " (env!("CARGO_PKG_VERSION")) "." }
-                }
-            }
+        let main = html! {
+            (self.warnings())
+            (self.headline())
+            (self.training())
+            (self.spectrum())
+            (self.clusters())
+            (self.confusion()?)
+            (self.samples()?)
+            (self.details())
         };
-        Ok(page.into_string())
+        Ok(page::page(self.title, &self.subtitle(), main))
     }
 
     /// `10 clusters · 70,000 rows · 100 epochs · 1 min 12 s`, as far as known.
@@ -154,7 +144,20 @@ impl Report<'_> {
                             (number::grouped(self.history.len() as u64)) "."
                         }
                     }
-                    div class={ "charts n" (charts.len().max(2)) } { @for chart in &charts { (chart) } }
+                    div class={ "charts n" (training::columns(charts.len())) } { @for chart in &charts { (chart) } }
+                }
+            }
+        }
+    }
+
+    fn spectrum(&self) -> Markup {
+        html! {
+            @if let Some(chart) = self.spectrum.and_then(spectrum::chart) {
+                section {
+                    h2 { "Graph" }
+                    div.charts.n2 {
+                        (chart::figure(&chart.title, html! { (chart.caption) }, chart.picture.markup()))
+                    }
                 }
             }
         }

@@ -8,6 +8,7 @@ const EMPTY: Report = Report {
     summary: &[],
     config: &[],
     history: &[],
+    spectrum: None,
     sizes: &[],
     confusion: None,
     samples: None,
@@ -113,6 +114,7 @@ fn a_labelled_image_run_has_every_section() {
         summary: &pairs(&[("ACC", "0.950"), (evil, evil)]),
         config: &pairs(&[("gamma", "100"), (evil, evil)]),
         history: &history(20, 3, Some(Scores::from(&table))),
+        spectrum: None,
         sizes: table.cluster_sizes(),
         confusion: Some(Confusion {
             classes: &classes,

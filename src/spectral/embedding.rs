@@ -1,13 +1,19 @@
 //! Spectral clustering: k-means of the rows of the leading eigenvectors of the normalised affinity (Ng, Jordan and Weiss, 2002).
 
-use crate::eigen::eigen;
 use super::kmeans::kmeans;
 use super::lanczos::leading;
 use crate::data::csr::Csr;
+use crate::eigen::eigen;
 use crate::error::Result;
 use crate::network::to_real;
-use crate::ops::{Cut, Ops};
+use crate::ops::{Cut, Ops, Shape};
 use crate::progress::Progress;
+
+/// Starts of k-means, of which the best is taken.
+pub const STARTS: usize = 10;
+
+/// Eigenvectors beyond the number of clusters that spectral clustering looks at.
+pub const EXTRA: usize = 2;
 
 /// Residuals of eigenvectors.
 const TOLERANCE: f64 = 1e-5;
@@ -21,8 +27,26 @@ pub struct Embedding<O: Ops> {
     pub eigenvalues: Vec<f64>,
     /// Their eigenvectors as columns, n x p.
     pub vectors: O::Matrix,
-    /// The largest residual.
-    pub residual: f64,
+    /// `|A u - lambda u|` of each.
+    pub residuals: Vec<f64>,
+}
+
+impl<O: Ops> Embedding<O> {
+    /// The rows that spectral clustering puts into `clusters` clusters: the leading eigenvectors, two more than clusters; for the
+    /// normalised cut each row is brought to length 1.
+    pub fn rows(&self, ops: &O, clusters: usize, cut: Cut) -> Result<O::Matrix> {
+        let (all, count) = (self.vectors.cols(), (clusters + EXTRA).min(self.vectors.cols()));
+        let mut first = vec![0.0; all * count];
+        (0..count).for_each(|c| first[c * count + c] = 1.0);
+        let mut chosen = ops.matrix("leading eigenvectors", all, count)?;
+        ops.upload(&to_real::<O>(&first), &mut chosen, 0)?;
+        let mut rows = ops.matrix("leading eigenvectors", self.vectors.rows(), count)?;
+        ops.combine(&self.vectors, &chosen, 0.0, &mut rows)?;
+        if cut == Cut::Ncut {
+            ops.normalize_rows(1.0, &mut rows)?;
+        }
+        Ok(rows)
+    }
 }
 
 /// The `count` leading eigenvectors of a graph: of `D^-1/2 A D^-1/2` for the normalised cut, of `I - L / max D` for the ratio cut.
@@ -48,7 +72,7 @@ pub fn embed<O: Ops>(ops: &O, graph: &Csr, count: usize, cut: Cut, seed: u64) ->
         return Ok(Embedding {
             eigenvalues: leading.iter().map(|&i| 1.0 - values[i]).collect(),
             vectors: to,
-            residual: 0.0,
+            residuals: vec![0.0; count],
         });
     }
     let on_device = ops.graph("the graph of the training rows", &matrix)?;
@@ -56,27 +80,25 @@ pub fn embed<O: Ops>(ops: &O, graph: &Csr, count: usize, cut: Cut, seed: u64) ->
     Ok(Embedding {
         eigenvalues: found.values.iter().map(|value| 1.0 - value).collect(),
         vectors: found.vectors,
-        residual: found.residuals.iter().copied().fold(0.0, f64::max),
+        residuals: found.residuals,
     })
 }
 
-/// Spectral clustering of a graph: the labels, and the eigenvalues on the way.
+/// The labels that spectral clustering gives the rows of a graph.
+///
+/// # Errors
+/// Those of [`kmeans`].
 pub fn cluster<O: Ops>(
     ops: &O,
     graph: &Csr,
     clusters: usize,
-    extra: usize,
     cut: Cut,
-    starts: usize,
     seed: u64,
     progress: &mut dyn Progress,
-) -> Result<(Vec<u32>, Vec<f64>)> {
-    let mut embedding = embed(ops, graph, clusters + extra, cut, seed)?;
-    if cut == Cut::Ncut {
-        ops.normalize_rows(1.0, &mut embedding.vectors)?;
-    }
-    let found = kmeans(ops, &embedding.vectors, clusters, starts, seed, progress)?;
-    Ok((found.labels, embedding.eigenvalues))
+) -> Result<Vec<u32>> {
+    let embedding = embed(ops, graph, clusters + EXTRA, cut, seed)?;
+    let rows = embedding.rows(ops, clusters, cut)?;
+    Ok(kmeans(ops, &rows, clusters, STARTS, seed, progress)?.labels)
 }
 
 /// The matrix whose largest eigenvalues belong to the smallest of the Laplacian.

@@ -4,8 +4,10 @@ mod embedding;
 mod kmeans;
 mod lanczos;
 mod moves;
+mod spectrum;
 
-pub use embedding::{Embedding, cluster, embed};
+pub use embedding::{EXTRA, Embedding, STARTS, cluster, embed};
 pub use kmeans::{Kmeans, kmeans};
 pub use lanczos::{Eigenpairs, basis_columns, leading};
 pub use moves::split_and_merge;
+pub use spectrum::{Gap, Spectrum};

@@ -10,7 +10,7 @@ use super::resume::assert_same;
 use super::sandbox::Sandbox;
 
 /// What a finished run on a neighbour graph holds, and nothing else.
-const RUN: [&str; 10] = [
+const RUN: [&str; 11] = [
     "config.toml",
     "features.safetensors",
     "graph-features.safetensors",
@@ -20,12 +20,14 @@ const RUN: [&str; 10] = [
     "metrics.json",
     "model.safetensors",
     "report.html",
+    "spectrum.json",
     "training-rows.npy",
 ];
 
 /// The same of a run without a graph.
 fn run_without_graph() -> Vec<&'static str> {
-    RUN.into_iter().filter(|name| !name.starts_with("graph")).collect()
+    let of_graph = |name: &&str| name.starts_with("graph") || *name == "spectrum.json";
+    RUN.into_iter().filter(|name| !of_graph(name)).collect()
 }
 
 /// The history without wall times.
@@ -554,11 +556,15 @@ fn help_tells_every_option_with_its_default_and_unit() {
         "--rows",
         "--predictions",
         "--data",
+        "--graph",
         "--run",
+        "--training-rows",
         "--problem",
         "--probabilities",
     ];
-    for command in ["fit", "predict", "evaluate", "generate", "info", "step", "bench"] {
+    for command in [
+        "fit", "predict", "evaluate", "graph", "spectrum", "baseline", "compare", "gamma-search", "generate", "info", "step", "bench",
+    ] {
         let help = here.ok(&format!("neuncut {command} --help")).out;
         let mut options: Vec<String> = Vec::new();
         for line in help.lines().skip_while(|line| *line != "Options:").skip(1) {
