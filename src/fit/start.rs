@@ -66,8 +66,8 @@ impl<'a, O: Ops> Starter<'a, O> {
             Start::Labels(_) => self.given.clone().unwrap_or_default(),
             Start::Kmeans => kmeans(self.ops, &self.prepared.x, clusters, STARTS, seed, progress)?.labels,
             Start::Spectral => {
-                let (ops, cut) = (self.ops, self.options.cut);
-                let rows = self.embedding(progress)?.rows(ops, clusters, cut)?;
+                let ops = self.ops;
+                let rows = self.embedding(progress)?.rows(ops, clusters)?;
                 kmeans(ops, &rows, clusters, STARTS, seed, progress)?.labels
             }
         };
