@@ -22,7 +22,11 @@ pub fn merge(matrix: &CutMatrix, sizes: &[u64], wanted: usize, cut: Cut) -> Vec<
         for (at, &a) in left.iter().enumerate() {
             for &b in &left[at + 1..] {
                 let union = cuts[a] + cuts[b] - 2.0 * sums[a * k + b];
-                let rise = cost(weights[a] + weights[b], union) - cost(weights[a], cuts[a]) - cost(weights[b], cuts[b]);
+                let rise = match weights[a] > 0.0 && weights[b] > 0.0 {
+                    true => cost(weights[a] + weights[b], union) - cost(weights[a], cuts[a]) - cost(weights[b], cuts[b]),
+                    // The union of any two others lowers the cut, so that nothing would be left for last.
+                    false => f64::NEG_INFINITY,
+                };
                 if rise < best.0 {
                     best = (rise, a, b);
                 }
