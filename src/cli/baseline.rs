@@ -59,7 +59,11 @@ pub fn run(args: BaselineArgs, console: &mut Console) -> Result<()> {
     let preparation = args.data.graph_preparation(&args.graph)?;
     if let Some(path) = &args.output {
         let inputs = args.data.inputs(&args.truth);
-        values::output(path, "npy", &inputs.iter().map(PathBuf::as_path).collect::<Vec<&Path>>())?;
+        values::output(
+            path,
+            "npy",
+            &inputs.iter().map(PathBuf::as_path).collect::<Vec<&Path>>(),
+        )?;
     }
     let data = args.data.open(&args.truth)?;
     let outcome = args.device.run(Baseline {
@@ -96,7 +100,10 @@ fn table(outcome: &Outcome, output: Option<&Path>) -> String {
     }
     row(
         "Ncut",
-        format!("{:.4}  (exact, on {} training rows)", outcome.cuts.ncut, outcome.cut_rows),
+        format!(
+            "{:.4}  (exact, on {} training rows)",
+            outcome.cuts.ncut, outcome.cut_rows
+        ),
     );
     row(
         "rows",

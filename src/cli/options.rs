@@ -382,7 +382,9 @@ impl FitGroups {
                 None if heat => Start::Random,
                 None => Start::Spectral,
             },
-            warm_up: given.warm_up.unwrap_or_else(|| WARM_UP.max(WARM_UP_STEPS.saturating_mul(batch) / rows)),
+            warm_up: given
+                .warm_up
+                .unwrap_or_else(|| WARM_UP.max(WARM_UP_STEPS.saturating_mul(batch) / rows)),
             restarts: given.restarts.unwrap_or(1),
             moves: given.moves.unwrap_or(0),
             overcluster: given.overcluster.unwrap_or(1.0),

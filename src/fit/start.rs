@@ -70,7 +70,10 @@ impl<'a, O: Ops> Starter<'a, O> {
                 // More eigenvectors tell large clusters apart better, fewer leave small ones their own.
                 let counts = [clusters + EXTRA, clusters].into_iter();
                 let embedding = self.embedding(progress)?;
-                let labels = |count| Ok(kmeans(ops, &embedding.rows(ops, count, cut)?, clusters, STARTS, seed, progress)?.labels);
+                let labels = |count| {
+                    let rows = embedding.rows(ops, count)?;
+                    Ok(kmeans(ops, &rows, clusters, STARTS, seed, progress)?.labels)
+                };
                 counts.map(labels).collect::<Result<_>>()?
             }
         };

@@ -69,7 +69,11 @@ pub fn sheet(title: String, subtitle: String, points: &[Point]) -> Sheet {
         ),
     ];
     let headings = ["gamma", "L_orth", "L_lap", "exact cut", "ACC"];
-    let row = |p: &Point| [p.gamma, p.l_orth, p.l_lap, p.cut, p.acc].map(significant).to_vec();
+    let row = |p: &Point| {
+        [p.gamma, p.l_orth, p.l_lap, p.cut, p.acc]
+            .map(significant)
+            .to_vec()
+    };
     Sheet {
         title,
         subtitle,

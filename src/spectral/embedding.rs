@@ -32,9 +32,10 @@ pub struct Embedding<O: Ops> {
 }
 
 impl<O: Ops> Embedding<O> {
-    /// The rows that spectral clustering looks at: the `count` leading eigenvectors, or all that there are; for the normalised cut
-    /// each row is brought to length 1.
-    pub fn rows(&self, ops: &O, count: usize, cut: Cut) -> Result<O::Matrix> {
+    /// The rows that spectral clustering looks at: the `count` leading eigenvectors, or all that there are, each row brought to length
+    /// 1. (For the ratio cut that is not usual, but without it rows that hang on by little, which have long rows there, become clusters
+    /// of one.)
+    pub fn rows(&self, ops: &O, count: usize) -> Result<O::Matrix> {
         let (all, count) = (self.vectors.cols(), count.min(self.vectors.cols()));
         let mut first = vec![0.0; all * count];
         (0..count).for_each(|c| first[c * count + c] = 1.0);
@@ -42,9 +43,7 @@ impl<O: Ops> Embedding<O> {
         ops.upload(&to_real::<O>(&first), &mut chosen, 0)?;
         let mut rows = ops.matrix("leading eigenvectors", self.vectors.rows(), count)?;
         ops.combine(&self.vectors, &chosen, 0.0, &mut rows)?;
-        if cut == Cut::Ncut {
-            ops.normalize_rows(1.0, &mut rows)?;
-        }
+        ops.normalize_rows(1.0, &mut rows)?;
         Ok(rows)
     }
 }
@@ -97,7 +96,7 @@ pub fn cluster<O: Ops>(
     progress: &mut dyn Progress,
 ) -> Result<Vec<u32>> {
     let embedding = embed(ops, graph, clusters + EXTRA, cut, seed)?;
-    let rows = embedding.rows(ops, clusters + EXTRA, cut)?;
+    let rows = embedding.rows(ops, clusters + EXTRA)?;
     Ok(kmeans(ops, &rows, clusters, STARTS, seed, progress)?.labels)
 }
 
