@@ -155,7 +155,7 @@ impl Listener<'_, '_> {
             l_orth: lowest.map_or(f64::NAN, |epoch| epoch.l_orth),
             l_lap: lowest.map_or(f64::NAN, |epoch| epoch.l_lap),
             cut: epochs().filter_map(|epoch| epoch.cut).min_by(f64::total_cmp),
-            scores: epochs().last().and_then(|epoch| epoch.scores),
+            scores: epochs().next_back().and_then(|epoch| epoch.scores),
             seconds,
         }
     }
