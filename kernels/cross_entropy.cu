@@ -28,7 +28,7 @@ KERNEL(256) cross_entropy(const float* membership, int y_stride, const uint32_t*
     sums[threadIdx.x] = sum;
     for (int apart = 128; apart > 0; apart /= 2) {
         __syncthreads();
-        if (threadIdx.x < apart) sums[threadIdx.x] += sums[threadIdx.x + apart];
+        if ((int)threadIdx.x < apart) sums[threadIdx.x] += sums[threadIdx.x + apart];
     }
     if (threadIdx.x == 0) {
         float* loss = losses + (size_t)state->batch * losses_stride;

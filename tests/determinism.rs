@@ -5,7 +5,7 @@ mod common;
 #[path = "common/training.rs"]
 mod training;
 
-use common::{Nobody, filled, random};
+use common::{filled, random};
 use neuncut::cpu::{Fast, Reference};
 use neuncut::data::csr::Csr;
 use neuncut::error::{Error, Result};
@@ -17,6 +17,7 @@ use neuncut::train::{
     Beginning, Checkpoint, Goal, Kind, Plan, SearchPlan, Stage, StepRule, TrainingGraph, TrainingRows, search, train,
 };
 use neuncut::predict::Predictor;
+use neuncut::progress::Silent;
 use neuncut::spectral::cluster;
 use neuncut::validate::compare_training;
 use training::{Notes, bits, rows, told};
@@ -199,7 +200,7 @@ fn neighbour_graph<O: Ops>(ops: &O, x: &O::Matrix) -> Csr {
         width: Width::SelfTuning,
         one_sided: 0.1,
     };
-    build(ops, x, rule, &mut Nobody).unwrap()
+    build(ops, x, rule, &mut Silent).unwrap()
 }
 
 /// A search from spectral starts, as `fit` makes one.
@@ -225,7 +226,7 @@ fn run_search<O: Ops>(
     let cut = plan.cut.rule.objective.cut;
     let mut starts = |attempt: usize, clusters: usize| {
         let seed = plan.cut.seed + attempt as u64;
-        let (mut labels, _) = cluster(ops, &edges, clusters, 2, cut, 3, seed, &mut Nobody)?;
+        let mut labels = cluster(ops, &edges, clusters, cut, seed, &mut Silent)?;
         refine(&edges, &mut labels, clusters, cut, seed);
         Ok(Some(labels))
     };

@@ -4,7 +4,7 @@ mod common;
 #[path = "common/training.rs"]
 mod training;
 
-use common::{Nobody, filled, planted, random, values};
+use common::{filled, planted, random, values};
 use neuncut::cpu::{Fast, Reference};
 use neuncut::data::csr::Csr;
 use neuncut::eigen::eigen;
@@ -12,6 +12,7 @@ use neuncut::graph::{
     Cuts, GraphRule, Sampler, Width, build, count, cut_matrix, distinct, merge, ranking, refine,
 };
 use neuncut::ops::{Cut, Ops};
+use neuncut::progress::Silent;
 use neuncut::scores::Scores;
 use neuncut::spectral::{cluster, embed, kmeans, leading, split_and_merge};
 use neuncut::validate::{Random, distance, largest};
@@ -119,7 +120,7 @@ fn graph_is_that_of_plain_loops<O: Ops>(ops: &O, random: &Random) {
                     one_sided,
                 };
                 let name = format!("{} {n} x {d}, {rule:?}", ops.name());
-                let found = build(ops, &x, rule, &mut Nobody).unwrap();
+                let found = build(ops, &x, rule, &mut Silent).unwrap();
                 let expected = plain_graph(&rows, d, rule);
                 // Weights are rounded to f32 once.
                 let full = dense(&found);
@@ -163,7 +164,7 @@ fn equal_rows_share_the_edges_of_one_and_are_tied_to_one_another() {
             width: Width::SelfTuning,
             one_sided: 0.1,
         };
-        let graph = build(&ops, &x, rule, &mut Nobody).unwrap();
+        let graph = build(&ops, &x, rule, &mut Silent).unwrap();
         // Among equal distances the row that comes first counts as the nearest.
         let mut first: Vec<usize> = (0..different).collect();
         first.sort_by_key(|i| of_row.iter().position(|other| other == i));
@@ -313,7 +314,7 @@ fn embeddings_are_eigenvectors_of_few_and_of_many_rows() {
                 2.0 * TOLERANCE,
             );
             assert!(found.eigenvalues[0].abs() <= TOLERANCE, "{:?}", found.eigenvalues);
-            assert!(found.residual <= 2.0 * TOLERANCE, "{}", found.residual);
+            assert!(largest(&found.residuals) <= 2.0 * TOLERANCE, "{:?}", found.residuals);
         }
     }
 }
@@ -326,9 +327,7 @@ fn spectral_clustering_finds_planted_groups() {
         let (graph, truth) = planted(&random, n, clusters, within, across);
         for cut in [Cut::Ncut, Cut::Rcut] {
             let seed = random.below(1000) as u64;
-            let (labels, eigenvalues) =
-                cluster(&ops, &graph, clusters, 0, cut, 10, seed, &mut Nobody).unwrap();
-            assert_eq!(eigenvalues.len(), clusters);
+            let labels = cluster(&ops, &graph, clusters, cut, seed, &mut Silent).unwrap();
             let scores = Scores::of(&labels, clusters, &truth, clusters).unwrap();
             assert_eq!(scores.acc, 1.0, "{n} rows, {cut:?}");
         }
@@ -342,8 +341,8 @@ fn kmeans_ends_at_means_of_their_nearest_rows() {
     for (n, d, clusters) in [(7, 1, 7), (129, 5, 3), (5003, 2, 10)] {
         let rows = random.normals(n * d, 1.0);
         let x = filled(&ops, n, d, &rows);
-        let found = kmeans(&ops, &x, clusters, 3, 5, &mut Nobody).unwrap();
-        assert_eq!(found, kmeans(&ops, &x, clusters, 3, 5, &mut Nobody).unwrap());
+        let found = kmeans(&ops, &x, clusters, 3, 5, &mut Silent).unwrap();
+        assert_eq!(found, kmeans(&ops, &x, clusters, 3, 5, &mut Silent).unwrap());
         let sizes = count(&found.labels, clusters);
         assert!(sizes.iter().all(|&size| size > 0), "{sizes:?}");
         let mut means = vec![0.0; clusters * d];

@@ -5,11 +5,11 @@ use std::path::Path;
 use super::Prepared;
 use crate::data::{Dataset, Labels};
 use crate::error::{Error, Result};
-use crate::graph::refine;
+use crate::graph::{ranking, refine};
 use crate::ops::{Ops, Shape};
 use crate::options::{FitOptions, Start};
 use crate::progress::Progress;
-use crate::spectral::{Embedding, STARTS, Spectrum, embed, kmeans};
+use crate::spectral::{EXTRA, Embedding, STARTS, Spectrum, embed, kmeans};
 
 /// Eigenvalues that a run shows at least, and beyond the number of clusters.
 const LEAST_SHOWN: usize = 15;
@@ -61,20 +61,27 @@ impl<'a, O: Ops> Starter<'a, O> {
         progress: &mut dyn Progress,
     ) -> Result<Option<Vec<u32>>> {
         let seed = self.options.seed.wrapping_add((attempt as u64) << 32);
-        let mut labels = match &self.options.start {
+        let (ops, cut) = (self.ops, self.options.cut);
+        let found = match &self.options.start {
             Start::Random => return Ok(None),
-            Start::Labels(_) => self.given.clone().unwrap_or_default(),
-            Start::Kmeans => kmeans(self.ops, &self.prepared.x, clusters, STARTS, seed, progress)?.labels,
+            Start::Labels(_) => vec![self.given.clone().unwrap_or_default()],
+            Start::Kmeans => vec![kmeans(ops, &self.prepared.x, clusters, STARTS, seed, progress)?.labels],
             Start::Spectral => {
-                let ops = self.ops;
-                let rows = self.embedding(progress)?.rows(ops, clusters)?;
-                kmeans(ops, &rows, clusters, STARTS, seed, progress)?.labels
+                // More eigenvectors tell large clusters apart better, fewer leave small ones their own.
+                let counts = [clusters + EXTRA, clusters].into_iter();
+                let embedding = self.embedding(progress)?;
+                let labels = |count| Ok(kmeans(ops, &embedding.rows(ops, count)?, clusters, STARTS, seed, progress)?.labels);
+                counts.map(labels).collect::<Result<_>>()?
             }
         };
-        if let Some(graph) = &self.prepared.graph {
-            refine(graph, &mut labels, clusters, self.options.cut, seed);
-        }
-        Ok(Some(labels))
+        let Some(graph) = &self.prepared.graph else {
+            return Ok(found.into_iter().next());
+        };
+        let refined = found.into_iter().map(|mut labels| {
+            refine(graph, &mut labels, clusters, cut, seed);
+            (ranking(graph, &labels, clusters, cut), labels)
+        });
+        Ok(refined.min_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, labels)| labels))
     }
 
     /// The spectrum of the training graph, if there is one.

@@ -32,11 +32,11 @@ pub struct Embedding<O: Ops> {
 }
 
 impl<O: Ops> Embedding<O> {
-    /// The rows that spectral clustering puts into `clusters` clusters: the leading eigenvectors, two more than clusters, each row
-    /// brought to length 1. (For the ratio cut that is not usual, but without it rows that hang on by little, which have long rows there,
-    /// become clusters of one.)
-    pub fn rows(&self, ops: &O, clusters: usize) -> Result<O::Matrix> {
-        let (all, count) = (self.vectors.cols(), (clusters + EXTRA).min(self.vectors.cols()));
+    /// The rows that spectral clustering looks at: the `count` leading eigenvectors, or all that there are, each row brought to
+    /// length 1. (For the ratio cut that is not usual, but without it rows that hang on by little, which have long rows there, become
+    /// clusters of one.)
+    pub fn rows(&self, ops: &O, count: usize) -> Result<O::Matrix> {
+        let (all, count) = (self.vectors.cols(), count.min(self.vectors.cols()));
         let mut first = vec![0.0; all * count];
         (0..count).for_each(|c| first[c * count + c] = 1.0);
         let mut chosen = ops.matrix("leading eigenvectors", all, count)?;
@@ -96,7 +96,7 @@ pub fn cluster<O: Ops>(
     progress: &mut dyn Progress,
 ) -> Result<Vec<u32>> {
     let embedding = embed(ops, graph, clusters + EXTRA, cut, seed)?;
-    let rows = embedding.rows(ops, clusters)?;
+    let rows = embedding.rows(ops, clusters + EXTRA)?;
     Ok(kmeans(ops, &rows, clusters, STARTS, seed, progress)?.labels)
 }
 
