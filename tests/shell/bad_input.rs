@@ -5,7 +5,7 @@ use neuncut::data::npz::{Values, write_arrays};
 use super::sandbox::Sandbox;
 
 /// Runs each line and asserts that it is refused with all the fragments and changes no file.
-fn refuse_all(here: &Sandbox, table: &[(&str, i32, &[&str])]) {
+pub fn refuse_all(here: &Sandbox, table: &[(&str, i32, &[&str])]) {
     let before = here.tree();
     for (line, code, fragments) in table {
         here.run(&format!("{line} --quiet")).refuses(*code, fragments);

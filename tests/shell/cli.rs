@@ -556,11 +556,15 @@ fn help_tells_every_option_with_its_default_and_unit() {
         "--rows",
         "--predictions",
         "--data",
+        "--graph",
         "--run",
+        "--training-rows",
         "--problem",
         "--probabilities",
     ];
-    for command in ["fit", "predict", "evaluate", "generate", "info", "step", "bench"] {
+    for command in [
+        "fit", "predict", "evaluate", "graph", "spectrum", "baseline", "compare", "gamma-search", "generate", "info", "step", "bench",
+    ] {
         let help = here.ok(&format!("neuncut {command} --help")).out;
         let mut options: Vec<String> = Vec::new();
         for line in help.lines().skip_while(|line| *line != "Options:").skip(1) {

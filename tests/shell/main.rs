@@ -2,6 +2,7 @@
 
 mod sandbox;
 mod cli;
+mod commands;
 mod resume;
 mod bad_input;
 mod memory;

@@ -398,6 +398,7 @@ fn interrupted_while_rows_are_labelled_nothing_half_written_stays() {
         "graph.npz",
         "history.jsonl",
         "model.safetensors",
+        "spectrum.json",
         "training-rows.npy",
     ];
     assert_eq!(here.list("run"), left);
