@@ -1,10 +1,12 @@
 //! Options that several commands share, in groups; each may be left out, or given by a file.
 
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use neuncut::data::Dataset;
 use neuncut::data::folder::BUILT_IN;
+use neuncut::fit::WARM_UP_BATCH;
 use neuncut::ops::{Cut, Penalty, Volumes};
 use neuncut::options::{
     Affinity, Auto, FitOptions, Hidden, Neighbors, ONE_SIDED, Preparation, SEED_NEIGHBORS, Start, Subgraph,
@@ -14,9 +16,13 @@ use serde::de::MapAccess;
 
 use super::device::DeviceArgs;
 
-/// Epochs of the warm-up at most, but that it may take so many steps: windings take a network long.
-const WARM_UP: usize = 100;
-const WARM_UP_STEPS: usize = 1000;
+/// Steps of the warm-up at most, in epochs between these: windings, and borders in the plane, take a network long.
+const WARM_UP_STEPS: usize = 5000;
+const WARM_UP_EPOCHS: RangeInclusive<usize> = 20..=500;
+
+/// Steps towards a small cut at most, and epochs that they make at least.
+const STEPS: usize = 100;
+const EPOCHS: usize = 10;
 
 /// Whether a value was taken from a file.
 pub type Taken<'de, A> = std::result::Result<bool, <A as MapAccess<'de>>::Error>;
@@ -153,8 +159,7 @@ options! {
         #[arg(long, value_name = "spectral|kmeans|random|FILE", help_heading = "Start")]
         start: Start,
 
-        /// Epochs, at most, in which the network is fitted to the labels of the start [default: 100, and more where an epoch
-        /// has fewer than 10 mini-batches]
+        /// Epochs, at most, in which the network is fitted to the labels of the start [default: those of 5000 steps, but 20 to 500]
         #[arg(long, value_name = "E", help_heading = "Start")]
         warm_up: usize,
 
@@ -191,7 +196,7 @@ options! {
         #[arg(long, value_name = "M", help_heading = "Network and training")]
         batch: usize,
 
-        /// Passes over the training rows [default: 20 with a graph, else 100]
+        /// Passes over the training rows, at most [default: 10 with a graph, or those of 100 steps if these are more; else 100]
         #[arg(long, value_name = "E", help_heading = "Network and training")]
         epochs: usize,
 
@@ -352,8 +357,8 @@ impl FitGroups {
     pub fn resolve(self, device: DeviceArgs) -> Result<(FitOptions, Option<Dataset>)> {
         let (data, clusters) = (self.data.source(), self.data.count()?);
         let prepared = self.data.preparation(&self.graph)?;
-        let opened = match (self.training.batch, self.training.warm_up) {
-            (Some(_), Some(_)) => None,
+        let opened = match (self.training.batch, self.training.warm_up, self.training.epochs) {
+            (Some(_), Some(_), Some(_)) => None,
             _ => Some(Dataset::open(&data)?),
         };
         let rows = opened.as_ref().map_or(usize::MAX, Dataset::rows);
@@ -362,6 +367,14 @@ impl FitGroups {
         let given = self.training;
         let batch = given.batch.unwrap_or(rows.clamp(2, 1000));
         values::at_least("--batch", 2, batch)?;
+        let seed_neighbors = given.seed_neighbors.unwrap_or(SEED_NEIGHBORS);
+        // Rows that a mini-batch towards a small cut advances in the epoch's order: its seeds.
+        let seeds = match batch < rows {
+            true => (batch / (1 + seed_neighbors)).max(1),
+            false => rows,
+        };
+        let epochs = |steps: usize, advance: usize| steps.div_ceil((rows / advance).max(1));
+        let (least, most) = WARM_UP_EPOCHS.into_inner();
         let options = FitOptions {
             data,
             labels: self.truth.labels.as_deref().map(absolute),
@@ -374,7 +387,7 @@ impl FitGroups {
             sigma: prepared.sigma,
             neighbors: prepared.neighbors,
             one_sided: prepared.one_sided,
-            seed_neighbors: given.seed_neighbors.unwrap_or(SEED_NEIGHBORS),
+            seed_neighbors,
             subgraph: given.subgraph.unwrap_or(Subgraph::Auto),
             start: match given.start {
                 Some(Start::Labels(path)) => Start::Labels(absolute(&path)),
@@ -382,9 +395,7 @@ impl FitGroups {
                 None if heat => Start::Random,
                 None => Start::Spectral,
             },
-            warm_up: given
-                .warm_up
-                .unwrap_or_else(|| WARM_UP.max(WARM_UP_STEPS.saturating_mul(batch) / rows)),
+            warm_up: given.warm_up.unwrap_or(epochs(WARM_UP_STEPS, batch.min(WARM_UP_BATCH)).clamp(least, most)),
             restarts: given.restarts.unwrap_or(1),
             moves: given.moves.unwrap_or(0),
             overcluster: given.overcluster.unwrap_or(1.0),
@@ -393,7 +404,10 @@ impl FitGroups {
             volumes: given.volumes.unwrap_or(Volumes::Through),
             cut: self.cut.cut.unwrap_or(Cut::Ncut),
             hidden: given.hidden.unwrap_or(Hidden(vec![512, 512])),
-            epochs: given.epochs.unwrap_or(if heat { 100 } else { 20 }),
+            epochs: given.epochs.unwrap_or(match heat {
+                true => 100,
+                false => epochs(STEPS, seeds).max(EPOCHS),
+            }),
             lr: given.lr.unwrap_or(if heat { 5e-3 } else { 1e-3 }),
             weight_decay: given.weight_decay.unwrap_or(if heat { 1e-4 } else { 0.0 }),
             seed: prepared.seed,

@@ -116,9 +116,8 @@ pub fn gamma_search<O: Ops>(
             name: format!("gamma {gamma}"),
             first_epoch: 0,
         };
-        let mut labels =
-            |attempt: usize, clusters: usize| starts.labels(attempt, clusters, *shared.borrow_mut());
-        search(ops, &plan, &rows, &mut labels, None, &mut watch)?;
+        let mut targets = |attempt: usize, clusters: usize| starts.targets(attempt, clusters, *shared.borrow_mut());
+        search(ops, &plan, &rows, &mut targets, None, &mut watch)?;
         let found = watch.rung(gamma, began.elapsed().as_secs_f64());
         shared.borrow_mut().end();
         tell(&found, *shared.borrow_mut());
@@ -155,7 +154,7 @@ impl Listener<'_, '_> {
             l_orth: lowest.map_or(f64::NAN, |epoch| epoch.l_orth),
             l_lap: lowest.map_or(f64::NAN, |epoch| epoch.l_lap),
             cut: epochs().filter_map(|epoch| epoch.cut).min_by(f64::total_cmp),
-            scores: epochs().last().and_then(|epoch| epoch.scores),
+            scores: epochs().next_back().and_then(|epoch| epoch.scores),
             seconds,
         }
     }

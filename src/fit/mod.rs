@@ -7,6 +7,7 @@ mod start;
 mod training;
 
 pub use gamma_search::{GammaSearch, LADDER, Rung, TOLERANCE, gamma_search};
+pub use training::WARM_UP_BATCH;
 
 use std::collections::BTreeMap;
 use std::path::Path;

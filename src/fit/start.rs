@@ -5,11 +5,11 @@ use std::path::Path;
 use super::Prepared;
 use crate::data::{Dataset, Labels};
 use crate::error::{Error, Result};
-use crate::graph::{ranking, refine};
 use crate::ops::{Ops, Shape};
 use crate::options::{FitOptions, Start};
 use crate::progress::Progress;
-use crate::spectral::{EXTRA, Embedding, STARTS, Spectrum, embed, kmeans};
+use crate::spectral::{Embedding, STARTS, Spectrum, embed, kmeans};
+use crate::train::Targets;
 
 /// Eigenvalues that a run shows at least, and beyond the number of clusters.
 const LEAST_SHOWN: usize = 15;
@@ -54,37 +54,27 @@ impl<'a, O: Ops> Starter<'a, O> {
     }
 
     /// The labels that attempt `attempt` begins with, below `clusters`, improved on the graph; none for a random start.
-    pub fn labels(
+    pub fn targets(
         &mut self,
         attempt: usize,
         clusters: usize,
         progress: &mut dyn Progress,
-    ) -> Result<Option<Vec<u32>>> {
+    ) -> Result<Option<Targets>> {
         let seed = self.options.seed.wrapping_add((attempt as u64) << 32);
-        let (ops, cut) = (self.ops, self.options.cut);
-        let found = match &self.options.start {
-            Start::Random => return Ok(None),
-            Start::Labels(_) => vec![self.given.clone().unwrap_or_default()],
-            Start::Kmeans => vec![kmeans(ops, &self.prepared.x, clusters, STARTS, seed, progress)?.labels],
-            Start::Spectral => {
-                // More eigenvectors tell large clusters apart better, fewer leave small ones their own.
-                let counts = [clusters + EXTRA, clusters].into_iter();
+        let (ops, cut, prepared) = (self.ops, self.options.cut, self.prepared);
+        let found = match (&self.options.start, &prepared.graph) {
+            (Start::Random, _) => return Ok(None),
+            (Start::Labels(_), _) => vec![self.given.clone().unwrap_or_default()],
+            (Start::Spectral, Some(graph)) => {
                 let embedding = self.embedding(progress)?;
-                let labels = |count| {
-                    let rows = embedding.rows(ops, count)?;
-                    Ok(kmeans(ops, &rows, clusters, STARTS, seed, progress)?.labels)
-                };
-                counts.map(labels).collect::<Result<_>>()?
+                embedding.labellings(ops, graph, clusters, cut, seed, progress)?
             }
+            _ => vec![kmeans(ops, &prepared.x, clusters, STARTS, seed, progress)?.labels],
         };
-        let Some(graph) = &self.prepared.graph else {
-            return Ok(found.into_iter().next());
-        };
-        let refined = found.into_iter().map(|mut labels| {
-            refine(graph, &mut labels, clusters, cut, seed);
-            (ranking(graph, &labels, clusters, cut), labels)
-        });
-        Ok(refined.min_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, labels)| labels))
+        Ok(match &prepared.graph {
+            Some(graph) => Targets::best_refined(graph, found, clusters, cut, seed),
+            None => found.into_iter().next().map(Targets::of),
+        })
     }
 
     /// The spectrum of the training graph, if there is one.

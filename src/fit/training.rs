@@ -12,7 +12,7 @@ use crate::options::{Auto, FitOptions, Subgraph};
 use crate::progress::Progress;
 use crate::run_folder::RunFolder;
 use crate::train::{
-    Checkpoint, EpochRecord, Goal, Plan, SearchPlan, Stage, StepRule, TrainingRows, Watch, search,
+    Checkpoint, EpochRecord, Goal, Plan, SearchPlan, Stage, StepRule, TrainingRows, WarmUp, Watch, search,
 };
 
 /// The heat kernel that the options ask for, once its width is known.
@@ -26,8 +26,11 @@ pub fn kernel(options: &FitOptions) -> HeatKernel {
     }
 }
 
-/// Learning rate of the warm-up.
-const WARM_UP_RATE: f64 = 1e-3;
+/// Largest learning rate of the warm-up.
+const WARM_UP_RATE: f64 = 3e-3;
+
+/// Rows per mini-batch of the warm-up, at most: small ones make more of an epoch.
+pub const WARM_UP_BATCH: usize = 200;
 
 /// From this share of entries on, a mini-batch's part of a graph is kept as a full matrix.
 const DENSE_SHARE: f64 = 0.2;
@@ -70,7 +73,11 @@ pub fn plan(options: &FitOptions, gamma: f64, graph: Option<&Csr>) -> SearchPlan
                 adam: AdamRule::new(options.weight_decay),
             },
         },
-        warm_up: (options.warm_up, WARM_UP_RATE),
+        warm_up: WarmUp {
+            epochs: options.warm_up,
+            batch: options.batch.min(WARM_UP_BATCH),
+            learning_rate: WARM_UP_RATE,
+        },
         begin_with: (many > options.clusters).then_some(many),
         moves: options.moves,
         attempts: options.restarts,
@@ -119,8 +126,8 @@ pub fn train_or_load<O: Ops>(
         history,
         progress: &progress,
     };
-    let mut labels = |attempt: usize, clusters: usize| starts.labels(attempt, clusters, *progress.borrow_mut());
-    let model = search(ops, plan, rows, &mut labels, resume, &mut watch)?;
+    let mut targets = |attempt: usize, clusters: usize| starts.targets(attempt, clusters, *progress.borrow_mut());
+    let model = search(ops, plan, rows, &mut targets, resume, &mut watch)?;
     progress.borrow_mut().end();
     folder.save_model(&model)?;
     Ok((model, watch.history))

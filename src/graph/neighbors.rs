@@ -157,7 +157,7 @@ fn join<O: Ops>(
     x: &O::Matrix,
     edges_per_part: usize,
     radii: &Radii,
-    edges: &mut Vec<Vec<(u32, f32)>>,
+    edges: &mut [Vec<(u32, f32)>],
 ) -> Result<()> {
     /// Even the longest edge holds its part to the others a little, as eigensolvers like it.
     const LEAST_WEIGHT: f64 = 1e-3;

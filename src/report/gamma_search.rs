@@ -22,12 +22,15 @@ pub struct Point {
     pub acc: f64,
 }
 
+/// A curve: its name, the class of its colour, and its value at a point.
+type Curve = (&'static str, &'static str, fn(&Point) -> f64);
+
 /// A page of the curves; the points may come in any order of gamma.
 pub fn sheet(title: String, subtitle: String, points: &[Point]) -> Sheet {
     let mut sorted = points.to_vec();
     sorted.sort_by(|a, b| a.gamma.total_cmp(&b.gamma));
     let gammas: Vec<f64> = sorted.iter().map(|point| point.gamma).collect();
-    let chart = |title: &str, caption: &str, picks: &[(&'static str, &'static str, fn(&Point) -> f64)]| {
+    let chart = |title: &str, caption: &str, picks: &[Curve]| {
         let series: Vec<Series> = picks
             .iter()
             .map(|&(name, class, pick)| Series {

@@ -1,12 +1,14 @@
-//! Spectral clustering: k-means of the rows of the leading eigenvectors of the normalised affinity (Ng, Jordan and Weiss, 2002).
+//! Spectral clustering: k-means of the rows of the leading eigenvectors of the normalised affinity (Ng, Jordan and Weiss, 2002; Shi and
+//! Malik, 2000).
 
 use super::kmeans::kmeans;
 use super::lanczos::leading;
 use crate::data::csr::Csr;
 use crate::eigen::eigen;
 use crate::error::Result;
-use crate::network::to_real;
-use crate::ops::{Cut, Ops, Shape};
+use crate::graph::ranking;
+use crate::network::{download, to_real};
+use crate::ops::{Cut, Ops, Real, Shape};
 use crate::progress::Progress;
 
 /// Starts of k-means, of which the best is taken.
@@ -32,20 +34,61 @@ pub struct Embedding<O: Ops> {
 }
 
 impl<O: Ops> Embedding<O> {
-    /// The rows that spectral clustering looks at: the `count` leading eigenvectors, or all that there are, each row brought to length
-    /// 1. (For the ratio cut that is not usual, but without it rows that hang on by little, which have long rows there, become clusters
-    /// of one.)
-    pub fn rows(&self, ops: &O, count: usize) -> Result<O::Matrix> {
-        let (all, count) = (self.vectors.cols(), count.min(self.vectors.cols()));
-        let mut first = vec![0.0; all * count];
-        (0..count).for_each(|c| first[c * count + c] = 1.0);
-        let mut chosen = ops.matrix("leading eigenvectors", all, count)?;
-        ops.upload(&to_real::<O>(&first), &mut chosen, 0)?;
-        let mut rows = ops.matrix("leading eigenvectors", self.vectors.rows(), count)?;
-        ops.combine(&self.vectors, &chosen, 0.0, &mut rows)?;
-        ops.normalize_rows(1.0, &mut rows)?;
-        Ok(rows)
+    /// The labellings into `clusters` clusters that k-means finds in several forms of the leading eigenvectors of `graph`, of which none
+    /// is best everywhere: as many vectors as clusters, and two more; for the normalised cut, with rows of length 1 (Ng, Jordan and
+    /// Weiss), and times `D^-1/2` (Shi and Malik), where small clusters keep their places; for the ratio cut with rows of length 1 too, since without that rows which hang on by
+    /// little, whose eigenvectors are large there, become clusters of one.
+    ///
+    /// # Errors
+    /// Those of [`kmeans`].
+    pub fn labellings(
+        &self,
+        ops: &O,
+        graph: &Csr,
+        clusters: usize,
+        cut: Cut,
+        seed: u64,
+        progress: &mut dyn Progress,
+    ) -> Result<Vec<Vec<u32>>> {
+        let vectors = download(ops, &self.vectors)?;
+        let degrees = graph.degrees();
+        let forms: &[Form] = match cut {
+            Cut::Ncut => &[Form::Unit, Form::Smooth],
+            Cut::Rcut => &[Form::Unit],
+        };
+        let mut found = Vec::new();
+        for form in forms {
+            for count in [clusters, clusters + EXTRA] {
+                let count = count.min(self.vectors.cols());
+                let rows = vectors.chunks_exact(self.vectors.cols()).zip(&degrees);
+                let values: Vec<O::Real> = rows
+                    .flat_map(|(row, &degree)| {
+                        let scale = match form {
+                            Form::Smooth if degree > 0.0 => degree.sqrt().recip(),
+                            _ => 1.0,
+                        };
+                        row[..count].iter().map(move |v| O::Real::of(v.to_f64() * scale))
+                    })
+                    .collect();
+                let mut x = ops.matrix("leading eigenvectors", degrees.len(), count)?;
+                ops.upload(&values, &mut x, 0)?;
+                if let Form::Unit = form {
+                    ops.normalize_rows(1.0, &mut x)?;
+                }
+                found.push(kmeans(ops, &x, clusters, STARTS, seed, progress)?.labels);
+            }
+        }
+        Ok(found)
     }
+}
+
+/// What the rows of eigenvectors are made before k-means.
+enum Form {
+    /// Brought to length 1.
+    Unit,
+    /// Divided by the root of the row's degree: the generalised eigenvectors of (L, D), which are constant on parts without edges
+    /// between them.
+    Smooth,
 }
 
 /// The `count` leading eigenvectors of a graph: of `D^-1/2 A D^-1/2` for the normalised cut, of `I - L / max D` for the ratio cut.
@@ -83,7 +126,7 @@ pub fn embed<O: Ops>(ops: &O, graph: &Csr, count: usize, cut: Cut, seed: u64) ->
     })
 }
 
-/// The labels that spectral clustering gives the rows of a graph.
+/// The labels that spectral clustering gives the rows of a graph: of [`Embedding::labellings`] those of the smallest cut.
 ///
 /// # Errors
 /// Those of [`kmeans`].
@@ -96,8 +139,10 @@ pub fn cluster<O: Ops>(
     progress: &mut dyn Progress,
 ) -> Result<Vec<u32>> {
     let embedding = embed(ops, graph, clusters + EXTRA, cut, seed)?;
-    let rows = embedding.rows(ops, clusters + EXTRA)?;
-    Ok(kmeans(ops, &rows, clusters, STARTS, seed, progress)?.labels)
+    let found = embedding.labellings(ops, graph, clusters, cut, seed, progress)?;
+    let cut_of = |labels: &Vec<u32>| ranking(graph, labels, clusters, cut);
+    let smallest = found.into_iter().min_by(|a, b| cut_of(a).total_cmp(&cut_of(b)));
+    Ok(smallest.unwrap_or_default())
 }
 
 /// The matrix whose largest eigenvalues belong to the smallest of the Laplacian.

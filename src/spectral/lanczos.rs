@@ -265,7 +265,7 @@ fn orthonormal<O: Ops>(ops: &O, block: O::Matrix) -> Result<Option<O::Matrix>> {
         let width = block.cols();
         let (values, vectors) = eigen(&ops.gram(&block, &block)?, width);
         let largest = values.last().copied().unwrap_or(0.0);
-        if !(largest > 1e-24) {
+        if largest.is_nan() || largest <= 1e-24 {
             return Ok(None);
         }
         let kept: Vec<usize> = (0..width)

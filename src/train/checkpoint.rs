@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::str::FromStr;
 
-use super::{Best, Patience, Plan, Stage, Step};
+use super::{Best, Patience, Plan, Stage, Step, Targets};
 use crate::data::safetensors;
 use crate::error::{Error, Result};
 use crate::model::{Dense, Model};
@@ -38,8 +38,8 @@ pub struct Checkpoint<R = f32> {
     pub best: Option<Best<R>>,
     /// The stage begun.
     pub stage: Stage,
-    /// The label that each training row should get, if the stage pursues labels.
-    pub targets: Vec<u32>,
+    /// The labels that the stage pursues, if it does.
+    pub targets: Option<Targets>,
 }
 
 /// How far a stage has come.
@@ -79,7 +79,7 @@ impl<R: Real> Checkpoint<R> {
             patience: Patience::default(),
             best,
             stage: Stage::default(),
-            targets: Vec::new(),
+            targets: None,
         }
     }
 
@@ -185,8 +185,13 @@ impl<R: Real> Checkpoint<R> {
             ("patience.epochs".to_string(), self.patience.epochs.to_string()),
             ("stage".to_string(), serde_json::to_string(&self.stage).unwrap_or_default()),
         ]);
-        let targets: Vec<R> = self.targets.iter().map(|&label| R::of(label.into())).collect();
-        tensors.push(("targets".into(), vec![targets.len()], &targets));
+        let targets = self.targets.as_ref();
+        let labels: Option<Vec<R>> =
+            targets.map(|t| t.labels.iter().map(|&label| R::of(label.into())).collect());
+        if let (Some(targets), Some(labels)) = (targets, &labels) {
+            tensors.push(("targets".into(), vec![labels.len()], labels));
+            metadata.insert("enough".to_string(), targets.enough.to_string());
+        }
         if let Some(best) = &self.best {
             tensors.extend(best.model.tensors("best."));
             metadata.insert("best".to_string(), best.cut.to_string());
@@ -222,9 +227,13 @@ impl<R: Real> Checkpoint<R> {
                 .get("stage")
                 .and_then(|text| serde_json::from_str(text).ok())
                 .ok_or_else(|| lacking(path, "stage"))?,
-            targets: tensors.get("targets").map_or(Vec::new(), |tensor| {
-                tensor.values.iter().map(|label| label.to_f64() as u32).collect()
-            }),
+            targets: match tensors.get("targets") {
+                None => None,
+                Some(tensor) => Some(Targets {
+                    labels: tensor.values.iter().map(|label| label.to_f64() as u32).collect(),
+                    enough: entry(path, &metadata, "enough")?,
+                }),
+            },
             best: match metadata.contains_key("best") {
                 false => None,
                 true => Some(Best {

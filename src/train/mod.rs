@@ -10,7 +10,7 @@ use std::time::Instant;
 use checkpoint::{Place, check_losses};
 pub use checkpoint::{Checkpoint, fingerprint};
 pub use history::{EpochRecord, collapse};
-pub use search::{Kind, SearchPlan, Stage, Starts, search};
+pub use search::{Kind, SearchPlan, Stage, Starts, Targets, WarmUp, search};
 pub use step::{Step, StepRule, StepSize};
 
 use crate::data::csr::Csr;
@@ -48,9 +48,10 @@ pub struct Plan {
     pub per_seed: usize,
     /// Epochs before this stage: their orders are not used again.
     pub first_epoch: usize,
-    /// Passes over the training rows. A stage towards targets ends earlier once the network gives nearly all rows theirs.
+    /// Passes over the training rows. A stage towards targets ends earlier once the network has learned them.
     pub epochs: usize,
-    /// Learning rate of the first epoch. Towards a cut it follows a half cosine down to 0.
+    /// The largest learning rate. Towards a cut it is that of the first epoch and falls along half a cosine; towards targets it rises
+    /// and falls along half a sine: what is learned easily is learned before the steps are long, which other rows are better for.
     pub learning_rate: f64,
     /// Seed of the shuffles.
     pub seed: u64,
@@ -59,15 +60,14 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// `lr_e = lr (1 + cos(pi e / E)) / 2`, `epoch` from 0; towards targets `lr`.
+    /// `lr_e = lr (1 + cos(pi e / E)) / 2`, `epoch` from 0; towards targets `lr sin(pi (e + 1) / (E + 1))`.
     pub fn learning_rate_at(&self, epoch: usize) -> f64 {
-        match self.goal {
-            Goal::Targets => self.learning_rate,
-            Goal::Cut => {
-                let turn = std::f64::consts::PI * epoch as f64 / self.epochs as f64;
-                self.learning_rate * (1.0 + turn.cos()) / 2.0
-            }
-        }
+        let turn = |at: usize, of: usize| std::f64::consts::PI * at as f64 / of as f64;
+        let share = match self.goal {
+            Goal::Targets => turn(epoch + 1, self.epochs + 1).sin(),
+            Goal::Cut => (1.0 + turn(epoch, self.epochs).cos()) / 2.0,
+        };
+        self.learning_rate * share
     }
 
     /// A network of this shape as initialisation leaves it.
@@ -145,8 +145,8 @@ pub struct Truth<'a> {
 pub struct Beginning {
     /// The network.
     pub model: Model,
-    /// The label that each training row should get, if the stage pursues labels.
-    pub targets: Vec<u32>,
+    /// The labels that the stage pursues, if it does.
+    pub targets: Option<Targets>,
     /// The best network of earlier stages.
     pub best: Option<Best>,
 }
@@ -156,7 +156,7 @@ impl Beginning {
     pub fn of(model: Model) -> Self {
         Beginning {
             model,
-            targets: Vec::new(),
+            targets: None,
             best: None,
         }
     }
@@ -190,8 +190,8 @@ impl Default for Patience {
 }
 
 impl Patience {
-    /// Notes an epoch's value, of which a larger one is better, and says whether to stop.
-    fn is_over(&mut self, value: f64) -> bool {
+    /// Notes the value of an epoch of so many steps, of which a larger one is better, and says whether to stop.
+    fn is_over(&mut self, value: f64, steps: usize) -> bool {
         if value > self.best {
             *self = Patience {
                 best: value,
@@ -200,7 +200,7 @@ impl Patience {
         } else {
             self.epochs += 1;
         }
-        self.epochs >= PATIENCE
+        self.epochs >= PATIENCE.max(PATIENCE_STEPS.div_ceil(steps))
     }
 }
 
@@ -233,17 +233,19 @@ pub trait Watch<R = f32> {
     fn stop(&mut self) -> bool;
 }
 
-/// Share of the rows that must have their targets for a stage that pursues them to end.
+/// Targets are learned when the cut is theirs up to this share of it, or, without a graph, when this share of the rows is given theirs.
+const SAME_CUT: f64 = 1e-3;
 const AGREEMENT: f64 = 0.999;
 
-/// From this many rows on, one in ten is held out of a stage that pursues labels: it ends when the others have taught the network
+/// From this many rows on, one in ten is held out of a stage that pursues labels: it may end when the others have taught the network
 /// what they can about these.
 const HELD_OUT_FROM: usize = 5000;
 const HELD_OUT: usize = 10;
 
-/// Epochs without progress after which a stage ends: of the agreement on the rows held out, once the network gives this share of all
-/// rows their targets, or of the cut.
+/// Epochs without progress after which a stage ends, and steps, where epochs are short: of the agreement on the rows held out, once the
+/// network gives this share of all rows their targets, or of the cut.
 const PATIENCE: usize = 5;
+const PATIENCE_STEPS: usize = 25;
 const LEARNED: f64 = 0.9;
 
 /// Runs a stage of training, from its beginning or from a checkpoint.
@@ -285,6 +287,16 @@ pub fn train<O: Ops>(
         }
     });
     start.check(&fingerprint, plan, rows.x.cols(), batches)?;
+    let cut_of = |labels: &[u32]| {
+        let cut = plan.rule.objective.cut;
+        rows.graph
+            .map(|graph| ranking(graph.edges, labels, plan.clusters, cut))
+    };
+    let targets = start.targets.clone().unwrap_or(Targets::of(Vec::new()));
+    let targets_cut = match plan.goal {
+        Goal::Targets => cut_of(&targets.labels),
+        Goal::Cut => None,
+    };
 
     let state = StepState {
         batch: start.batch as u32,
@@ -302,7 +314,7 @@ pub fn train<O: Ops>(
         Ok((step, labeller))
     })?;
     start.restore(ops, &mut step)?;
-    ops.upload_labels(&targets, &mut step.targets)?;
+    ops.upload_labels(&targets.labels, &mut step.targets)?;
 
     let clock = Instant::now();
     let seconds = || start.seconds + clock.elapsed().as_secs_f64();
@@ -345,14 +357,21 @@ pub fn train<O: Ops>(
             losses.chunks_exact(3).map(|l| f64::from(l[column])).sum::<f64>() / batches as f64
         };
         labels = labeller.labels(ops, &step, rows.x)?.to_vec();
-        let cut = rows
-            .graph
-            .map(|graph| ranking(graph.edges, &labels, plan.clusters, plan.rule.objective.cut));
-        if let Some(cut) = cut.filter(|&cut| plan.ranked && best.as_ref().is_none_or(|best| cut < best.cut)) {
+        let cut = cut_of(&labels);
+        // Of the networks that have learned the targets well enough, the first is as good as any: later ones know these rows by heart.
+        let rank = cut.map(|cut| match plan.goal {
+            Goal::Targets => cut.max(targets.enough),
+            Goal::Cut => cut,
+        });
+        if let Some(cut) = rank.filter(|&cut| plan.ranked && best.as_ref().is_none_or(|best| cut < best.cut))
+        {
             let model = step.network.to_model(ops)?;
             best = Some(Best { cut, model });
         }
-        let agreement = (plan.goal == Goal::Targets).then(|| agreement(&labels, &targets, 0..count));
+        let agreement = match plan.goal {
+            Goal::Targets => Some(agreement(&labels, &targets.labels, 0..count)),
+            Goal::Cut => None,
+        };
         let scores = rows
             .truth
             .map(|truth| Scores::of(&labels, plan.clusters, truth.index, truth.classes));
@@ -370,13 +389,19 @@ pub fn train<O: Ops>(
         })?;
         epoch += 1;
         let over = match (agreement, cut) {
-            (Some(agreement), _) if agreement >= AGREEMENT => true,
-            (Some(agreement), _) if agreement >= LEARNED && !held_out.is_empty() => {
-                let rows = held_out.iter().map(|&row| row as usize);
-                patience.is_over(self::agreement(&labels, &targets, rows))
+            (Some(agreement), cut) => {
+                let learned = match (cut, targets_cut) {
+                    (Some(cut), Some(of_targets)) => cut <= of_targets * (1.0 + SAME_CUT),
+                    _ => agreement >= AGREEMENT,
+                };
+                let unseen = held_out.iter().map(|&row| row as usize);
+                let no_better_on_unseen = !held_out.is_empty()
+                    && agreement >= LEARNED
+                    && patience.is_over(self::agreement(&labels, &targets.labels, unseen), batches);
+                learned || no_better_on_unseen && cut.is_none_or(|cut| cut <= targets.enough)
             }
-            (Some(_), _) | (None, None) => false,
-            (None, Some(cut)) => patience.is_over(-cut),
+            (None, Some(cut)) => patience.is_over(-cut, batches),
+            (None, None) => false,
         };
         if over {
             break;
@@ -474,7 +499,7 @@ mod tests {
     use crate::ops::{AdamRule, AffinityRule, Cut, HeatKernel, Objective, Penalty, Volumes};
 
     #[test]
-    fn the_learning_rate_falls_along_half_a_cosine() {
+    fn learning_rates_follow_half_a_wave() {
         let mut plan = Plan {
             goal: Goal::Cut,
             clusters: 2,
@@ -509,7 +534,24 @@ mod tests {
                 "epoch {epoch}: {found}, expected {expected}"
             );
         }
-        plan.epochs = 1;
-        assert_eq!(plan.learning_rate_at(0), 0.2, "a single epoch has the full rate");
+        plan.goal = Goal::Targets;
+        for (epoch, fifths) in [1.0f64, 2.0, 3.0, 4.0].into_iter().enumerate() {
+            let (found, expected) = (
+                plan.learning_rate_at(epoch),
+                0.2 * (std::f64::consts::PI * fifths / 5.0).sin(),
+            );
+            assert!(
+                (found - expected).abs() < 1e-16,
+                "epoch {epoch}: {found}, expected {expected}"
+            );
+        }
+        for goal in [Goal::Targets, Goal::Cut] {
+            let plan = Plan {
+                epochs: 1,
+                goal,
+                ..plan.clone()
+            };
+            assert_eq!(plan.learning_rate_at(0), 0.2, "a single epoch has the full rate");
+        }
     }
 }

@@ -4,23 +4,80 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Beginning, Best, Checkpoint, Goal, Plan, TrainingRows, Watch, train};
+use crate::data::csr::Csr;
 use crate::error::Result;
 use crate::graph::{count, cut_matrix, merge, ranking, refine};
 use crate::model::Model;
-use crate::ops::{Ops, Shape};
+use crate::ops::{Cut, Ops, Shape};
 use crate::spectral::split_and_merge;
 
 /// Labels that the network is fitted to before it is trained towards a small cut: `(attempt, clusters)`, or none for a random
 /// start.
-pub type Starts<'a> = dyn FnMut(usize, usize) -> Result<Option<Vec<u32>>> + 'a;
+pub type Starts<'a> = dyn FnMut(usize, usize) -> Result<Option<Targets>> + 'a;
+
+/// Labels that a network is fitted to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Targets {
+    /// One for each training row.
+    pub labels: Vec<u32>,
+    /// The cut of the training graph that a network has to reach, as [`ranking`] counts it; infinite when there is none to reach.
+    /// A network that does has learned enough: what is beyond costs it more on other rows than it gains on these.
+    pub enough: f64,
+}
+
+impl Targets {
+    /// Labels as they are, without a graph.
+    pub fn of(labels: Vec<u32>) -> Self {
+        Targets {
+            labels,
+            enough: f64::INFINITY,
+        }
+    }
+
+    /// Of some labellings the one that has the smallest cut once its rows have settled ([`refine`]). It is enough to keep half of what
+    /// that gained.
+    pub fn best_refined(
+        graph: &Csr,
+        found: Vec<Vec<u32>>,
+        clusters: usize,
+        cut: Cut,
+        seed: u64,
+    ) -> Option<Self> {
+        let cut_of = |labels: &[u32]| ranking(graph, labels, clusters, cut);
+        let before = found
+            .iter()
+            .map(|labels| cut_of(labels))
+            .fold(f64::INFINITY, f64::min);
+        let refined = found.into_iter().map(|mut labels| {
+            refine(graph, &mut labels, clusters, cut, seed);
+            (cut_of(&labels), labels)
+        });
+        let (after, labels) = refined.min_by(|a, b| a.0.total_cmp(&b.0))?;
+        Some(Targets {
+            labels,
+            enough: 0.5 * (before + after),
+        })
+    }
+}
+
+/// How a network is fitted to labels.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct WarmUp {
+    /// Epochs at most.
+    pub epochs: usize,
+    /// Rows per mini-batch.
+    pub batch: usize,
+    /// The largest learning rate.
+    pub learning_rate: f64,
+}
 
 /// A training in stages.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SearchPlan {
     /// The stage towards a small cut; the others take from it what is not said here.
     pub cut: Plan,
-    /// Epochs, at most, of a stage that fits the network to labels, and its learning rate.
-    pub warm_up: (usize, f64),
+    /// The stages that fit the network to labels.
+    pub warm_up: WarmUp,
     /// Clusters to begin with, where they are more than are wanted.
     pub begin_with: Option<usize>,
     /// Rounds of split and merge moves at most, each followed by another training.
@@ -61,22 +118,30 @@ impl SearchPlan {
     /// The plan of one stage.
     pub fn stage(&self, stage: Stage) -> Plan {
         let many = self.begin_with.unwrap_or(self.cut.clusters);
-        let (warm_up, rate) = self.warm_up;
         let (goal, clusters) = match stage.kind {
             Kind::ManyTargets => (Goal::Targets, many),
             Kind::ManyCut => (Goal::Cut, many),
             Kind::Targets => (Goal::Targets, self.cut.clusters),
             Kind::Cut => (Goal::Cut, self.cut.clusters),
         };
-        let (epochs, learning_rate) = match goal {
-            Goal::Targets => (warm_up, rate),
-            Goal::Cut => (self.cut.epochs, self.cut.learning_rate),
+        let WarmUp {
+            epochs,
+            batch,
+            learning_rate,
+        } = match goal {
+            Goal::Targets => self.warm_up,
+            Goal::Cut => WarmUp {
+                epochs: self.cut.epochs,
+                batch: self.cut.batch,
+                learning_rate: self.cut.learning_rate,
+            },
         };
         Plan {
             goal,
             clusters,
             ranked: clusters == self.cut.clusters,
             epochs,
+            batch,
             learning_rate,
             first_epoch: stage.first_epoch,
             ..self.cut.clone()
@@ -112,7 +177,7 @@ impl SearchPlan {
         };
         let beginning = Beginning {
             model: Model::random(self.seed(attempt), inputs, &self.cut.hidden, clusters),
-            targets: targets.unwrap_or_default(),
+            targets,
             best,
         };
         Ok((stage, beginning))
@@ -137,7 +202,7 @@ pub fn search<O: Ops>(
         Some(checkpoint) => {
             let beginning = Beginning {
                 model: checkpoint.model.cast(),
-                targets: checkpoint.targets.clone(),
+                targets: None,
                 best: None,
             };
             (checkpoint.stage, beginning, Some(checkpoint))
@@ -166,7 +231,7 @@ pub fn search<O: Ops>(
                 };
                 let beginning = Beginning {
                     model: trained.model,
-                    targets: Vec::new(),
+                    targets: None,
                     best: trained.best,
                 };
                 (next(kind), beginning)
@@ -175,8 +240,8 @@ pub fn search<O: Ops>(
                 let (many, wanted) = (now.clusters, plan.cut.clusters);
                 let matrix = cut_matrix(graph, &trained.labels, many);
                 let into = merge(&matrix, &count(&trained.labels, many), wanted, cut);
-                let mut targets: Vec<u32> = trained.labels.iter().map(|&label| into[label as usize]).collect();
-                refine(graph, &mut targets, wanted, cut, now.seed);
+                let merged = trained.labels.iter().map(|&label| into[label as usize]).collect();
+                let targets = Targets::best_refined(graph, vec![merged], wanted, cut, now.seed);
                 // The hidden layers have learned; the last one has another width.
                 let mut model = Model::random(plan.seed(stage.attempt), inputs, &plan.cut.hidden, wanted);
                 let last = model.layers.len() - 1;
@@ -191,13 +256,18 @@ pub fn search<O: Ops>(
             (Kind::Cut, Some(graph)) if stage.moves < plan.moves => {
                 let clusters = now.clusters;
                 let before = ranking(graph, &trained.labels, clusters, cut);
-                let mut targets = trained.labels;
-                let made = split_and_merge(ops, graph, &mut targets, clusters, cut, now.seed)?;
-                if made > 0 && ranking(graph, &targets, clusters, cut) < before {
+                let mut labels = trained.labels;
+                let made = split_and_merge(ops, graph, &mut labels, clusters, cut, now.seed)?;
+                let after = ranking(graph, &labels, clusters, cut);
+                if made > 0 && after < before {
                     let stage = Stage {
                         moves: stage.moves + 1,
                         ..next(Kind::Targets)
                     };
+                    let targets = Some(Targets {
+                        labels,
+                        enough: 0.5 * (before + after),
+                    });
                     let beginning = Beginning {
                         model: trained.model,
                         targets,
