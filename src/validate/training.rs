@@ -5,15 +5,16 @@ use super::errors::{FLOOR, distance, largest};
 use super::random::Random;
 use crate::cpu::{Matrix, Reference};
 use crate::error::Result;
+use crate::graph::{GraphRule, Width, build};
 use crate::model::Model;
 use crate::network::to_real;
-use crate::graph::{GraphRule, Width, build};
 use crate::ops::{
     AdamRule, AffinityRule, Cut, GraphForm, HeatKernel, Objective, Ops, Penalty, Precision, Real, Volumes,
 };
 use crate::progress::Silent;
 use crate::train::{
-    Beginning, Checkpoint, EpochRecord, Goal, Plan, Stage, StepRule, TrainingGraph, TrainingRows, Watch, train,
+    Beginning, Checkpoint, EpochRecord, Goal, Plan, Stage, StepRule, Targets, TrainingGraph, TrainingRows,
+    Watch, train,
 };
 
 /// Trainings that are compared: of a single one the ratio of errors is luck, because training amplifies every rounding.
@@ -100,8 +101,11 @@ fn trained<O: Ops>(ops: &O, plan: &Plan, rows: &[f32], d: usize) -> Result<(Mode
     let stage = Stage::default();
     let beginning = Beginning {
         targets: match plan.goal {
-            Goal::Cut => Vec::new(),
-            Goal::Targets => (0..n).map(|i| (i / plan.clusters % plan.clusters) as u32).collect(),
+            Goal::Cut => None,
+            Goal::Targets => {
+                let label = |i| (i / plan.clusters % plan.clusters) as u32;
+                Some(Targets::of((0..n).map(label).collect()))
+            }
         },
         ..Beginning::of(plan.random_model(d))
     };
@@ -216,9 +220,21 @@ pub fn check<O: Ops>(bench: &mut Bench<O>) -> Result<()> {
     for (goal, affinity, name) in [
         (Goal::Cut, heat(None), "all rows"),
         (Goal::Cut, heat(Some(10)), "10 neighbours"),
-        (Goal::Cut, AffinityRule::Graph(GraphForm::Sparse), "parts of a graph, sparse"),
-        (Goal::Cut, AffinityRule::Graph(GraphForm::Dense), "parts of a graph, dense"),
-        (Goal::Targets, AffinityRule::Graph(GraphForm::Sparse), "towards labels"),
+        (
+            Goal::Cut,
+            AffinityRule::Graph(GraphForm::Sparse),
+            "parts of a graph, sparse",
+        ),
+        (
+            Goal::Cut,
+            AffinityRule::Graph(GraphForm::Dense),
+            "parts of a graph, dense",
+        ),
+        (
+            Goal::Targets,
+            AffinityRule::Graph(GraphForm::Sparse),
+            "towards labels",
+        ),
     ] {
         let problems: Vec<_> = (0..SEEDS)
             .map(|_| problem(&bench.random, goal, affinity, d))
