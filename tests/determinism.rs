@@ -10,7 +10,7 @@ use neuncut::cpu::{Fast, Reference};
 use neuncut::data::csr::Csr;
 use neuncut::error::{Error, Result};
 use neuncut::features::Pipeline;
-use neuncut::graph::{GraphRule, Width, build, ranking, refine};
+use neuncut::graph::{GraphRule, Width, build, ranking};
 use neuncut::model::Model;
 use neuncut::ops::{
     AdamRule, AffinityRule, Cut, GraphForm, HeatKernel, Objective, Ops, Penalty, Precision, Volumes,
@@ -19,8 +19,8 @@ use neuncut::predict::Predictor;
 use neuncut::progress::Silent;
 use neuncut::spectral::cluster;
 use neuncut::train::{
-    Beginning, Checkpoint, Goal, Kind, Plan, SearchPlan, Stage, StepRule, TrainingGraph, TrainingRows,
-    search, train,
+    Beginning, Checkpoint, Goal, Kind, Plan, SearchPlan, Stage, StepRule, Targets, TrainingGraph, TrainingRows, WarmUp, search,
+    train,
 };
 use neuncut::validate::compare_training;
 use training::{Notes, bits, rows, told};
@@ -189,7 +189,11 @@ fn search_plan(form: GraphForm, seed: u64) -> SearchPlan {
             },
             ..plan
         },
-        warm_up: (3, 0.01),
+        warm_up: WarmUp {
+            epochs: 3,
+            batch: 31,
+            learning_rate: 0.01,
+        },
         begin_with: Some(5),
         moves: 1,
         attempts: 2,
@@ -229,9 +233,8 @@ fn run_search<O: Ops>(
     let cut = plan.cut.rule.objective.cut;
     let mut starts = |attempt: usize, clusters: usize| {
         let seed = plan.cut.seed + attempt as u64;
-        let mut labels = cluster(ops, &edges, clusters, cut, seed, &mut Silent)?;
-        refine(&edges, &mut labels, clusters, cut, seed);
-        Ok(Some(labels))
+        let labels = cluster(ops, &edges, clusters, cut, seed, &mut Silent)?;
+        Ok(Targets::best_refined(&edges, vec![labels], clusters, cut, seed))
     };
     search(ops, plan, &rows, &mut starts, from, notes)
 }
@@ -310,7 +313,7 @@ fn a_search_resumed_in_any_stage_gives_the_bits_of_an_uninterrupted_one() {
     );
 }
 
-/// Whatever the last network, the one that is returned has the smallest exact cut that the records tell.
+/// Whatever the last network, none that was trained towards a small cut reached a smaller one than the one that is returned.
 #[test]
 fn the_best_network_by_the_exact_cut_is_returned() {
     let random = random("search_best");
@@ -329,11 +332,13 @@ fn the_best_network_by_the_exact_cut_is_returned() {
         .unwrap();
     let found = ranking(&edges, &labels, 3, Cut::Ncut);
     // Networks of five clusters are not among those.
-    let of_three = notes.records.iter().filter(|record| record.sizes.len() == 3);
-    let least = of_three
+    let of_three = || notes.records.iter().filter(|record| record.sizes.len() == 3);
+    assert!(of_three().any(|record| record.cut == Some(found)));
+    let trained = of_three().filter(|record| record.agreement.is_none());
+    let least = trained
         .filter_map(|record| record.cut)
         .fold(f64::INFINITY, f64::min);
-    assert_eq!(found, least);
+    assert!(found <= least, "{found}, and {least} on the way");
 }
 
 #[test]
