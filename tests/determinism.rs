@@ -19,8 +19,8 @@ use neuncut::predict::Predictor;
 use neuncut::progress::Silent;
 use neuncut::spectral::cluster;
 use neuncut::train::{
-    Beginning, Checkpoint, Goal, Kind, Plan, SearchPlan, Stage, StepRule, Targets, TrainingGraph, TrainingRows, WarmUp, search,
-    train,
+    Beginning, Checkpoint, Goal, Kind, Plan, SearchPlan, Stage, StepRule, Targets, TrainingGraph,
+    TrainingRows, WarmUp, search, train,
 };
 use neuncut::validate::compare_training;
 use training::{Notes, bits, rows, told};
