@@ -13,7 +13,7 @@ use crate::ops::{
 };
 use crate::progress::Silent;
 use crate::train::{
-    Beginning, Checkpoint, EpochRecord, Goal, Plan, Stage, StepRule, TrainingGraph, TrainingRows, Watch, train,
+    Beginning, Checkpoint, EpochRecord, Goal, Plan, Stage, StepRule, Targets, TrainingGraph, TrainingRows, Watch, train,
 };
 
 /// Trainings that are compared: of a single one the ratio of errors is luck, because training amplifies every rounding.
@@ -100,8 +100,11 @@ fn trained<O: Ops>(ops: &O, plan: &Plan, rows: &[f32], d: usize) -> Result<(Mode
     let stage = Stage::default();
     let beginning = Beginning {
         targets: match plan.goal {
-            Goal::Cut => Vec::new(),
-            Goal::Targets => (0..n).map(|i| (i / plan.clusters % plan.clusters) as u32).collect(),
+            Goal::Cut => None,
+            Goal::Targets => {
+                let label = |i: usize| (i / plan.clusters % plan.clusters) as u32;
+                Some(Targets::of((0..n).map(label).collect()))
+            }
         },
         ..Beginning::of(plan.random_model(d))
     };
