@@ -35,8 +35,9 @@ pub struct Embedding<O: Ops> {
 
 impl<O: Ops> Embedding<O> {
     /// The labellings into `clusters` clusters that k-means finds in several forms of the leading eigenvectors of `graph`, of which none
-    /// is best everywhere: as many vectors as clusters, and two more; for the normalised cut, with rows of length 1 (Ng, Jordan and
-    /// Weiss), and times `D^-1/2` (Shi and Malik), where small clusters keep their places; for the ratio cut as they are.
+    /// is best everywhere: as many vectors as clusters, and two more; with rows of length 1 (Ng, Jordan and Weiss), and, for the
+    /// normalised cut, times `D^-1/2` (Shi and Malik), where small clusters keep their places. (For the ratio cut rows of length 1 are not
+    /// usual, but without them rows that hang on by little, which have long rows there, become clusters of one.)
     ///
     /// # Errors
     /// Those of [`kmeans`].
@@ -53,7 +54,7 @@ impl<O: Ops> Embedding<O> {
         let degrees = graph.degrees();
         let forms: &[Form] = match cut {
             Cut::Ncut => &[Form::Unit, Form::Smooth],
-            Cut::Rcut => &[Form::Plain],
+            Cut::Rcut => &[Form::Unit],
         };
         let mut found = Vec::new();
         for form in forms {
@@ -64,7 +65,7 @@ impl<O: Ops> Embedding<O> {
                     .flat_map(|(row, &degree)| {
                         let scale = match form {
                             Form::Smooth if degree > 0.0 => degree.sqrt().recip(),
-                            _ => 1.0,
+                            Form::Smooth | Form::Unit => 1.0,
                         };
                         row[..count].iter().map(move |v| O::Real::of(v.to_f64() * scale))
                     })
@@ -83,8 +84,6 @@ impl<O: Ops> Embedding<O> {
 
 /// What the rows of eigenvectors are made before k-means.
 enum Form {
-    /// Left as they are.
-    Plain,
     /// Brought to length 1.
     Unit,
     /// Divided by the root of the row's degree: the generalised eigenvectors of (L, D), which are constant on parts without edges
