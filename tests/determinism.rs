@@ -10,7 +10,7 @@ use neuncut::cpu::{Fast, Reference};
 use neuncut::data::csr::Csr;
 use neuncut::error::{Error, Result};
 use neuncut::features::Pipeline;
-use neuncut::graph::{GraphRule, Width, build, ranking, refine};
+use neuncut::graph::{GraphRule, Width, build, ranking};
 use neuncut::model::Model;
 use neuncut::ops::{
     AdamRule, AffinityRule, Cut, GraphForm, HeatKernel, Objective, Ops, Penalty, Precision, Volumes,
@@ -19,8 +19,8 @@ use neuncut::predict::Predictor;
 use neuncut::progress::Silent;
 use neuncut::spectral::cluster;
 use neuncut::train::{
-    Beginning, Checkpoint, Goal, Kind, Plan, SearchPlan, Stage, StepRule, TrainingGraph, TrainingRows,
-    search, train,
+    Beginning, Checkpoint, Goal, Kind, Plan, SearchPlan, Stage, StepRule, Targets, TrainingGraph,
+    TrainingRows, WarmUp, search, train,
 };
 use neuncut::validate::compare_training;
 use training::{Notes, bits, rows, told};
@@ -189,7 +189,11 @@ fn search_plan(form: GraphForm, seed: u64) -> SearchPlan {
             },
             ..plan
         },
-        warm_up: (3, 0.01),
+        warm_up: WarmUp {
+            epochs: 3,
+            batch: 40,
+            learning_rate: 0.01,
+        },
         begin_with: Some(5),
         moves: 1,
         attempts: 2,
@@ -229,9 +233,8 @@ fn run_search<O: Ops>(
     let cut = plan.cut.rule.objective.cut;
     let mut starts = |attempt: usize, clusters: usize| {
         let seed = plan.cut.seed + attempt as u64;
-        let mut labels = cluster(ops, &edges, clusters, cut, seed, &mut Silent)?;
-        refine(&edges, &mut labels, clusters, cut, seed);
-        Ok(Some(labels))
+        let labels = cluster(ops, &edges, clusters, cut, seed, &mut Silent)?;
+        Ok(Targets::best_refined(&edges, vec![labels], clusters, cut, seed))
     };
     search(ops, plan, &rows, &mut starts, from, notes)
 }

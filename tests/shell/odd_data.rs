@@ -144,7 +144,8 @@ fn an_affinity_from_a_file_is_what_is_cut() {
     assert_eq!(stored, Csr::open(here.path("graph.npz")).unwrap());
 
     // Without a diagonal, in three parts, and with rows that no other is tied to.
-    let tied = |i: usize, j: usize| i != j && i / 60 == j / 60 && !i.is_multiple_of(10) && !j.is_multiple_of(10);
+    let tied =
+        |i: usize, j: usize| i != j && i / 60 == j / 60 && !i.is_multiple_of(10) && !j.is_multiple_of(10);
     let of_row = |i: usize| {
         (0..180)
             .filter(|&j| tied(i, j))
