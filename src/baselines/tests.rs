@@ -6,19 +6,8 @@ use crate::data::Labels;
 use crate::data::npy::MatrixWriter;
 use crate::options::{Affinity, Neighbors, Preparation};
 use crate::prepare::prepare;
+use crate::progress::Silent;
 use crate::random::{Purpose, Stream};
-
-struct Silent;
-
-impl Progress for Silent {
-    fn line(&mut self, _text: &str) {}
-    fn begin(&mut self, _stage: &str, _total: u64, _unit: &'static str) {}
-    fn advance(&mut self, _done: u64, _note: &str) {}
-    fn end(&mut self) {}
-    fn interrupted(&self) -> bool {
-        false
-    }
-}
 
 /// Clouds of deviation 1 around the corners of a simplex, corners 20 apart, in `cols` dimensions.
 fn clouds(count: usize, rows: usize, cols: usize, seed: u64) -> Dataset {

@@ -35,9 +35,9 @@ pub struct Embedding<O: Ops> {
 
 impl<O: Ops> Embedding<O> {
     /// The labellings into `clusters` clusters that k-means finds in several forms of the leading eigenvectors of `graph`, of which none
-    /// is best everywhere: as many vectors as clusters, and two more; for the normalised cut, with rows of length 1 (Ng, Jordan and
-    /// Weiss), and times `D^-1/2` (Shi and Malik), where small clusters keep their places; for the ratio cut with rows of length 1 too, since without that rows which hang on by
-    /// little, whose eigenvectors are large there, become clusters of one.
+    /// is best everywhere: as many vectors as clusters, and two more; with rows of length 1 (Ng, Jordan and Weiss), and, for the
+    /// normalised cut, times `D^-1/2` (Shi and Malik), where small clusters keep their places. (For the ratio cut rows of length 1 are not
+    /// usual, but without them rows that hang on by little, which have long rows there, become clusters of one.)
     ///
     /// # Errors
     /// Those of [`kmeans`].
@@ -65,7 +65,7 @@ impl<O: Ops> Embedding<O> {
                     .flat_map(|(row, &degree)| {
                         let scale = match form {
                             Form::Smooth if degree > 0.0 => degree.sqrt().recip(),
-                            _ => 1.0,
+                            Form::Smooth | Form::Unit => 1.0,
                         };
                         row[..count].iter().map(move |v| O::Real::of(v.to_f64() * scale))
                     })

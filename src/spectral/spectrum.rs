@@ -80,20 +80,9 @@ mod tests {
     use crate::data::csr::Csr;
     use crate::graph::{GraphRule, Width, build};
     use crate::ops::Cut;
+    use crate::progress::Silent;
     use crate::random::{Purpose, Stream};
     use crate::spectral::embed;
-
-    struct Silent;
-
-    impl crate::progress::Progress for Silent {
-        fn line(&mut self, _text: &str) {}
-        fn begin(&mut self, _stage: &str, _total: u64, _unit: &'static str) {}
-        fn advance(&mut self, _done: u64, _note: &str) {}
-        fn end(&mut self) {}
-        fn interrupted(&self) -> bool {
-            false
-        }
-    }
 
     /// The spectrum of the neighbour graph of `count` Gaussian clouds of deviation 1 in so many dimensions, on a line, 12 apart.
     fn of_clouds(count: usize, rows: usize, cols: usize, seed: u64) -> Spectrum {

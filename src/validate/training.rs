@@ -103,7 +103,7 @@ fn trained<O: Ops>(ops: &O, plan: &Plan, rows: &[f32], d: usize) -> Result<(Mode
         targets: match plan.goal {
             Goal::Cut => None,
             Goal::Targets => {
-                let label = |i| (i / plan.clusters % plan.clusters) as u32;
+                let label = |i: usize| (i / plan.clusters % plan.clusters) as u32;
                 Some(Targets::of((0..n).map(label).collect()))
             }
         },
