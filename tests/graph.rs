@@ -244,12 +244,12 @@ fn are_leading(name: &str, full: &[f64], n: usize, eigenvalues: &[f64], vectors:
     }
     let column = |i: usize| -> Vec<f64> { vectors.iter().skip(i).step_by(p).copied().collect() };
     let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
-    for (i, &eigenvalue) in eigenvalues.iter().enumerate().take(p) {
+    for (i, value) in eigenvalues.iter().enumerate() {
         let u = column(i);
         let residual: Vec<f64> = full
             .chunks_exact(n)
             .zip(&u)
-            .map(|(row, own)| dot(row, &u) - eigenvalue * own)
+            .map(|(row, own)| dot(row, &u) - value * own)
             .collect();
         let residual = dot(&residual, &residual).sqrt();
         assert!(residual <= tolerance, "{name}: residual {i} is {residual:.1e}");

@@ -370,7 +370,7 @@ impl FitGroups {
         let seed_neighbors = given.seed_neighbors.unwrap_or(SEED_NEIGHBORS);
         // Rows that a mini-batch towards a small cut advances in the epoch's order: its seeds.
         let seeds = match batch < rows {
-            true => (batch / (1 + seed_neighbors)).max(1),
+            true => (batch / seed_neighbors.saturating_add(1)).max(1),
             false => rows,
         };
         let epochs = |steps: usize, advance: usize| steps.div_ceil((rows / advance).max(1));

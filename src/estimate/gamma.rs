@@ -238,6 +238,8 @@ fn gram(values: &[f64], m: usize, n: usize) -> Vec<f64> {
 mod tests {
     use super::*;
     use crate::cpu::{Fast, Matrix};
+    use crate::graph::{GraphRule, Width, build};
+    use crate::progress::Silent;
     use crate::random::{Purpose, Stream};
 
     /// `count` clouds of deviation 0.5 on a circle of radius 10, neighbours on it at least 6 apart.
@@ -312,6 +314,64 @@ mod tests {
             let gamma = spectrum.gamma(5, Penalty::Squared);
             assert!(gamma.is_finite() && gamma > 0.0, "{gamma}");
         }
+    }
+
+    #[test]
+    fn parts_of_a_graph_give_as_many_small_eigenvalues_as_it_has_clouds() {
+        let seed = rand::random();
+        println!("seed {seed}");
+        let ops = Fast::new(2).expect("two threads");
+        let rule = GraphRule {
+            neighbors: 10,
+            width: Width::SelfTuning,
+            one_sided: 0.1,
+        };
+        for count in [2, 3, 5] {
+            let rows = clouds(count, seed);
+            let edges = build(&ops, &rows, rule, &mut Silent).expect("distances are of order 10");
+            let model = Model::random(seed, 2, &[128, 128], count);
+            for cut in [Cut::Ncut, Cut::Rcut] {
+                let source = Source::Graph {
+                    edges: &edges,
+                    per_seed: 4,
+                };
+                let spectrum = smooth_spectrum(&ops, &rows, &model, source, cut, 200, seed)
+                    .expect("a graph in one piece");
+                let values = &spectrum.eigenvalues;
+                let name = format!("{count} clouds, {cut:?}: {values:?}");
+                assert!(values[count - 1] < 0.1 * values[values.len() / 2], "{name}");
+                assert!(values[count - 1] < 0.5 * values[count], "{name}");
+                let gamma = spectrum.gamma(count, Penalty::Squared);
+                assert!(
+                    values[count - 1] < gamma && gamma <= values[values.len() - 1],
+                    "{gamma}, {name}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn mini_batches_without_edges_are_refused() {
+        let ops = Fast::new(2).expect("two threads");
+        // Of 400 rows the first two are tied; a mini-batch of ten hardly ever holds them.
+        let tied = |i: u32| match i {
+            0 => vec![(1, 1.0)],
+            1 => vec![(0, 1.0)],
+            _ => Vec::new(),
+        };
+        let edges = Csr::from_rows((0..400).map(tied));
+        let source = Source::Graph {
+            edges: &edges,
+            per_seed: 4,
+        };
+        let model = Model::random(1, 2, &[8], 2);
+        let refused = (0..9)
+            .find_map(|seed| smooth_spectrum(&ops, &clouds(2, 1), &model, source, Cut::Ncut, 10, seed).err());
+        let message = refused.expect("no edge").to_string();
+        assert!(
+            message.contains("--gamma: auto fails: there is no edge"),
+            "{message}"
+        );
     }
 
     #[test]
