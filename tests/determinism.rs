@@ -12,14 +12,16 @@ use neuncut::error::{Error, Result};
 use neuncut::features::Pipeline;
 use neuncut::graph::{GraphRule, Width, build, ranking};
 use neuncut::model::Model;
-use neuncut::ops::{AdamRule, AffinityRule, Cut, GraphForm, HeatKernel, Objective, Ops, Penalty, Precision, Volumes};
-use neuncut::train::{
-    Beginning, Checkpoint, Goal, Kind, Plan, SearchPlan, Stage, StepRule, Targets, TrainingGraph, TrainingRows, WarmUp,
-    search, train,
+use neuncut::ops::{
+    AdamRule, AffinityRule, Cut, GraphForm, HeatKernel, Objective, Ops, Penalty, Precision, Volumes,
 };
 use neuncut::predict::Predictor;
 use neuncut::progress::Silent;
 use neuncut::spectral::cluster;
+use neuncut::train::{
+    Beginning, Checkpoint, Goal, Kind, Plan, SearchPlan, Stage, StepRule, Targets, TrainingGraph,
+    TrainingRows, WarmUp, search, train,
+};
 use neuncut::validate::compare_training;
 use training::{Notes, bits, rows, told};
 
@@ -269,7 +271,10 @@ fn a_search_resumed_in_any_stage_gives_the_bits_of_an_uninterrupted_one() {
     };
     let model = run_search(&ops, &plan, &rows, d, None, &mut whole).unwrap();
     let seen = |kind, attempt| {
-        let stage = whole.stages.iter().find(|stage| (stage.kind, stage.attempt) == (kind, attempt));
+        let stage = whole
+            .stages
+            .iter()
+            .find(|stage| (stage.kind, stage.attempt) == (kind, attempt));
         stage.is_some()
     };
     for kind in [Kind::ManyTargets, Kind::ManyCut, Kind::Targets, Kind::Cut] {
@@ -302,7 +307,10 @@ fn a_search_resumed_in_any_stage_gives_the_bits_of_an_uninterrupted_one() {
         let records = [told(&before.records), told(&after.records)].concat();
         assert_eq!(records, told(&whole.records), "{name}");
     }
-    assert!(kinds.iter().any(|&kind| kind != kinds[0]), "stops in one stage only");
+    assert!(
+        kinds.iter().any(|&kind| kind != kinds[0]),
+        "stops in one stage only"
+    );
 }
 
 /// Whatever the last network, the one that is returned has the smallest exact cut that the records tell.
@@ -325,7 +333,9 @@ fn the_best_network_by_the_exact_cut_is_returned() {
     let found = ranking(&edges, &labels, 3, Cut::Ncut);
     // Networks of five clusters are not among those.
     let of_three = notes.records.iter().filter(|record| record.sizes.len() == 3);
-    let least = of_three.filter_map(|record| record.cut).fold(f64::INFINITY, f64::min);
+    let least = of_three
+        .filter_map(|record| record.cut)
+        .fold(f64::INFINITY, f64::min);
     assert_eq!(found, least);
 }
 

@@ -109,7 +109,14 @@ fn sparse(full: &[f64], n: usize) -> Csr {
 }
 
 fn graph_is_that_of_plain_loops<O: Ops>(ops: &O, random: &Random) {
-    for (n, d, neighbors) in [(2, 1, 1), (7, 5, 3), (129, 5, 1), (129, 5, 10), (64, 40, 5), (30, 2, 100)] {
+    for (n, d, neighbors) in [
+        (2, 1, 1),
+        (7, 5, 3),
+        (129, 5, 1),
+        (129, 5, 10),
+        (64, 40, 5),
+        (30, 2, 100),
+    ] {
         let rows = different_rows(random, n, d, 3);
         let x = filled(ops, n, d, &rows);
         for width in [Width::SelfTuning, Width::Fixed(1.5)] {
@@ -181,7 +188,11 @@ fn equal_rows_share_the_edges_of_one_and_are_tied_to_one_another() {
             let (a, row) = (of_row[i], &full[i * n..][..n]);
             assert_eq!(row[i], 1.0);
             let mut tied = vec![false; different];
-            for (j, &value) in row.iter().enumerate().filter(|&(j, &value)| j != i && value != 0.0) {
+            for (j, &value) in row
+                .iter()
+                .enumerate()
+                .filter(|&(j, &value)| j != i && value != 0.0)
+            {
                 let b = of_row[j];
                 let expected = of_different[a * different + b];
                 assert!(
@@ -233,12 +244,12 @@ fn are_leading(name: &str, full: &[f64], n: usize, eigenvalues: &[f64], vectors:
     }
     let column = |i: usize| -> Vec<f64> { vectors.iter().skip(i).step_by(p).copied().collect() };
     let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
-    for i in 0..p {
+    for (i, &eigenvalue) in eigenvalues.iter().enumerate().take(p) {
         let u = column(i);
         let residual: Vec<f64> = full
             .chunks_exact(n)
             .zip(&u)
-            .map(|(row, own)| dot(row, &u) - eigenvalues[i] * own)
+            .map(|(row, own)| dot(row, &u) - eigenvalue * own)
             .collect();
         let residual = dot(&residual, &residual).sqrt();
         assert!(residual <= tolerance, "{name}: residual {i} is {residual:.1e}");
@@ -314,7 +325,11 @@ fn embeddings_are_eigenvectors_of_few_and_of_many_rows() {
                 2.0 * TOLERANCE,
             );
             assert!(found.eigenvalues[0].abs() <= TOLERANCE, "{:?}", found.eigenvalues);
-            assert!(largest(&found.residuals) <= 2.0 * TOLERANCE, "{:?}", found.residuals);
+            assert!(
+                largest(&found.residuals) <= 2.0 * TOLERANCE,
+                "{:?}",
+                found.residuals
+            );
         }
     }
 }
@@ -355,7 +370,10 @@ fn kmeans_ends_at_means_of_their_nearest_rows() {
         }
         let squared = |row: &[f32], l: usize| -> f64 {
             let mean = &means[l * d..][..d];
-            row.iter().zip(mean).map(|(&v, m)| (f64::from(v) - m).powi(2)).sum()
+            row.iter()
+                .zip(mean)
+                .map(|(&v, m)| (f64::from(v) - m).powi(2))
+                .sum()
         };
         let inertia: f64 = rows
             .chunks_exact(d)
@@ -373,8 +391,14 @@ fn kmeans_ends_at_means_of_their_nearest_rows() {
         // Centres may still move by a hundredth of the rows' deviation when a start ends.
         for (row, &label) in rows.chunks_exact(d).zip(&found.labels) {
             let own = squared(row, label as usize).sqrt();
-            let nearest = (0..clusters).map(|l| squared(row, l)).fold(f64::INFINITY, f64::min).sqrt();
-            assert!(own <= nearest + 0.05, "{own} from its mean, {nearest} from another");
+            let nearest = (0..clusters)
+                .map(|l| squared(row, l))
+                .fold(f64::INFINITY, f64::min)
+                .sqrt();
+            assert!(
+                own <= nearest + 0.05,
+                "{own} from its mean, {nearest} from another"
+            );
         }
     }
 }
@@ -392,7 +416,9 @@ fn cuts_are_sums_over_all_pairs() {
             pairs.map(|at| full[at]).sum()
         };
         let matrix = cut_matrix(&graph, &labels, clusters);
-        let plain: Vec<f64> = (0..clusters * clusters).map(|at| sum(at / clusters, at % clusters)).collect();
+        let plain: Vec<f64> = (0..clusters * clusters)
+            .map(|at| sum(at / clusters, at % clusters))
+            .collect();
         assert!(distance(&matrix, &plain) <= 1e-12 * largest(&plain));
         let (mut ncut, mut rcut) = (0.0, 0.0);
         let mut empty = 0;
@@ -432,7 +458,11 @@ fn refining_never_raises_the_cut_and_leaves_no_move_that_lowers_it() {
             let moves = refine(&graph, &mut labels, clusters, cut, random.below(100) as u64);
             let after = value(&labels);
             assert!(after <= before + 1e-12, "{before} rose to {after}");
-            assert_eq!(moves == 0, after == before, "{moves} moves from {before} to {after}");
+            assert_eq!(
+                moves == 0,
+                after == before,
+                "{moves} moves from {before} to {after}"
+            );
             let sizes = count(&labels, clusters);
             assert!(sizes.iter().all(|&size| size > 0), "{sizes:?}");
             for i in (0..n).filter(|&i| sizes[labels[i] as usize] > 1) {
@@ -440,7 +470,10 @@ fn refining_never_raises_the_cut_and_leaves_no_move_that_lowers_it() {
                     let mut moved = labels.clone();
                     moved[i] = to;
                     let tied = graph.row(i).any(|(j, _)| j != i && labels[j] == to);
-                    assert!(!tied || value(&moved) >= after - 1e-9, "row {i} should go to {to}");
+                    assert!(
+                        !tied || value(&moved) >= after - 1e-9,
+                        "row {i} should go to {to}"
+                    );
                 }
             }
             assert_eq!(refine(&graph, &mut labels, clusters, cut, 7), 0, "once is enough");
@@ -454,7 +487,10 @@ fn merging_unites_the_parts_of_planted_groups() {
     let (graph, truth) = planted(&random, 240, 4, 0.4, 0.02);
     // Each group in three parts at random, and three labels that no row has.
     let (many, wanted) = (15, 4);
-    let parts: Vec<u32> = truth.iter().map(|&group| 3 * group + random.below(3) as u32).collect();
+    let parts: Vec<u32> = truth
+        .iter()
+        .map(|&group| 3 * group + random.below(3) as u32)
+        .collect();
     let sizes = count(&parts, many);
     for cut in [Cut::Ncut, Cut::Rcut] {
         let into = merge(&cut_matrix(&graph, &parts, many), &sizes, wanted, cut);
@@ -473,7 +509,10 @@ fn merging_unites_the_parts_of_planted_groups() {
         for a in 0..6 {
             for b in 0..a {
                 let other = value(&|label| if label == a { b } else { label });
-                assert!(found <= other + 1e-12, "{cut:?}: {a} and {b} give {other}, not {found}");
+                assert!(
+                    found <= other + 1e-12,
+                    "{cut:?}: {a} and {b} give {other}, not {found}"
+                );
             }
         }
     }
@@ -544,7 +583,11 @@ fn no_mini_batch_holds_a_row_twice_and_every_row_is_drawn() {
             let mut once = drawn.clone();
             once.sort_unstable();
             once.dedup();
-            assert_eq!(once.len(), rows / batch * batch, "{rows} rows in mini-batches of {batch}");
+            assert_eq!(
+                once.len(),
+                rows / batch * batch,
+                "{rows} rows in mini-batches of {batch}"
+            );
             assert!(once.iter().all(|row| of.contains(row)));
         }
         for per_seed in [0, 1, 4, usize::MAX] {
@@ -582,7 +625,13 @@ fn mini_batches_of_neighbours_hold_more_edges_than_random_ones() {
     let (graph, _) = planted(&random, 1021, 10, 0.08, 0.0);
     let edges = |batches: Vec<Vec<u32>>| -> f64 {
         let inside = |rows: &Vec<u32>| -> usize {
-            let tied = |&row: &u32| graph.row(row as usize).filter(|&(j, _)| rows.contains(&(j as u32))).count() - 1;
+            let tied = |&row: &u32| {
+                graph
+                    .row(row as usize)
+                    .filter(|&(j, _)| rows.contains(&(j as u32)))
+                    .count()
+                    - 1
+            };
             rows.iter().map(tied).sum()
         };
         batches.iter().map(inside).sum::<usize>() as f64 / batches.len() as f64

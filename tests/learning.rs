@@ -95,7 +95,8 @@ fn clouds_are_found_with_every_setting_left_to_the_data() {
                 folder.path(),
                 &format!("generate blobs --rows 5000 --seed {seed} -o blobs{seed}.npz"),
             );
-            let options = format!("fit blobs{seed}.npz -k 5 --affinity heat --epochs 20 --seed {seed} --out run{seed}");
+            let options =
+                format!("fit blobs{seed}.npz -k 5 --affinity heat --epochs 20 --seed {seed} --out run{seed}");
             score(&neuncut(folder.path(), &options), "acc")
         })
         .collect();
@@ -118,7 +119,10 @@ fn the_history_the_metrics_and_the_labels_agree_about_the_best_epoch() {
         .lines()
         .map(|line| serde_json::from_str(line).unwrap())
         .collect();
-    let best = epochs.iter().min_by(|a, b| score(a, "cut").total_cmp(&score(b, "cut"))).unwrap();
+    let best = epochs
+        .iter()
+        .min_by(|a, b| score(a, "cut").total_cmp(&score(b, "cut")))
+        .unwrap();
     for name in ["acc", "nmi", "ari"] {
         assert_eq!(score(best, name), score(&fit, name), "{name}");
     }

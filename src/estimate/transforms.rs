@@ -1,8 +1,8 @@
 //! Which transforms suit the rows of some data: from how its columns spread, and from whether whitened rows agree better with
 //! themselves.
 
-use crate::error::Result;
 use crate::eigen::eigen;
+use crate::error::Result;
 use crate::features::{Pipeline, Transform};
 use crate::network::{download, gathered, to_real};
 use crate::ops::{Ops, Real, Shape};
@@ -42,7 +42,9 @@ pub fn usual_transforms<O: Ops>(ops: &O, rows: &O::Matrix, seed: u64) -> Result<
     let n = x.rows();
     let values = download(ops, &x)?;
     let value = |i: usize, c: usize| values[i * d + c].to_f64();
-    let means: Vec<f64> = (0..d).map(|c| (0..n).map(|i| value(i, c)).sum::<f64>() / n as f64).collect();
+    let means: Vec<f64> = (0..d)
+        .map(|c| (0..n).map(|i| value(i, c)).sum::<f64>() / n as f64)
+        .collect();
     let spread = |c: usize| ((0..n).map(|i| (value(i, c) - means[c]).powi(2)).sum::<f64>() / n as f64).sqrt();
     let spreads: Vec<f64> = (0..d).map(spread).collect();
     let mut changing: Vec<usize> = (0..d).filter(|&c| spreads[c] > 0.0).collect();
@@ -60,7 +62,8 @@ pub fn usual_transforms<O: Ops>(ops: &O, rows: &O::Matrix, seed: u64) -> Result<
         let few: Vec<usize> = (0..changing.len().min(200) as u64)
             .map(|at| changing[order.at(at) as usize])
             .collect();
-        mean_squared_correlation(&few, n, |i, c| (value(i, c) - means[c]) / spreads[c]) > UNCORRELATED / n as f64
+        mean_squared_correlation(&few, n, |i, c| (value(i, c) - means[c]) / spreads[c])
+            > UNCORRELATED / n as f64
     };
     Ok(match (odd, d) {
         (true, 1..=FEW_COLUMNS) => vec![Transform::Standardize],
@@ -115,7 +118,9 @@ pub const WHITENED: [Transform; 2] = [Transform::Whiten(crate::features::LAMBDA)
 fn columns_of<O: Ops>(ops: &O, rows: &O::Matrix, seed: u64) -> Result<O::Matrix> {
     let (n, d) = (rows.rows(), rows.cols());
     let order = Permutation::new(seed, Purpose::Estimate, 11, d as u64);
-    let kept: Vec<usize> = (0..d.min(COLUMNS) as u64).map(|at| order.at(at) as usize).collect();
+    let kept: Vec<usize> = (0..d.min(COLUMNS) as u64)
+        .map(|at| order.at(at) as usize)
+        .collect();
     let mut copy = ops.matrix("rows to be compared", n, kept.len())?;
     let mut chunk = ops.matrix("rows to be compared", CHUNK.min(n), d)?;
     for first in (0..n).step_by(CHUNK) {
@@ -245,7 +250,9 @@ mod tests {
     #[test]
     fn columns_of_unlike_spread_are_standardised_unless_they_are_principal_components() {
         let (ops, seed) = (Fast::new(2).expect("two threads"), seed());
-        let usual = |rows: Matrix<f32>| describe(&usual_transforms(&ops, &rows, seed).expect("memory for a few rows"));
+        let usual = |rows: Matrix<f32>| {
+            describe(&usual_transforms(&ops, &rows, seed).expect("memory for a few rows"))
+        };
         // A common part in all columns correlates them.
         let table = |d: usize, spread: &dyn Fn(usize) -> f64| {
             let stream = Stream::new(seed, Purpose::Synthetic, 85);
@@ -255,7 +262,7 @@ mod tests {
             };
             Matrix::from_rows(500, d, (0..500 * d).map(value).collect())
         };
-        let unlike = |c: usize| if c % 3 == 0 { 200.0 } else { 1.0 };
+        let unlike = |c: usize| if c.is_multiple_of(3) { 200.0 } else { 1.0 };
         assert_eq!(usual(table(8, &unlike)), "standardize");
         assert_eq!(usual(table(30, &unlike)), "standardize,unit");
         assert_eq!(usual(table(8, &|_| 3.0)), "center,unit");

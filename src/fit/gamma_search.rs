@@ -116,7 +116,8 @@ pub fn gamma_search<O: Ops>(
             name: format!("gamma {gamma}"),
             first_epoch: 0,
         };
-        let mut targets = |attempt: usize, clusters: usize| starts.targets(attempt, clusters, *shared.borrow_mut());
+        let mut targets =
+            |attempt: usize, clusters: usize| starts.targets(attempt, clusters, *shared.borrow_mut());
         search(ops, &plan, &rows, &mut targets, None, &mut watch)?;
         let found = watch.rung(gamma, began.elapsed().as_secs_f64());
         shared.borrow_mut().end();

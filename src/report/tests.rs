@@ -189,7 +189,10 @@ fn a_warm_up_has_its_own_chart_and_no_loss_and_the_spectrum_is_drawn() {
     for heading in ["Loss", "Exact cut", "Warm-up", "Spectrum of the training graph"] {
         assert!(page.contains(&format!(">{heading}<")), "{heading}");
     }
-    assert!(page.contains(">k = 2<") && page.contains("suggests k = 2"), "the gap");
+    assert!(
+        page.contains(">k = 2<") && page.contains("suggests k = 2"),
+        "the gap"
+    );
     // The cross-entropy stands in the table alone, not among the losses.
     let charts = page.split("Epoch by epoch").next().unwrap();
     assert!(!charts.contains("12,345") && page.contains("12,345"));

@@ -100,7 +100,13 @@ pub fn leading<O: Ops>(
             let converged = leading.iter().all(|&i| residual(i) <= tolerance);
             if converged || exhausted || (full && restarts == RESTARTS) {
                 let vectors = basis.rotated(ops, &vectors, &leading)?;
-                return finish(ops, matrix, leading.iter().map(|&i| values[i]).collect(), vectors, products);
+                return finish(
+                    ops,
+                    matrix,
+                    leading.iter().map(|&i| values[i]).collect(),
+                    vectors,
+                    products,
+                );
             }
             if full {
                 restarts += 1;
@@ -129,7 +135,13 @@ pub fn leading<O: Ops>(
                         let size = basis.columns;
                         let leading: Vec<usize> = (size - wanted.min(size)..size).rev().collect();
                         let vectors = basis.rotated(ops, &vectors, &leading)?;
-                        return finish(ops, matrix, leading.iter().map(|&i| values[i]).collect(), vectors, products);
+                        return finish(
+                            ops,
+                            matrix,
+                            leading.iter().map(|&i| values[i]).collect(),
+                            vectors,
+                            products,
+                        );
                     }
                 }
             }

@@ -5,15 +5,16 @@ use super::errors::{FLOOR, distance, largest};
 use super::random::Random;
 use crate::cpu::{Matrix, Reference};
 use crate::error::Result;
+use crate::graph::{GraphRule, Width, build};
 use crate::model::Model;
 use crate::network::to_real;
-use crate::graph::{GraphRule, Width, build};
 use crate::ops::{
     AdamRule, AffinityRule, Cut, GraphForm, HeatKernel, Objective, Ops, Penalty, Precision, Real, Volumes,
 };
 use crate::progress::Silent;
 use crate::train::{
-    Beginning, Checkpoint, EpochRecord, Goal, Plan, Stage, StepRule, Targets, TrainingGraph, TrainingRows, Watch, train,
+    Beginning, Checkpoint, EpochRecord, Goal, Plan, Stage, StepRule, Targets, TrainingGraph, TrainingRows,
+    Watch, train,
 };
 
 /// Trainings that are compared: of a single one the ratio of errors is luck, because training amplifies every rounding.
@@ -219,9 +220,21 @@ pub fn check<O: Ops>(bench: &mut Bench<O>) -> Result<()> {
     for (goal, affinity, name) in [
         (Goal::Cut, heat(None), "all rows"),
         (Goal::Cut, heat(Some(10)), "10 neighbours"),
-        (Goal::Cut, AffinityRule::Graph(GraphForm::Sparse), "parts of a graph, sparse"),
-        (Goal::Cut, AffinityRule::Graph(GraphForm::Dense), "parts of a graph, dense"),
-        (Goal::Targets, AffinityRule::Graph(GraphForm::Sparse), "towards labels"),
+        (
+            Goal::Cut,
+            AffinityRule::Graph(GraphForm::Sparse),
+            "parts of a graph, sparse",
+        ),
+        (
+            Goal::Cut,
+            AffinityRule::Graph(GraphForm::Dense),
+            "parts of a graph, dense",
+        ),
+        (
+            Goal::Targets,
+            AffinityRule::Graph(GraphForm::Sparse),
+            "towards labels",
+        ),
     ] {
         let problems: Vec<_> = (0..SEEDS)
             .map(|_| problem(&bench.random, goal, affinity, d))

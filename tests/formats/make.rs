@@ -116,7 +116,10 @@ impl Sparse {
         vec![
             ("indices.npy", ints(&self.indices)),
             ("indptr.npy", ints(&self.indptr)),
-            ("format.npy", npy(&format!("|S{}", self.format.len()), "()", self.format.as_bytes())),
+            (
+                "format.npy",
+                npy(&format!("|S{}", self.format.len()), "()", self.format.as_bytes()),
+            ),
             ("shape.npy", npy("<i8", "(2,)", &shape)),
             ("data.npy", npy("<f8", &format!("({},)", self.data.len()), &data)),
         ]

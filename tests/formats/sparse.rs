@@ -53,10 +53,26 @@ fn what_is_no_affinity_is_refused() {
     let whole = path().npz();
     let cases: Vec<(&str, Vec<u8>, &[&str])> = vec![
         ("text", b"0 1 0.5".to_vec(), &["not a usable .npz"]),
-        ("truncated", whole[..whole.len() / 2].to_vec(), &["not a usable .npz"]),
-        ("indptr", without("indptr.npy"), &["not a sparse matrix: no array indptr"]),
-        ("format", without("format.npy"), &["not a sparse matrix: no array format"]),
-        ("data", without("data.npy"), &["not a sparse matrix: no array data"]),
+        (
+            "truncated",
+            whole[..whole.len() / 2].to_vec(),
+            &["not a usable .npz"],
+        ),
+        (
+            "indptr",
+            without("indptr.npy"),
+            &["not a sparse matrix: no array indptr"],
+        ),
+        (
+            "format",
+            without("format.npy"),
+            &["not a sparse matrix: no array format"],
+        ),
+        (
+            "data",
+            without("data.npy"),
+            &["not a sparse matrix: no array data"],
+        ),
         (
             "csc",
             Sparse {

@@ -12,12 +12,20 @@ const FIT: &str = "neuncut fit x.csv --labels y.csv --hidden 64 --out run --over
 fn put(here: &Sandbox, rows: &[Vec<f64>], classes: &[usize]) {
     let line = |row: &Vec<f64>| row.iter().map(f64::to_string).collect::<Vec<_>>().join(",") + "\n";
     here.put("x.csv", rows.iter().map(line).collect::<String>());
-    here.put("y.csv", classes.iter().map(|class| format!("{class}\n")).collect::<String>());
+    here.put(
+        "y.csv",
+        classes
+            .iter()
+            .map(|class| format!("{class}\n"))
+            .collect::<String>(),
+    );
 }
 
 /// Clouds of these sizes and deviation 1 in five dimensions, the first axes of which their centres are on, `apart` from the origin.
 fn clouds(sizes: &[usize], apart: f64) -> (Vec<Vec<f64>>, Vec<usize>) {
-    let classes: Vec<usize> = (0..sizes.len()).flat_map(|class| vec![class; sizes[class]]).collect();
+    let classes: Vec<usize> = (0..sizes.len())
+        .flat_map(|class| vec![class; sizes[class]])
+        .collect();
     let normal = |at: usize| {
         let stream = neuncut::random::Stream::new(7, neuncut::random::Purpose::Synthetic, 90);
         stream.normal(at as u64)[0]
@@ -75,7 +83,8 @@ fn rows_that_come_five_times_and_columns_that_never_change_do_no_harm() {
     let (rows, classes) = clouds(&[60, 60, 60], 12.0);
     let times = |count: usize| -> (Vec<Vec<f64>>, Vec<usize>) {
         let all = 0..count * rows.len();
-        all.map(|i| (rows[i % rows.len()].clone(), classes[i % rows.len()])).unzip()
+        all.map(|i| (rows[i % rows.len()].clone(), classes[i % rows.len()]))
+            .unzip()
     };
     let (copies, of_copies) = times(5);
     put(&here, &copies, &of_copies);
@@ -135,8 +144,14 @@ fn an_affinity_from_a_file_is_what_is_cut() {
     assert_eq!(stored, Csr::open(here.path("graph.npz")).unwrap());
 
     // Without a diagonal, in three parts, and with rows that no other is tied to.
-    let tied = |i: usize, j: usize| i != j && i / 60 == j / 60 && i % 10 != 0 && j % 10 != 0;
-    let of_row = |i: usize| (0..180).filter(|&j| tied(i, j)).map(|j| (j as u32, 0.5)).collect();
+    let tied =
+        |i: usize, j: usize| i != j && i / 60 == j / 60 && !i.is_multiple_of(10) && !j.is_multiple_of(10);
+    let of_row = |i: usize| {
+        (0..180)
+            .filter(|&j| tied(i, j))
+            .map(|j| (j as u32, 0.5))
+            .collect()
+    };
     let parts = Csr::from_rows((0..180).map(of_row));
     parts.save(here.path("parts.npz")).unwrap();
     for k in [2, 3, 5] {

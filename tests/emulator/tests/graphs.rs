@@ -37,7 +37,9 @@ fn rows() -> Vec<f32> {
         true => 4.0,
         false => 0.0,
     };
-    (0..ROWS * COLUMNS).map(|at| (centre(at) + random.normal()) as f32).collect()
+    (0..ROWS * COLUMNS)
+        .map(|at| (centre(at) + random.normal()) as f32)
+        .collect()
 }
 
 #[test]
@@ -62,7 +64,10 @@ fn the_graph_is_that_of_the_cpu_wherever_the_rows_are_and_in_whatever_order_thre
                 columns(found) != columns(&expected)
             })
             .count();
-        assert!(changed * 100 <= ROWS, "{what}: {changed} rows have other neighbours");
+        assert!(
+            changed * 100 <= ROWS,
+            "{what}: {changed} rows have other neighbours"
+        );
         let volume = |graph: &Csr| graph.degrees().iter().sum::<f64>();
         let apart = (volume(found) / volume(&expected) - 1.0).abs();
         assert!(apart < 1e-3, "{what}: the volume is {apart:e} apart");
@@ -78,10 +83,7 @@ fn the_spectrum_and_the_labels_are_those_of_the_cpu() {
     let rows = rows();
     let cpu = Fast::new(1).unwrap();
     let edges = graph(&cpu, &rows);
-    let cuda = Cuda::new(
-        Emulator::new().with_seed(seed("the schedule")),
-        Precision::Tf32x3,
-    );
+    let cuda = Cuda::new(Emulator::new().with_seed(seed("the schedule")), Precision::Tf32x3);
     let expected = embed(&cpu, &edges, CLUSTERS + 2, Cut::Ncut, 3).unwrap();
     let found = embed(&cuda, &edges, CLUSTERS + 2, Cut::Ncut, 3).unwrap();
     assert!(
@@ -103,7 +105,12 @@ fn the_spectrum_and_the_labels_are_those_of_the_cpu() {
     pairs.sort_unstable();
     let agreed: usize = pairs
         .chunk_by(|a, b| a.0 == b.0)
-        .map(|same| same.chunk_by(|a, b| a.1 == b.1).map(<[_]>::len).max().unwrap_or(0))
+        .map(|same| {
+            same.chunk_by(|a, b| a.1 == b.1)
+                .map(<[_]>::len)
+                .max()
+                .unwrap_or(0)
+        })
         .sum();
     assert!(agreed * 100 >= ROWS * 99, "{agreed} of {ROWS} rows agree");
 }
