@@ -313,11 +313,17 @@ fn an_interrupted_comparison_keeps_its_runs_and_goes_on() {
     let begun = || std::fs::read_to_string(here.path("c/runs.jsonl")).is_ok_and(|text| !text.is_empty());
     assert!(wait_until(&mut child, begun), "{line} was too fast");
     interrupt(&child);
-    finish(child, line).refuses(130, &["interrupted; finished runs are in c/runs.jsonl", "--resume"]);
+    finish(child, line).refuses(
+        130,
+        &["interrupted; finished runs are in c/runs.jsonl", "--resume"],
+    );
     let done = here.text("c/runs.jsonl");
     here.ok(&format!("{line} --resume"));
     let all = here.text("c/runs.jsonl");
-    assert!(all.starts_with(&done) && all.lines().count() == 4, "{done} and {all}");
+    assert!(
+        all.starts_with(&done) && all.lines().count() == 4,
+        "{done} and {all}"
+    );
 }
 
 #[test]
