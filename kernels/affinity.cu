@@ -7,107 +7,29 @@
 // lose a fifth of their contrast. There Y is rounded to f16 as well, after subtracting a centre c: S = A (Y - c) + D c.
 //
 // Registers: at most 216 a thread.
-#include "gemm.cuh"
-#include "reduce.cuh"
+#include "points.cuh"
+#include "stored.cuh"
 
-// Rows of which the mean is the centre of the points. Any centre will do; the nearer, the less cancels.
-constexpr int CENTERING_ROWS = 32;
 // Rows of which the mean is the centre of the memberships.
 constexpr int MEMBERSHIP_ROWS = 64;
 
-// The pairs of points that a launch looks at; `Pairs` in src/cuda/affinity.rs.
-struct Pairs {
-    // All points, and their squared norms unless differences are taken.
-    const float *points, *norms;
-    int stride, dimensions;
-    // The points that are rows, and how many are columns: all of them.
-    int first_row, rows, columns;
-    // -1 / (2 sigma^2)
-    float factor;
-};
-
 // ---- points ----------------------------------------------------------------------------------------------------------------
 
-constexpr int CENTER_COLUMNS = 1024;
-
-// centred = round(x - mean of the first rows), norms of what is rounded; m x d. A block for 32 rows, four for each warp.
-template <class Product>
-DEVICE void affinity_center(const float* x, float* centred, float* norms, int m, int d, int stride) {
-    SHARED(float, mean, [CENTER_COLUMNS]);
-    const int lane = threadIdx.x % 32, row0 = blockIdx.x * 32 + threadIdx.x / 32 * 4;
-    const int averaged = min(m, CENTERING_ROWS);
-    float sums[4] = {0.0f, 0.0f, 0.0f, 0.0f};
-    for (int first = 0; first < d; first += CENTER_COLUMNS) {
-        const int columns = min(CENTER_COLUMNS, d - first);
-        for (int c = threadIdx.x; c < columns; c += 256) {
-            float sum = 0.0f;
-            for (int i = 0; i < averaged; i++) sum += x[(size_t)i * stride + first + c];
-            mean[c] = sum / averaged;
-        }
-        __syncthreads();
-#pragma unroll
-        for (int r = 0; r < 4; r++) {
-            if (row0 + r >= m) break;
-            const size_t row = (size_t)(row0 + r) * stride + first;
-            for (int c = lane; c < columns; c += 32) {
-                const float value = Product::round(x[row + c] - mean[c]);
-                centred[row + c] = value;
-                sums[r] = fmaf(value, value, sums[r]);
-            }
-        }
-        __syncthreads();
-    }
-#pragma unroll
-    for (int r = 0; r < 4; r++) {
-        const float sum = warp_sum(sums[r]);
-        if (lane == 0 && row0 + r < m) norms[row0 + r] = sum;
-    }
-}
-
 #define DEFINE_CENTER(precision, Product)                                                                              \
-    KERNEL(256) affinity_center_##precision(const float* x, float* centred, float* norms, int m, int d, int stride) { \
-        affinity_center<Product>(x, centred, norms, m, d, stride);                                                     \
+    KERNEL(256) affinity_center_##precision(const float* x, const float* around, int averaged, float* centred,         \
+                                            float* norms, int m, int d, int stride) {                                  \
+        affinity_center<Product>(x, around, averaged, centred, norms, m, d, stride);                                   \
     }
 DEFINE_CENTER(fp32, Fp32)
 DEFINE_CENTER(tf32, Tf32)
 DEFINE_CENTER(bf16, Bf16)
 
-// |x_i - x_j|^2 from what the main loop has summed. Clamped at 0 and nowhere above, since small distances are real neighbours; NaN
-// stays. Never -0, so that the bits of distances are in the order of the distances.
-template <class Product>
-DEVICE float squared_distance(const Pairs& pairs, int row, int column, float sum) {
-    const float squared = pairs.norms[pairs.first_row + row] + pairs.norms[column] - 2.0f * sum;
-    return (squared < 0.0f ? 0.0f : squared) + 0.0f;
-}
-template <>
-DEVICE float squared_distance<Differences>(const Pairs&, int, int, float sum) {
-    return sum;
-}
-
-// The tile of squared distances with its corner at (row0, column0), the loop's sums left in place of the product.
-template <class Product>
-struct Distances {
-    Gemm<Product, true, true, 64> gemm;
-
-    DEVICE void run(const Pairs& pairs, int row0, int column0, typename Gemm<Product, true, true, 64>::Shared& shared) {
-        gemm.run({pairs.points + (size_t)pairs.first_row * pairs.stride, pairs.stride}, {pairs.points, pairs.stride},
-                 pairs.rows, pairs.columns, pairs.dimensions, row0, column0, shared);
-    }
-};
-
 // One affinity; its diagonal is exactly 1.
 template <class Product>
 DEVICE float heat(const Pairs& pairs, int row, int column, float sum) {
     if (pairs.first_row + row == column) return 1.0f;
-    return expf(pairs.factor * squared_distance<Product>(pairs, row, column, sum));
+    return expf(pairs.factor * squared_distance<Product>(pairs.row_norms, row, pairs.norms, column, sum));
 }
-
-// ---- numbers as they are stored -------------------------------------------------------------------------------------------------
-
-DEVICE void store(float* to, float value) { *to = value; }
-DEVICE void store(uint16_t* to, float value) { *to = to_f16(value); }
-DEVICE float as_stored(const float*, float value) { return value; }
-DEVICE float as_stored(const uint16_t*, float value) { return F16::round(value); }
 
 // Sums over the columns of a tile: add() an element of this thread, total() by the whole block, the sum of row threadIdx.x
 // (below 64) to the thread.
@@ -193,7 +115,7 @@ DEVICE void distances(const Pairs& pairs, float* out, int out_stride) {
         row += row0;
         column += column0;
         if (row < pairs.rows && column < pairs.columns)
-            out[(size_t)row * out_stride + column] = squared_distance<Product>(pairs, row, column, sum);
+            out[(size_t)row * out_stride + column] = squared_distance<Product>(pairs.row_norms, row, pairs.norms, column, sum);
     });
 }
 
@@ -204,25 +126,15 @@ DEVICE void distances(const Pairs& pairs, float* out, int out_stride) {
 FOR_EACH_PRECISION(DEFINE_DISTANCES)
 DEFINE_DISTANCES(differences, Differences)
 
-// A row's neighbours: the columns whose distance has smaller bits, and those of the same bits up to a column.
-struct Limit {
-    uint32_t bits;
-    int column;
-};
-
-DEVICE bool is_neighbor(Limit limit, float squared, int column) {
-    const uint32_t bits = __float_as_uint(squared);
-    return bits < limit.bits || (bits == limit.bits && column <= limit.column);
-}
-
-// The limit that leaves each row `neighbors` other rows, the lower column first among equal distances. A block for each row
-// selects byte by byte, from the highest on.
+// The limit that leaves each row `neighbors` columns, its own not counted, the lower column first among equal distances. A block for
+// each row selects byte by byte, from the highest on.
 KERNEL(256) neighbors_select(const float* distances, int stride, int columns, int first_row, int neighbors, Limit* limits) {
     SHARED(int, counts, [256]);
     SHARED(int, found, [2]);
     const float* row = distances + (size_t)blockIdx.x * stride;
     const int own = first_row + blockIdx.x, lane = threadIdx.x % 32;
-    if (neighbors <= 0 || neighbors >= columns - 1) {
+    const int others = columns - (own >= 0 && own < columns);
+    if (neighbors <= 0 || neighbors >= others) {
         if (threadIdx.x == 0) limits[blockIdx.x] = neighbors <= 0 ? Limit{0u, -1} : Limit{0xffffffffu, columns};
         return;
     }

@@ -7,7 +7,9 @@ use crate::error::{Error, Result};
 use crate::graph::Sampler;
 use crate::model::Model;
 use crate::network::download;
-use crate::ops::{AdamRule, AffinityRule, Ceilings, Cut, HeatKernel, Objective, Ops, Penalty, Real, StepState, Volumes};
+use crate::ops::{
+    AdamRule, AffinityRule, Ceilings, Cut, HeatKernel, Objective, Ops, Penalty, Real, StepState, Volumes,
+};
 use crate::progress::Progress;
 use crate::random::{Purpose, Stream};
 use crate::train::{Step, StepRule, StepSize};
@@ -163,9 +165,7 @@ pub fn bench<O: Ops>(
         batches: BATCHES,
         training_rows: BATCHES * shape.rows,
     };
-    let mut step = ops.plan("training", &|| {
-        Step::new(ops, &model, rule, size, None, state)
-    })?;
+    let mut step = ops.plan("training", &|| Step::new(ops, &model, rule, size, None, state))?;
     let sampler = Sampler::Shuffle {
         rows: size.training_rows,
         batch: size.rows,

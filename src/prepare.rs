@@ -174,7 +174,12 @@ fn check_distinct(distinct: usize, options: &Preparation) -> Result<()> {
 }
 
 /// What `--features auto` means.
-pub fn usual_transforms<O: Ops>(ops: &O, data: &Dataset, rows: &O::Matrix, seed: u64) -> Result<Vec<Transform>> {
+pub fn usual_transforms<O: Ops>(
+    ops: &O,
+    data: &Dataset,
+    rows: &O::Matrix,
+    seed: u64,
+) -> Result<Vec<Transform>> {
     match data.is_pixels() {
         true => Ok(vec![Transform::Pixels, Transform::Center, Transform::Unit]),
         false => estimate::usual_transforms(ops, rows, seed),
@@ -205,7 +210,9 @@ const NEIGHBORS: usize = 15;
 
 fn usual_neighbors(rows: usize, clusters: Option<usize>) -> usize {
     let half_a_cluster = rows / (2 * clusters.unwrap_or(1));
-    NEIGHBORS.min(half_a_cluster.max(3)).min(rows.saturating_sub(1).max(1))
+    NEIGHBORS
+        .min(half_a_cluster.max(3))
+        .min(rows.saturating_sub(1).max(1))
 }
 
 /// A graph from a file, which must be of as many rows.

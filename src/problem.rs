@@ -11,7 +11,9 @@ use crate::data::npz::{self, Array, Values};
 use crate::error::{Error, Result};
 use crate::model::{Dense, Model};
 use crate::network::{Network, to_real};
-use crate::ops::{AdamRule, AffinityRule, Cut, HeatKernel, Objective, Ops, Penalty, Real, Shape, StepState, Volumes};
+use crate::ops::{
+    AdamRule, AffinityRule, Cut, HeatKernel, Objective, Ops, Penalty, Real, Shape, StepState, Volumes,
+};
 use crate::options::Neighbors;
 use crate::train::{Step, StepRule, StepSize};
 use crate::values;

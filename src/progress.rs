@@ -13,3 +13,16 @@ pub trait Progress {
     /// Whether the user asked to stop.
     fn interrupted(&self) -> bool;
 }
+
+/// Nobody who listens.
+pub struct Silent;
+
+impl Progress for Silent {
+    fn line(&mut self, _: &str) {}
+    fn begin(&mut self, _: &str, _: u64, _: &'static str) {}
+    fn advance(&mut self, _: u64, _: &str) {}
+    fn end(&mut self) {}
+    fn interrupted(&self) -> bool {
+        false
+    }
+}

@@ -7,10 +7,21 @@ mod training;
 
 use common::{filled, random};
 use neuncut::cpu::{Fast, Reference};
+use neuncut::data::csr::Csr;
 use neuncut::error::{Error, Result};
+use neuncut::features::Pipeline;
+use neuncut::graph::{GraphRule, Width, build, ranking};
 use neuncut::model::Model;
-use neuncut::ops::{AdamRule, AffinityRule, Cut, HeatKernel, Objective, Ops, Penalty, Precision, Volumes};
-use neuncut::train::{Beginning, Checkpoint, Goal, Plan, Stage, StepRule, TrainingRows, train};
+use neuncut::ops::{
+    AdamRule, AffinityRule, Cut, GraphForm, HeatKernel, Objective, Ops, Penalty, Precision, Volumes,
+};
+use neuncut::predict::Predictor;
+use neuncut::progress::Silent;
+use neuncut::spectral::cluster;
+use neuncut::train::{
+    Beginning, Checkpoint, Goal, Kind, Plan, SearchPlan, Stage, StepRule, Targets, TrainingGraph,
+    TrainingRows, WarmUp, search, train,
+};
 use neuncut::validate::compare_training;
 use training::{Notes, bits, rows, told};
 
@@ -161,6 +172,171 @@ where
             assert_eq!(records, told(&whole.records), "resumed after {steps} steps");
         }
     }
+}
+
+/// Two attempts, each in all stages that there are: 5 clusters fitted to labels and trained, merged to 3, and moved once.
+fn search_plan(form: GraphForm, seed: u64) -> SearchPlan {
+    let plan = plan(None, seed);
+    SearchPlan {
+        cut: Plan {
+            ranked: true,
+            batch: 40,
+            per_seed: 3,
+            epochs: 2,
+            rule: StepRule {
+                affinity: AffinityRule::Graph(form),
+                ..plan.rule
+            },
+            ..plan
+        },
+        warm_up: WarmUp {
+            epochs: 3,
+            batch: 40,
+            learning_rate: 0.01,
+        },
+        begin_with: Some(5),
+        moves: 1,
+        attempts: 2,
+    }
+}
+
+/// The neighbour graph of rows, as every part of this is made on `ops`.
+fn neighbour_graph<O: Ops>(ops: &O, x: &O::Matrix) -> Csr {
+    let rule = GraphRule {
+        neighbors: 6,
+        width: Width::SelfTuning,
+        one_sided: 0.1,
+    };
+    build(ops, x, rule, &mut Silent).unwrap()
+}
+
+/// A search from spectral starts, as `fit` makes one.
+fn run_search<O: Ops>(
+    ops: &O,
+    plan: &SearchPlan,
+    rows: &[f32],
+    d: usize,
+    from: Option<Checkpoint<O::Real>>,
+    notes: &mut Notes<O::Real>,
+) -> Result<Model> {
+    let x = filled(ops, rows.len() / d, d, rows);
+    let edges = neighbour_graph(ops, &x);
+    let resident = ops.graph("the graph of the training rows", &edges)?;
+    let rows = TrainingRows {
+        x: &x,
+        graph: Some(TrainingGraph {
+            edges: &edges,
+            resident: &resident,
+        }),
+        truth: None,
+    };
+    let cut = plan.cut.rule.objective.cut;
+    let mut starts = |attempt: usize, clusters: usize| {
+        let seed = plan.cut.seed + attempt as u64;
+        let labels = cluster(ops, &edges, clusters, cut, seed, &mut Silent)?;
+        Ok(Targets::best_refined(&edges, vec![labels], clusters, cut, seed))
+    };
+    search(ops, plan, &rows, &mut starts, from, notes)
+}
+
+#[test]
+fn a_search_gives_the_same_bits_on_any_number_of_threads() {
+    let random = random("search_threads");
+    let d = 5;
+    for form in [GraphForm::Sparse, GraphForm::Dense] {
+        // So many rows that eigenvectors are iterated for.
+        let rows = rows(&random, 800, d, 3);
+        let plan = search_plan(form, random.below(1000) as u64);
+        let mut first = Notes::default();
+        let model = run_search(&Fast::new(1).unwrap(), &plan, &rows, d, None, &mut first).unwrap();
+        assert!(model.is_finite());
+        for threads in [1, 2, 3] {
+            let mut again = Notes::default();
+            let other = run_search(&Fast::new(threads).unwrap(), &plan, &rows, d, None, &mut again).unwrap();
+            assert_eq!(bits(&model), bits(&other), "{threads} threads, {form:?}");
+            assert_eq!(told(&first.records), told(&again.records));
+        }
+    }
+}
+
+#[test]
+fn a_search_resumed_in_any_stage_gives_the_bits_of_an_uninterrupted_one() {
+    let random = random("search_resumed");
+    let (d, ops) = (5, Fast::new(2).unwrap());
+    let rows = rows(&random, 120, d, 3);
+    let plan = search_plan(GraphForm::Sparse, random.below(1000) as u64);
+    let mut whole = Notes {
+        steps_allowed: Some(usize::MAX),
+        ..Notes::default()
+    };
+    let model = run_search(&ops, &plan, &rows, d, None, &mut whole).unwrap();
+    let seen = |kind, attempt| {
+        let stage = whole
+            .stages
+            .iter()
+            .find(|stage| (stage.kind, stage.attempt) == (kind, attempt));
+        stage.is_some()
+    };
+    for kind in [Kind::ManyTargets, Kind::ManyCut, Kind::Targets, Kind::Cut] {
+        assert!(seen(kind, 0) && seen(kind, 1), "{kind:?} in {:?}", whole.stages);
+    }
+    let last = whole.records.last().unwrap().epoch;
+    assert_eq!(last, whole.records.len(), "epochs are counted through all stages");
+
+    let total = usize::MAX - whole.steps_allowed.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("checkpoint.safetensors");
+    let mut kinds = Vec::new();
+    for _ in 0..40 {
+        let steps = random.below(total);
+        let mut before = Notes {
+            steps_allowed: Some(steps),
+            ..Notes::default()
+        };
+        let stopped = run_search(&ops, &plan, &rows, d, None, &mut before);
+        assert!(matches!(stopped, Err(Error::Interrupted(_))), "{stopped:?}");
+        let checkpoint = before.checkpoints.pop().unwrap();
+        checkpoint.save(&path).unwrap();
+        let loaded = Checkpoint::load(&path).unwrap();
+        assert_eq!(loaded, checkpoint, "what was saved is what is loaded");
+        kinds.push(checkpoint.stage.kind);
+        let mut after = Notes::default();
+        let resumed = run_search(&ops, &plan, &rows, d, Some(loaded), &mut after).unwrap();
+        let name = format!("stopped after {steps} of {total} steps in {:?}", checkpoint.stage);
+        assert_eq!(bits(&model), bits(&resumed), "{name}");
+        let records = [told(&before.records), told(&after.records)].concat();
+        assert_eq!(records, told(&whole.records), "{name}");
+    }
+    assert!(
+        kinds.iter().any(|&kind| kind != kinds[0]),
+        "stops in one stage only"
+    );
+}
+
+/// Whatever the last network, the one that is returned has the smallest exact cut that the records tell.
+#[test]
+fn the_best_network_by_the_exact_cut_is_returned() {
+    let random = random("search_best");
+    let (d, ops) = (5, Fast::new(2).unwrap());
+    let rows = rows(&random, 200, d, 3);
+    let plan = search_plan(GraphForm::Sparse, random.below(1000) as u64);
+    let mut notes = Notes::default();
+    let model = run_search(&ops, &plan, &rows, d, None, &mut notes).unwrap();
+    let x = filled(&ops, 200, d, &rows);
+    let edges = neighbour_graph(&ops, &x);
+    let pipeline = Pipeline::fit(&ops, &[], &mut filled(&ops, 200, d, &rows)).unwrap();
+    let mut labels = vec![0; 200];
+    Predictor::new(&ops, &model, &pipeline)
+        .unwrap()
+        .label(&rows, &mut labels, None)
+        .unwrap();
+    let found = ranking(&edges, &labels, 3, Cut::Ncut);
+    // Networks of five clusters are not among those.
+    let of_three = notes.records.iter().filter(|record| record.sizes.len() == 3);
+    let least = of_three
+        .filter_map(|record| record.cut)
+        .fold(f64::INFINITY, f64::min);
+    assert_eq!(found, least);
 }
 
 #[test]

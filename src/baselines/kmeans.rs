@@ -35,7 +35,11 @@ pub(super) fn network(found: &Kmeans, clusters: usize) -> Model {
         inputs,
         outputs: clusters,
         weight: found.centers.iter().map(|&v| v as f32).collect(),
-        bias: found.centers.chunks_exact(inputs).map(|center| half(center) as f32).collect(),
+        bias: found
+            .centers
+            .chunks_exact(inputs)
+            .map(|center| half(center) as f32)
+            .collect(),
     };
     Model { layers: vec![layer] }
 }

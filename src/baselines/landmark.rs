@@ -40,7 +40,13 @@ pub(super) fn labels<O: Ops>(
         }
         Ok(())
     })?;
-    let root = |a: usize| if columns[a] > 0.0 { columns[a].sqrt().recip() } else { 0.0 };
+    let root = |a: usize| {
+        if columns[a] > 0.0 {
+            columns[a].sqrt().recip()
+        } else {
+            0.0
+        }
+    };
     for a in 0..p {
         for b in 0..p {
             products[a * p + b] *= root(a) * root(b);
@@ -57,7 +63,11 @@ pub(super) fn labels<O: Ops>(
     landmarks::labels(ops, task, prepared, &x, data, progress, |rows| {
         let mut coordinates = Vec::with_capacity(rows.rows() * q);
         for row in ties(ops, rows, &anchors)? {
-            coordinates.extend((0..q).map(|c| row.iter().map(|&(a, weight)| weight * map[a * q + c]).sum::<f64>()));
+            coordinates.extend((0..q).map(|c| {
+                row.iter()
+                    .map(|&(a, weight)| weight * map[a * q + c])
+                    .sum::<f64>()
+            }));
         }
         Ok(coordinates)
     })
@@ -68,13 +78,26 @@ pub(super) fn labels<O: Ops>(
 fn ties<O: Ops>(ops: &O, x: &O::Matrix, anchors: &O::Matrix) -> Result<Vec<Vec<(usize, f64)>>> {
     let count = TIES.min(anchors.rows());
     let found = ops.nearest(x, anchors, count)?;
-    let rows = found.rows.chunks_exact(count).zip(found.squared.chunks_exact(count));
+    let rows = found
+        .rows
+        .chunks_exact(count)
+        .zip(found.squared.chunks_exact(count));
     Ok(rows
         .map(|(anchors, squared)| {
             let farthest = squared[count - 1];
-            let weight = |&squared: &f64| if farthest > 0.0 { (-squared / farthest).exp() } else { 1.0 };
+            let weight = |&squared: &f64| {
+                if farthest > 0.0 {
+                    (-squared / farthest).exp()
+                } else {
+                    1.0
+                }
+            };
             let sum: f64 = squared.iter().map(weight).sum();
-            anchors.iter().zip(squared).map(|(&a, squared)| (a as usize, weight(squared) / sum)).collect()
+            anchors
+                .iter()
+                .zip(squared)
+                .map(|(&a, squared)| (a as usize, weight(squared) / sum))
+                .collect()
         })
         .collect())
 }

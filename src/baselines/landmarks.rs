@@ -23,7 +23,11 @@ pub(super) fn draw<O: Ops>(ops: &O, task: &Task, x: &O::Matrix) -> Result<O::Mat
 }
 
 /// Hands on some rows a chunk at a time.
-pub(super) fn each<O: Ops>(ops: &O, x: &O::Matrix, mut work: impl FnMut(&O::Matrix) -> Result<()>) -> Result<()> {
+pub(super) fn each<O: Ops>(
+    ops: &O,
+    x: &O::Matrix,
+    mut work: impl FnMut(&O::Matrix) -> Result<()>,
+) -> Result<()> {
     let n = x.rows();
     let mut chunk = ops.matrix("a chunk of rows", CHUNK.min(n), x.cols())?;
     for first in (0..n).step_by(CHUNK) {

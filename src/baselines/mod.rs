@@ -141,7 +141,11 @@ pub fn run<O: Ops>(
     if task.clusters > prepared.chosen.len() {
         return Err(Error::option(
             "--clusters",
-            format!("{} clusters of {} training rows", task.clusters, prepared.chosen.len()),
+            format!(
+                "{} clusters of {} training rows",
+                task.clusters,
+                prepared.chosen.len()
+            ),
             "ask for fewer clusters or give more rows",
         ));
     }

@@ -32,7 +32,9 @@ pub(super) fn labels<O: Ops>(
     landmarks::check(task)?;
     let x = prepared.graph_rows(ops, data, progress)?;
     let extension = Extension::new(ops, task, &x)?;
-    landmarks::labels(ops, task, prepared, &x, data, progress, |rows| extension.coordinates(ops, rows))
+    landmarks::labels(ops, task, prepared, &x, data, progress, |rows| {
+        extension.coordinates(ops, rows)
+    })
 }
 
 /// The heat kernel between rows and landmarks.
@@ -132,8 +134,12 @@ impl<O: Ops> Extension<O> {
             }
             Ok(())
         })?;
-        let along: Vec<f64> = (0..p).map(|c| (0..m).map(|r| half[r * p + c] * sums[r]).sum()).collect();
-        let g: Vec<f64> = (0..m).map(|r| (0..p).map(|c| half[r * p + c] * along[c]).sum()).collect();
+        let along: Vec<f64> = (0..p)
+            .map(|c| (0..m).map(|r| half[r * p + c] * sums[r]).sum())
+            .collect();
+        let g: Vec<f64> = (0..m)
+            .map(|r| (0..p).map(|c| half[r * p + c] * along[c]).sum())
+            .collect();
 
         // F' D^-1 F.
         let mut inside = vec![0.0; p * p];

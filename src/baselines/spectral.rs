@@ -29,7 +29,12 @@ pub(super) fn labels<O: Ops>(
     each_chunk(ops, data, prepared.graph_pipeline(), progress, |x| {
         let asked = ASKED.min(known.len());
         let found = ops.nearest(x, &training, asked)?;
-        labels.extend(found.rows.chunks_exact(asked).map(|rows| most_frequent(rows, &known)));
+        labels.extend(
+            found
+                .rows
+                .chunks_exact(asked)
+                .map(|rows| most_frequent(rows, &known)),
+        );
         Ok(())
     })?;
     for (&row, label) in prepared.chosen.iter().zip(known) {
@@ -43,7 +48,11 @@ fn most_frequent(rows: &[u32], labels: &[u32]) -> u32 {
     let of = |row: &u32| labels[*row as usize];
     let votes = |label: u32| rows.iter().filter(|row| of(row) == label).count();
     // The last of the largest is taken, hence from the far end.
-    rows.iter().rev().map(of).max_by_key(|&label| votes(label)).unwrap_or(0)
+    rows.iter()
+        .rev()
+        .map(of)
+        .max_by_key(|&label| votes(label))
+        .unwrap_or(0)
 }
 
 #[cfg(test)]

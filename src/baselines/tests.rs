@@ -6,19 +6,8 @@ use crate::data::Labels;
 use crate::data::npy::MatrixWriter;
 use crate::options::{Affinity, Neighbors, Preparation};
 use crate::prepare::prepare;
+use crate::progress::Silent;
 use crate::random::{Purpose, Stream};
-
-struct Silent;
-
-impl Progress for Silent {
-    fn line(&mut self, _text: &str) {}
-    fn begin(&mut self, _stage: &str, _total: u64, _unit: &'static str) {}
-    fn advance(&mut self, _done: u64, _note: &str) {}
-    fn end(&mut self) {}
-    fn interrupted(&self) -> bool {
-        false
-    }
-}
 
 /// Clouds of deviation 1 around the corners of a simplex, corners 20 apart, in `cols` dimensions.
 fn clouds(count: usize, rows: usize, cols: usize, seed: u64) -> Dataset {
@@ -71,7 +60,11 @@ fn every_method_finds_clouds_far_apart() {
         for method in Method::ALL {
             for train_rows in [1503, 701] {
                 let found = outcome(method, &data, count, train_rows, seed);
-                let name = format!("{} of {count} clouds, {train_rows} rows: {:?}", method.name(), found.cuts);
+                let name = format!(
+                    "{} of {count} clouds, {train_rows} rows: {:?}",
+                    method.name(),
+                    found.cuts
+                );
                 // 20 deviations apart; rows at an end of the few edges that join the clouds may cross over.
                 let acc = found.scores.map_or(0.0, |scores| scores.acc);
                 assert!(acc > 0.97, "{name}");
@@ -80,7 +73,10 @@ fn every_method_finds_clouds_far_apart() {
                 assert_eq!(found.sizes.iter().sum::<u64>(), 1503, "{name}");
                 // Clouds are joined by a few edges that the graph needs to be in one piece.
                 assert!(found.cuts.ncut < 0.05, "{name}");
-                assert!(found.seconds > 0.0 && found.stages.contains_key("clustering"), "{name}");
+                assert!(
+                    found.seconds > 0.0 && found.stages.contains_key("clustering"),
+                    "{name}"
+                );
             }
         }
     }
@@ -116,5 +112,9 @@ fn landmarks_refuse_the_ratio_cut() {
         assert!(message.starts_with("--cut: "), "{message}");
     }
     let found = run(&ops, Method::Spectral, &task, &prepared, &data, &mut Silent).expect("the ratio cut");
-    assert!(found.scores.is_some_and(|scores| scores.acc > 0.97), "{:?}", found.scores);
+    assert!(
+        found.scores.is_some_and(|scores| scores.acc > 0.97),
+        "{:?}",
+        found.scores
+    );
 }

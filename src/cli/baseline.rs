@@ -22,9 +22,10 @@ use super::options::{CutOptions, DataOptions, GraphOptions, LandmarkOptions, Tru
 /// Arguments of `baseline`.
 #[derive(Args)]
 pub struct BaselineArgs {
-    /// kmeans (of the features, 10 starts), spectral (spectral clustering of the graph; other rows take the label of most of their 5
-    /// nearest training rows), nystrom (spectral clustering of the dense heat kernel, extended from landmarks), or landmark (of the
-    /// graph in which rows are tied through their nearest landmarks)
+    /// kmeans (of the features, 10 starts), spectral (spectral clustering of the graph: of several forms of the eigenvectors, the
+    /// one with the smallest exact cut; other rows take the label of most of their 5 nearest training rows), nystrom (spectral
+    /// clustering of the dense heat kernel, extended from landmarks), or landmark (of the graph in which rows are tied through
+    /// their nearest landmarks)
     method: Method,
 
     #[command(flatten)]
@@ -59,7 +60,11 @@ pub fn run(args: BaselineArgs, console: &mut Console) -> Result<()> {
     let preparation = args.data.graph_preparation(&args.graph)?;
     if let Some(path) = &args.output {
         let inputs = args.data.inputs(&args.truth);
-        values::output(path, "npy", &inputs.iter().map(PathBuf::as_path).collect::<Vec<&Path>>())?;
+        values::output(
+            path,
+            "npy",
+            &inputs.iter().map(PathBuf::as_path).collect::<Vec<&Path>>(),
+        )?;
     }
     let data = args.data.open(&args.truth)?;
     let outcome = args.device.run(Baseline {
@@ -96,7 +101,10 @@ fn table(outcome: &Outcome, output: Option<&Path>) -> String {
     }
     row(
         "Ncut",
-        format!("{:.4}  (exact, on {} training rows)", outcome.cuts.ncut, outcome.cut_rows),
+        format!(
+            "{:.4}  (exact, on {} training rows)",
+            outcome.cuts.ncut, outcome.cut_rows
+        ),
     );
     row(
         "rows",

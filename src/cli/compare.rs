@@ -34,7 +34,12 @@ pub struct CompareArgs {
     landmarks: LandmarkOptions,
 
     /// Methods, separated by commas: neuncut (as fit does it), kmeans, spectral, nystrom, landmark (as baseline does them)
-    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "neuncut,kmeans,spectral,nystrom,landmark")]
+    #[arg(
+        long,
+        value_name = "LIST",
+        value_delimiter = ',',
+        default_value = "neuncut,kmeans,spectral,nystrom,landmark"
+    )]
     methods: Vec<Method>,
 
     /// Runs of each method, with the seeds from --seed on
@@ -97,12 +102,17 @@ pub fn run(args: CompareArgs, console: &mut Console) -> Result<()> {
     let (options, _) = args.fit.resolve(args.device)?;
     let mut methods = args.methods;
     let mut seen = Vec::new();
-    methods.retain(|method| !seen.contains(method) && {
-        seen.push(*method);
-        true
+    methods.retain(|method| {
+        !seen.contains(method) && {
+            seen.push(*method);
+            true
+        }
     });
     let path = args.out.unwrap_or_else(|| {
-        let stem = Path::new(&options.data).file_stem().unwrap_or_default().to_string_lossy();
+        let stem = Path::new(&options.data)
+            .file_stem()
+            .unwrap_or_default()
+            .to_string_lossy();
         PathBuf::from("comparisons").join(format!("{stem}-k{}", options.clusters))
     });
     let folder = Folder { path };
@@ -118,7 +128,11 @@ pub fn run(args: CompareArgs, console: &mut Console) -> Result<()> {
         done,
         console,
     })?;
-    runs.sort_by_key(|run| methods.iter().position(|method| run["method"] == method.to_string()));
+    runs.sort_by_key(|run| {
+        methods
+            .iter()
+            .position(|method| run["method"] == method.to_string())
+    });
 
     let drawing = drawing(&data, &options, &methods, &runs);
     let value = summary(&data, &options, &methods, runs, &folder);
@@ -161,13 +175,19 @@ impl Folder {
             if read(&stored)?.trim() != format!("{settings:#}") {
                 return Err(Error::option(
                     "--resume",
-                    format!("the comparison in {} was begun with other options", self.path.display()),
+                    format!(
+                        "the comparison in {} was begun with other options",
+                        self.path.display()
+                    ),
                     "give the same ones, or another --out",
                 ));
             }
             // A last line that was cut short is of a run that is made again.
             let lines = read(&runs)?;
-            let done: Vec<Value> = lines.lines().map_while(|line| serde_json::from_str(line).ok()).collect();
+            let done: Vec<Value> = lines
+                .lines()
+                .map_while(|line| serde_json::from_str(line).ok())
+                .collect();
             let text: String = done.iter().map(|run| format!("{run}\n")).collect();
             atomic::write(runs, text)?;
             return Ok(done);
@@ -179,7 +199,8 @@ impl Folder {
                 "choose another --out, go on with it by --resume, or replace it by --overwrite",
             ));
         }
-        fs::create_dir_all(&self.path).map_err(|e| Error::io(&self.path, "make the comparison's folder", e))?;
+        fs::create_dir_all(&self.path)
+            .map_err(|e| Error::io(&self.path, "make the comparison's folder", e))?;
         atomic::write(&stored, format!("{settings:#}\n"))?;
         atomic::write(runs, "")?;
         Ok(Vec::new())
@@ -240,7 +261,14 @@ impl Job for Comparison<'_> {
                             sigma: options.sigma,
                             seed,
                         };
-                        json!(baselines::run(ops, method, &task, prepared, self.data, self.console)?)
+                        json!(baselines::run(
+                            ops,
+                            method,
+                            &task,
+                            prepared,
+                            self.data,
+                            self.console
+                        )?)
                     }
                 };
                 self.console.line(&format!(
@@ -283,11 +311,31 @@ fn scores_text(run: &Value) -> String {
 
 /// Field, name, caption and digits of what is compared.
 const MEASURES: [(&str, &str, &str, usize); 5] = [
-    ("acc", "ACC", "Accuracy under the best map of clusters to classes, over all rows; larger is better.", 4),
-    ("nmi", "NMI", "Normalised mutual information with the classes; larger is better.", 4),
+    (
+        "acc",
+        "ACC",
+        "Accuracy under the best map of clusters to classes, over all rows; larger is better.",
+        4,
+    ),
+    (
+        "nmi",
+        "NMI",
+        "Normalised mutual information with the classes; larger is better.",
+        4,
+    ),
     ("ari", "ARI", "Adjusted Rand index; larger is better.", 4),
-    ("ncut", "Ncut", "Exact normalised cut of the training graph, by no labels; smaller is better.", 4),
-    ("seconds", "seconds", "Wall time from the first row read to the last label.", 2),
+    (
+        "ncut",
+        "Ncut",
+        "Exact normalised cut of the training graph, by no labels; smaller is better.",
+        4,
+    ),
+    (
+        "seconds",
+        "seconds",
+        "Wall time from the first row read to the last label.",
+        2,
+    ),
 ];
 
 fn of_method<'a>(runs: &'a [Value], method: &'a Method, field: &'a str) -> Vec<f64> {
@@ -302,7 +350,10 @@ fn drawing(data: &Dataset, options: &FitOptions, methods: &[Method], runs: &[Val
             name: name.into(),
             caption: caption.into(),
             digits,
-            values: methods.iter().map(|method| of_method(runs, method, field)).collect(),
+            values: methods
+                .iter()
+                .map(|method| of_method(runs, method, field))
+                .collect(),
         })
         .collect();
     let names: Vec<String> = methods.iter().map(Method::to_string).collect();
@@ -320,7 +371,13 @@ fn drawing(data: &Dataset, options: &FitOptions, methods: &[Method], runs: &[Val
 }
 
 /// All numbers: of each method over its runs, and of each run.
-fn summary(data: &Dataset, options: &FitOptions, methods: &[Method], runs: Vec<Value>, folder: &Folder) -> Value {
+fn summary(
+    data: &Dataset,
+    options: &FitOptions,
+    methods: &[Method],
+    runs: Vec<Value>,
+    folder: &Folder,
+) -> Value {
     let of = |method: &Method| {
         let mut all = json!({ "method": method.to_string() });
         for (field, ..) in MEASURES {

@@ -19,7 +19,10 @@ pub fn write(path: Option<&Path>, sheet: &Sheet, value: &Value) -> Result<()> {
     let Some(path) = path else {
         return Ok(());
     };
-    let is = |extension: &str| path.extension().is_some_and(|found| found.eq_ignore_ascii_case(extension));
+    let is = |extension: &str| {
+        path.extension()
+            .is_some_and(|found| found.eq_ignore_ascii_case(extension))
+    };
     let text = match () {
         () if is("html") => sheet.to_html(),
         () if is("svg") => sheet.to_svg(),

@@ -126,7 +126,10 @@ fn exact_cuts(args: &EvaluateArgs, predictions: &Labels, console: &mut Console) 
                 ));
             }
             let rows = Labels::open(run.labels_file())?.len();
-            (run.graph_file(), Some((rows, Labels::open(run.training_rows_file())?)))
+            (
+                run.graph_file(),
+                Some((rows, Labels::open(run.training_rows_file())?)),
+            )
         }
         (None, None) => return Ok(None),
     };
@@ -213,7 +216,12 @@ fn cuts_of_rows<O: Ops>(ops: &O, job: OfRows) -> Result<Cuts> {
             }
             if options.affinity == Affinity::Knn {
                 Pipeline::load(&run.graph_features_file())?.apply(ops, &mut x)?;
-                let graph = build(ops, &x, prepare::graph_rule(&options.preparation(), data.rows())?, console)?;
+                let graph = build(
+                    ops,
+                    &x,
+                    prepare::graph_rule(&options.preparation(), data.rows())?,
+                    console,
+                )?;
                 return Ok(Cuts::of_graph(&graph, &predictions.index, clusters));
             }
             pipeline.apply(ops, &mut x)?;

@@ -143,10 +143,16 @@ impl<'de> Deserialize<'de> for Name {
         let name = String::deserialize(key)?;
         let spelled = |field: &str| field.replace('_', "-");
         let known = || FitGroups::names().chain(RunOptions::NAMES.iter().copied());
-        known().find(|field| spelled(field) == name).map(Name).ok_or_else(|| {
-            let names: Vec<String> = known().map(|field| format!("`{}`", spelled(field))).collect();
-            D::Error::custom(format!("unknown field `{name}`, expected one of {}", names.join(", ")))
-        })
+        known()
+            .find(|field| spelled(field) == name)
+            .map(Name)
+            .ok_or_else(|| {
+                let names: Vec<String> = known().map(|field| format!("`{}`", spelled(field))).collect();
+                D::Error::custom(format!(
+                    "unknown field `{name}`, expected one of {}",
+                    names.join(", ")
+                ))
+            })
     }
 }
 

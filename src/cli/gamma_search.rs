@@ -51,7 +51,11 @@ pub fn run(args: GammaSearchArgs, console: &mut Console) -> Result<()> {
             "leave it away, or give the values to try by --gammas",
         ));
     }
-    let mut gammas = if args.gammas.is_empty() { LADDER.to_vec() } else { args.gammas };
+    let mut gammas = if args.gammas.is_empty() {
+        LADDER.to_vec()
+    } else {
+        args.gammas
+    };
     for &gamma in &gammas {
         values::positive("--gammas", gamma)?;
     }
@@ -87,7 +91,11 @@ pub fn run(args: GammaSearchArgs, console: &mut Console) -> Result<()> {
         found.floor
     );
     let sheet = sheet(
-        format!("Search for gamma: {} in {} clusters", data.name(), options.clusters),
+        format!(
+            "Search for gamma: {} in {} clusters",
+            data.name(),
+            options.clusters
+        ),
         verdict.clone(),
         &points,
     );

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::Args;
+use neuncut::data::Dataset;
 use neuncut::data::csr::Csr;
 use neuncut::data::npy::LabelWriter;
-use neuncut::data::Dataset;
 use neuncut::ops::Ops;
 use neuncut::options::{Affinity, Preparation};
 use neuncut::prepare::prepare;
@@ -70,7 +70,9 @@ pub fn run(args: GraphArgs, console: &mut Console) -> Result<()> {
     }
 
     let components = graph.components();
-    let own = (0..graph.rows()).filter(|&i| graph.row(i).any(|(j, _)| j == i)).count();
+    let own = (0..graph.rows())
+        .filter(|&i| graph.row(i).any(|(j, _)| j == i))
+        .count();
     let edges = (graph.entries() - own) / 2;
     let mean = 2.0 * edges as f64 / graph.rows() as f64;
     let seconds = began.elapsed().as_secs_f64();

@@ -395,7 +395,9 @@ impl FitGroups {
                 None if heat => Start::Random,
                 None => Start::Spectral,
             },
-            warm_up: given.warm_up.unwrap_or(epochs(WARM_UP_STEPS, batch.min(WARM_UP_BATCH)).clamp(least, most)),
+            warm_up: given
+                .warm_up
+                .unwrap_or(epochs(WARM_UP_STEPS, batch.min(WARM_UP_BATCH)).clamp(least, most)),
             restarts: given.restarts.unwrap_or(1),
             moves: given.moves.unwrap_or(0),
             overcluster: given.overcluster.unwrap_or(1.0),

@@ -79,7 +79,11 @@ pub fn run(args: SpectrumArgs, console: &mut Console) -> Result<()> {
     let seconds = began.elapsed().as_secs_f64();
     let components = graph.components().sizes.len();
     let affinity: Vec<f64> = spectrum.eigenvalues.iter().map(|value| 1.0 - value).collect();
-    let gaps: Vec<f64> = spectrum.eigenvalues.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    let gaps: Vec<f64> = spectrum
+        .eigenvalues
+        .windows(2)
+        .map(|pair| pair[1] - pair[0])
+        .collect();
     let value = json!({
         "data": name,
         "rows": graph.rows(),
@@ -94,7 +98,11 @@ pub fn run(args: SpectrumArgs, console: &mut Console) -> Result<()> {
         "device": device,
         "output": args.output,
     });
-    let parts = if components == 1 { "connected".into() } else { format!("in {components} parts") };
+    let parts = if components == 1 {
+        "connected".into()
+    } else {
+        format!("in {components} parts")
+    };
     let sheet = sheet(
         format!("Spectrum of {name}"),
         format!("graph of {} rows, {parts}", graph.rows()),
@@ -119,7 +127,8 @@ struct Eigenvalues<'a> {
 impl Job for Eigenvalues<'_> {
     type Output = (Spectrum, String);
     fn run<O: Ops>(self, ops: &O) -> Result<Self::Output> {
-        self.console.line(&format!("spectrum of a graph of {} rows", self.graph.rows()));
+        self.console
+            .line(&format!("spectrum of a graph of {} rows", self.graph.rows()));
         let embedding = embed(ops, self.graph, self.count, self.cut, self.seed)?;
         Ok((Spectrum::of(&embedding), ops.name()))
     }

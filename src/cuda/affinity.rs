@@ -3,12 +3,12 @@
 use super::driver::{Address, Driver};
 use super::linear::{NARROW, THREADS, TILE};
 use super::memory::Buffer;
-use super::{Cuda, Matrix, arguments, int};
+use super::points::{Pairs, Points};
+use super::sparse::Graph;
+use super::subgraph::Part;
+use super::{Cuda, Labels, Matrix, State, arguments, int};
 use crate::error::Result;
-use crate::ops::{CutMatrix, HeatKernel, Precision, Shape};
-
-/// Up to this many columns distances are summed from differences: exact wherever the points lie.
-const DIFFERENCES: usize = 16;
+use crate::ops::{CutMatrix, GraphForm, HeatKernel, Precision, Shape};
 
 /// Up to this many rows a dense affinity is stored (256 MiB in f32); beyond, its tiles are formed anew in each contraction.
 pub const STORED_ROWS: usize = 8192;
@@ -25,37 +25,38 @@ const CUT_COLUMNS: usize = 32;
 
 /// The affinity of one mini-batch.
 pub struct Affinity<D: Driver> {
-    kernel: HeatKernel,
-    points: Points<D>,
-    form: Form<D>,
+    source: Source<D>,
+    /// Unless it is formed anew in each contraction.
+    stored: Option<Stored<D>>,
     /// Rows of the batch it was last prepared for.
     rows: usize,
-    /// Where the points of that batch are.
+}
+
+enum Source<D: Driver> {
+    Heat(Heat<D>),
+    Graph(Part<D>),
+}
+
+/// The heat kernel between the rows of a mini-batch.
+struct Heat<D: Driver> {
+    kernel: HeatKernel,
+    points: Points<D>,
+    /// Where the points of the batch are.
     at: Address,
+    /// With nearest neighbours: squared distances, rows x rows, and what limits the neighbours of each row.
+    neighbors: Option<(Buffer<D>, Buffer<D>)>,
 }
 
-/// Rows made ready for their distances to be taken.
-struct Points<D: Driver> {
-    cols: usize,
-    /// The rows centred and rounded, and their squared norms; `None` when differences are taken.
-    centred: Option<(Matrix<D>, Buffer<D>)>,
-}
-
-enum Form<D: Driver> {
-    Stored {
-        /// The affinities, rows x rows, as [`Element`] says.
-        a: Buffer<D>,
-        /// Sums over tiles of columns, tiles x rows.
-        partial_degrees: Buffer<D>,
-        /// With nearest neighbours: squared distances, rows x rows, and what limits the neighbours of each row.
-        neighbors: Option<(Buffer<D>, Buffer<D>)>,
-    },
-    Streamed,
+struct Stored<D: Driver> {
+    /// The affinities, rows x rows, as [`Element`] says.
+    a: Buffer<D>,
+    /// Sums over parts of so many columns, parts x rows.
+    partial_degrees: (usize, Buffer<D>),
 }
 
 /// What affinities are stored as.
 #[derive(Clone, Copy)]
-enum Element {
+pub enum Element {
     F32,
     F16,
 }
@@ -67,7 +68,8 @@ impl Element {
             Precision::Tf32 | Precision::Bf16 => Element::F16,
         }
     }
-    fn name(self) -> &'static str {
+    /// At the end of a kernel's name.
+    pub fn name(self) -> &'static str {
         match self {
             Element::F32 => "f32",
             Element::F16 => "f16",
@@ -82,22 +84,8 @@ impl Element {
 }
 
 /// From one row of a square matrix of affinities or distances to the next: 16 bytes of the smallest element.
-fn stride(rows: usize) -> usize {
+pub fn stride(rows: usize) -> usize {
     rows.next_multiple_of(8)
-}
-
-/// The pairs of points that a launch looks at: `Pairs` in the kernel.
-#[derive(Clone, Copy)]
-#[repr(C)]
-struct Pairs {
-    points: Address,
-    norms: Address,
-    stride: i32,
-    dimensions: i32,
-    first_row: i32,
-    rows: i32,
-    columns: i32,
-    factor: f32,
 }
 
 /// What a contraction reads and writes: `Contraction` in the kernel.
@@ -117,128 +105,87 @@ struct Contraction {
 impl<D: Driver> Affinity<D> {
     /// Room for mini-batches of `rows` rows of `cols` columns.
     pub fn new(cuda: &Cuda<D>, rows: usize, cols: usize, kernel: HeatKernel) -> Result<Self> {
-        let what = "the affinity of a mini-batch";
-        let element = Element::of(cuda.precision);
-        let bytes = rows * stride(rows) * element.bytes();
-        let form = if rows > cuda.stored_rows && kernel.neighbors.is_none() {
-            Form::Streamed
-        } else {
-            let zeros = |bytes: usize| cuda.memory.zeros(what, bytes);
-            let neighbors = match kernel.neighbors {
-                None => None,
-                Some(_) => Some((zeros(rows * stride(rows) * 4)?, zeros(rows * 8)?)),
-            };
-            Form::Stored {
-                a: zeros(bytes)?,
-                partial_degrees: zeros(rows.div_ceil(NEIGHBOR_TILE) * rows * 4)?,
-                neighbors,
+        let zeros = |bytes: usize| cuda.memory.zeros(WHAT, bytes);
+        let streamed = rows > cuda.stored_rows && kernel.neighbors.is_none();
+        let (neighbors, summed) = match kernel.neighbors {
+            None => (None, TILE),
+            Some(_) => {
+                let distances = zeros(rows * stride(rows) * 4)?;
+                (Some((distances, zeros(rows * 8)?)), NEIGHBOR_TILE)
             }
         };
         Ok(Affinity {
-            kernel,
-            points: Points::new(cuda, what, rows, cols)?,
-            form,
+            stored: match streamed {
+                true => None,
+                false => Some(Stored::new(cuda, rows, summed)?),
+            },
+            source: Source::Heat(Heat {
+                kernel,
+                points: Points::new(cuda, WHAT, rows, cols)?,
+                at: Address(0),
+                neighbors,
+            }),
             rows,
-            at: Address(0),
         })
     }
 
-    fn pairs(&self) -> Pairs {
-        self.points.pairs(self.at, self.rows, self.kernel.sigma)
+    /// Room for mini-batches of `rows` rows that are a part of `graph`.
+    pub fn of_graph(cuda: &Cuda<D>, graph: &Graph<D>, rows: usize, form: GraphForm) -> Result<Self> {
+        Ok(Affinity {
+            stored: match form {
+                GraphForm::Sparse => None,
+                GraphForm::Dense => Some(Stored::new(cuda, rows, rows)?),
+            },
+            source: Source::Graph(Part::new(cuda, WHAT, graph, rows)?),
+            rows,
+        })
     }
 }
 
-impl<D: Driver> Points<D> {
-    fn new(cuda: &Cuda<D>, what: &str, rows: usize, cols: usize) -> Result<Self> {
-        let centred = if cols <= DIFFERENCES {
-            None
-        } else {
-            let centred = Matrix::zeros(&cuda.memory, what, rows, cols)?;
-            Some((centred, cuda.memory.zeros(what, rows * 4)?))
-        };
-        Ok(Points { cols, centred })
-    }
+/// The affinity in messages.
+const WHAT: &str = "the affinity of a mini-batch";
 
-    /// Makes the rows of `x` ready and returns where they are.
-    fn set(&self, cuda: &Cuda<D>, x: &Matrix<D>, precision: Precision) -> Result<Address> {
-        let Some((centred, norms)) = &self.centred else {
-            return Ok(x.address());
-        };
-        let rounded = match precision {
-            // The split of tf32x3 is made on the way; nothing is lost here.
-            Precision::Tf32x3 => Precision::Fp32,
-            other => other,
-        };
-        cuda.launch(
-            "affinity",
-            &format!("affinity_center_{}", rounded.name()),
-            [x.rows().div_ceil(32), 1, 1],
-            256,
-            arguments![
-                x.address(),
-                centred.address(),
-                norms.address(),
-                int(x.rows()),
-                int(x.cols()),
-                int(x.stride()),
-            ],
-        )?;
-        Ok(centred.address())
+impl<D: Driver> Stored<D> {
+    fn new(cuda: &Cuda<D>, rows: usize, summed: usize) -> Result<Self> {
+        let zeros = |bytes: usize| cuda.memory.zeros(WHAT, bytes);
+        let element = Element::of(cuda.precision);
+        Ok(Stored {
+            a: zeros(rows * stride(rows) * element.bytes())?,
+            partial_degrees: (summed, zeros(rows.div_ceil(summed.max(1)) * rows * 4)?),
+        })
     }
+}
 
-    /// All pairs of `rows` rows, `sigma` wide.
-    fn pairs(&self, at: Address, rows: usize, sigma: f64) -> Pairs {
-        Pairs {
-            points: at,
-            norms: self
-                .centred
-                .as_ref()
-                .map_or(Address(0), |(_, norms)| norms.address()),
-            stride: int(self.cols.next_multiple_of(4)),
-            dimensions: int(self.cols),
-            first_row: 0,
-            rows: int(rows),
-            columns: int(rows),
-            factor: (-0.5 / (sigma * sigma)) as f32,
-        }
-    }
-
-    /// How distances are computed: the end of the kernels' names.
-    fn product(&self, precision: Precision) -> &'static str {
-        match self.centred {
-            None => "differences",
-            Some(_) => precision.name(),
-        }
+impl<D: Driver> Heat<D> {
+    fn pairs(&self, rows: usize) -> Pairs {
+        self.points.pairs(self.at, rows, self.kernel.sigma)
     }
 }
 
 /// See [`Ops::pairwise`](crate::ops::Ops::pairwise).
 pub fn pairwise<D: Driver>(cuda: &Cuda<D>, x: &Matrix<D>, affinity: &mut Affinity<D>) -> Result<()> {
     let m = x.rows();
-    affinity.at = affinity.points.set(cuda, x, cuda.precision)?;
     affinity.rows = m;
-    let pairs = affinity.pairs();
-    let product = affinity.points.product(cuda.precision);
+    let Source::Heat(heat) = &mut affinity.source else {
+        panic!("the affinity of a graph is a part of it, not computed from rows");
+    };
+    heat.at = heat.points.set(cuda, x, x, cuda.precision)?;
+    let pairs = heat.pairs(m);
+    let product = heat.points.product(cuda.precision);
     let element = Element::of(cuda.precision).name();
-    match &affinity.form {
-        Form::Streamed => Ok(()),
-        Form::Stored {
-            a,
-            partial_degrees,
-            neighbors: None,
-        } => cuda.launch(
+    let Some(Stored { a, partial_degrees }) = &affinity.stored else {
+        return Ok(());
+    };
+    match &heat.neighbors {
+        None => cuda.launch(
             "affinity",
             &format!("affinity_{element}_{product}"),
             [m.div_ceil(TILE), m.div_ceil(TILE), 1],
             THREADS,
-            arguments![pairs, a.address(), int(stride(m)), partial_degrees.address()],
+            arguments![pairs, a.address(), int(stride(m)), partial_degrees.1.address()],
         ),
-        Form::Stored {
-            a,
-            partial_degrees,
-            neighbors: Some((distances, limits)),
-        } => {
-            let kept = affinity.kernel.neighbors.unwrap_or(m).min(m);
+        Some((distances, limits)) => {
+            let kept = heat.kernel.neighbors.unwrap_or(m).min(m);
             select_neighbors(cuda, product, pairs, kept, distances.address(), limits.address())?;
             let tiles = m.div_ceil(NEIGHBOR_TILE);
             cuda.launch(
@@ -254,15 +201,35 @@ pub fn pairwise<D: Driver>(cuda: &Cuda<D>, x: &Matrix<D>, affinity: &mut Affinit
                     int(m),
                     a.address(),
                     int(stride(m)),
-                    partial_degrees.address(),
+                    partial_degrees.1.address(),
                 ],
             )
         }
     }
 }
 
+/// See [`Ops::subgraph`](crate::ops::Ops::subgraph).
+pub fn subgraph<D: Driver>(
+    cuda: &Cuda<D>,
+    order: &Labels<D>,
+    state: &State<D>,
+    affinity: &mut Affinity<D>,
+) -> Result<()> {
+    let Source::Graph(part) = &affinity.source else {
+        panic!("the heat kernel is computed from rows, it is no part of a graph");
+    };
+    part.set(cuda, order, state)?;
+    match &affinity.stored {
+        None => Ok(()),
+        Some(Stored { a, partial_degrees }) => {
+            let element = Element::of(cuda.precision);
+            part.fill(cuda, element, a.address(), partial_degrees.1.address())
+        }
+    }
+}
+
 /// Squared distances of `pairs`, and the limits of each row's `kept` nearest others.
-fn select_neighbors<D: Driver>(
+pub fn select_neighbors<D: Driver>(
     cuda: &Cuda<D>,
     product: &str,
     pairs: Pairs,
@@ -313,19 +280,15 @@ pub fn contract<D: Driver>(
         tiles: 0,
         partial_degrees: Address(0),
     };
-    match &affinity.form {
-        Form::Streamed => {
-            let kernel = format!("contract_streamed_{}", affinity.points.product(cuda.precision));
-            contract_streamed(cuda, &kernel, TILE, affinity.pairs(), all)
+    match (&affinity.stored, &affinity.source) {
+        (None, Source::Heat(heat)) => {
+            let kernel = format!("contract_streamed_{}", heat.points.product(cuda.precision));
+            contract_streamed(cuda, &kernel, TILE, heat.pairs(affinity.rows), all)
         }
-        Form::Stored {
-            a,
-            partial_degrees,
-            neighbors,
-        } => {
-            let tile = if neighbors.is_some() { NEIGHBOR_TILE } else { TILE };
-            all.tiles = int(m.div_ceil(tile));
-            all.partial_degrees = partial_degrees.address();
+        (None, Source::Graph(part)) => part.contract(cuda, membership, contraction, degrees),
+        (Some(Stored { a, partial_degrees }), _) => {
+            all.tiles = int(m.div_ceil(partial_degrees.0));
+            all.partial_degrees = partial_degrees.1.address();
             let product = match Element::of(cuda.precision) {
                 Element::F16 => "f16",
                 Element::F32 => cuda.precision.name(),
@@ -370,23 +333,33 @@ fn contract_streamed<D: Driver>(
 /// See [`Ops::download_affinity`](crate::ops::Ops::download_affinity).
 pub fn download<D: Driver>(cuda: &Cuda<D>, from: &Affinity<D>) -> Result<Vec<f32>> {
     let m = from.rows;
-    let element = Element::of(cuda.precision);
+    // Edges are never rounded.
+    let element = match (&from.stored, &from.source) {
+        (None, Source::Graph(_)) => Element::F32,
+        _ => Element::of(cuda.precision),
+    };
     let pitch = stride(m) * element.bytes();
     let formed;
-    let a = match &from.form {
-        Form::Stored { a, .. } => a,
-        Form::Streamed => {
+    let a = match &from.stored {
+        Some(stored) => &stored.a,
+        None => {
             let what = "an affinity to be looked at";
             formed = cuda.memory.zeros(what, m * pitch)?;
             let sums = cuda.memory.zeros(what, m.div_ceil(TILE) * m * 4)?;
-            let product = from.points.product(cuda.precision);
-            cuda.launch(
-                "affinity",
-                &format!("affinity_{}_{product}", element.name()),
-                [m.div_ceil(TILE), m.div_ceil(TILE), 1],
-                THREADS,
-                arguments![from.pairs(), formed.address(), int(stride(m)), sums.address()],
-            )?;
+            match &from.source {
+                Source::Graph(part) => part.fill(cuda, element, formed.address(), sums.address())?,
+                Source::Heat(heat) => cuda.launch(
+                    "affinity",
+                    &format!(
+                        "affinity_{}_{}",
+                        element.name(),
+                        heat.points.product(cuda.precision)
+                    ),
+                    [m.div_ceil(TILE), m.div_ceil(TILE), 1],
+                    THREADS,
+                    arguments![heat.pairs(m), formed.address(), int(stride(m)), sums.address()],
+                )?,
+            }
             &formed
         }
     };
@@ -422,7 +395,7 @@ pub fn cut_matrix<D: Driver>(
     let precision = Precision::Fp32;
     let zeros = |bytes: usize| cuda.memory.zeros(what, bytes);
     let points = Points::new(cuda, what, n, x.cols())?;
-    let at = points.set(cuda, x, precision)?;
+    let at = points.set(cuda, x, x, precision)?;
     let on_device = zeros(n * 4)?;
     let bytes: &[u8] = bytemuck::cast_slice(labels);
     cuda.driver
@@ -450,11 +423,7 @@ pub fn cut_matrix<D: Driver>(
     let mut sums = vec![0f64; most_rows * width];
     for first_row in (0..n).step_by(most_rows) {
         let rows = most_rows.min(n - first_row);
-        let pairs = Pairs {
-            first_row: int(first_row),
-            rows: int(rows),
-            ..points.pairs(at, n, kernel.sigma)
-        };
+        let pairs = points.pairs(at, n, kernel.sigma).of_rows(first_row, rows);
         if let Some((kept, distances, limits)) = &neighbors {
             let product = points.product(precision);
             select_neighbors(cuda, product, pairs, *kept, distances.address(), limits.address())?;

@@ -52,6 +52,16 @@ pub struct Buffer<D: Driver> {
     block: Option<Rc<Block<D>>>,
 }
 
+impl<D: Driver> Clone for Buffer<D> {
+    /// The same memory, once more.
+    fn clone(&self) -> Self {
+        Buffer {
+            at: self.at,
+            block: self.block.clone(),
+        }
+    }
+}
+
 impl<D: Driver> Buffer<D> {
     /// Where it begins.
     pub fn address(&self) -> Address {

@@ -12,8 +12,14 @@ mod normalize;
 mod adam;
 mod linear;
 mod softmax;
+mod points;
+mod sparse;
+mod subgraph;
 mod affinity;
 mod ncut;
+mod cross_entropy;
+mod nearest;
+mod tall;
 mod argmax;
 mod ceilings;
 
@@ -28,10 +34,13 @@ pub use driver::{Address, Driver, Launch};
 pub use memory::{Labels, Matrix, State};
 pub use ncut::Workspace;
 pub use recording::Recording;
+pub use sparse::Graph;
 
+use crate::data::csr::Csr;
 use crate::error::{Error, Result};
 use crate::ops::{
-    AdamRule, Ceilings, CutMatrix, HeatKernel, LayerUpdate, Objective, Ops, Precision, StepState,
+    AdamRule, Ceilings, CutMatrix, GraphForm, HeatKernel, LayerUpdate, Nearest, Objective, Ops, Precision,
+    StepState,
 };
 use memory::{DeviceState, Memory};
 
@@ -160,7 +169,7 @@ impl<D: Driver> Ops for Cuda<D> {
     type Matrix = Matrix<D>;
     type Labels = Labels<D>;
     type Affinity = Affinity<D>;
-    type Graph = ();
+    type Graph = Graph<D>;
     type State = State<D>;
     type Workspace = Workspace<D>;
     type Recording = Recording<D>;
@@ -190,6 +199,12 @@ impl<D: Driver> Ops for Cuda<D> {
     }
     fn affinity(&self, rows: usize, cols: usize, kernel: HeatKernel) -> Result<Affinity<D>> {
         Affinity::new(self, rows, cols, kernel)
+    }
+    fn graph(&self, what: &str, graph: &Csr) -> Result<Graph<D>> {
+        Graph::new(self, what, graph)
+    }
+    fn graph_affinity(&self, graph: &Graph<D>, rows: usize, form: GraphForm) -> Result<Affinity<D>> {
+        Affinity::of_graph(self, graph, rows, form)
     }
     fn download_affinity(&self, from: &Affinity<D>) -> Result<Vec<f32>> {
         affinity::download(self, from)
@@ -284,6 +299,15 @@ impl<D: Driver> Ops for Cuda<D> {
     fn pairwise(&self, x: &Matrix<D>, affinity: &mut Affinity<D>) -> Result<()> {
         affinity::pairwise(self, x, affinity)
     }
+    fn subgraph(
+        &self,
+        _graph: &Graph<D>,
+        order: &Labels<D>,
+        state: &State<D>,
+        affinity: &mut Affinity<D>,
+    ) -> Result<()> {
+        affinity::subgraph(self, order, state, affinity)
+    }
     fn contract(
         &self,
         _x: &Matrix<D>,
@@ -331,6 +355,17 @@ impl<D: Driver> Ops for Cuda<D> {
             d_logits,
             losses,
         )
+    }
+    fn cross_entropy(
+        &self,
+        membership: &Matrix<D>,
+        targets: &Labels<D>,
+        order: &Labels<D>,
+        state: &State<D>,
+        d_logits: &mut Matrix<D>,
+        losses: &mut Matrix<D>,
+    ) -> Result<()> {
+        cross_entropy::cross_entropy(self, membership, targets, order, state, d_logits, losses)
     }
     fn linear_backward_data(
         &self,
@@ -381,14 +416,18 @@ impl<D: Driver> Ops for Cuda<D> {
         gather::advance(self, state)
     }
 
-    fn graph(&self, _what: &str, _graph: &crate::data::csr::Csr) -> Result<()> { todo!() }
-    fn graph_affinity(&self, _graph: &(), _rows: usize, _form: crate::ops::GraphForm) -> Result<Affinity<D>> { todo!() }
-    fn subgraph(&self, _graph: &(), _order: &Labels<D>, _state: &State<D>, _affinity: &mut Affinity<D>) -> Result<()> { todo!() }
-    fn cross_entropy(&self, _membership: &Matrix<D>, _targets: &Labels<D>, _order: &Labels<D>, _state: &State<D>, _d_logits: &mut Matrix<D>, _losses: &mut Matrix<D>) -> Result<()> { todo!() }
-    fn nearest(&self, _queries: &Matrix<D>, _x: &Matrix<D>, _count: usize) -> Result<crate::ops::Nearest> { todo!() }
-    fn sparse_product(&self, _graph: &(), _x: &Matrix<D>, _y: &mut Matrix<D>) -> Result<()> { todo!() }
-    fn gram(&self, _a: &Matrix<D>, _b: &Matrix<D>) -> Result<Vec<f64>> { todo!() }
-    fn combine(&self, _x: &Matrix<D>, _coefficients: &Matrix<D>, _keep: f64, _y: &mut Matrix<D>) -> Result<()> { todo!() }
+    fn nearest(&self, queries: &Matrix<D>, x: &Matrix<D>, count: usize) -> Result<Nearest> {
+        nearest::nearest(self, queries, x, count)
+    }
+    fn sparse_product(&self, graph: &Graph<D>, x: &Matrix<D>, y: &mut Matrix<D>) -> Result<()> {
+        sparse::sparse_product(self, graph, x, y)
+    }
+    fn gram(&self, a: &Matrix<D>, b: &Matrix<D>) -> Result<Vec<f64>> {
+        tall::gram(self, a, b)
+    }
+    fn combine(&self, x: &Matrix<D>, coefficients: &Matrix<D>, keep: f64, y: &mut Matrix<D>) -> Result<()> {
+        tall::combine(self, x, coefficients, keep, y)
+    }
 
     fn argmax(&self, logits: &Matrix<D>, labels: &mut Labels<D>, first: usize) -> Result<()> {
         argmax::argmax(self, logits, labels, first)

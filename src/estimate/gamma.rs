@@ -208,10 +208,15 @@ fn leading_directions(values: &[f32], m: usize, n: usize, wanted: usize) -> (Vec
         let (values, vectors) = eigen(&gram(&turned, n, m), m);
         (m - p..m)
             .rev()
-            .map(|at| (0..m).map(|i| vectors[i * m + at] * values[at].max(0.0).sqrt()).collect())
+            .map(|at| {
+                (0..m)
+                    .map(|i| vectors[i * m + at] * values[at].max(0.0).sqrt())
+                    .collect()
+            })
             .collect()
     };
-    let functions = (0..m).flat_map(|i| std::iter::once(1.0).chain(columns.iter().map(move |column| column[i])));
+    let functions =
+        (0..m).flat_map(|i| std::iter::once(1.0).chain(columns.iter().map(move |column| column[i])));
     (functions.collect(), p + 1)
 }
 
@@ -258,8 +263,16 @@ mod tests {
                     sigma: 0.5,
                     neighbors,
                 };
-                let spectrum = smooth_spectrum(&ops, &clouds(count, seed), &model, Source::Heat(kernel), cut, 400, seed)
-                    .expect("distances are of order 10");
+                let spectrum = smooth_spectrum(
+                    &ops,
+                    &clouds(count, seed),
+                    &model,
+                    Source::Heat(kernel),
+                    cut,
+                    400,
+                    seed,
+                )
+                .expect("distances are of order 10");
                 let values = &spectrum.eigenvalues;
                 let name = format!("{count} clouds, {neighbors:?} neighbours, {cut:?}: {values:?}");
                 assert!(values.is_sorted(), "{name}");
@@ -293,7 +306,8 @@ mod tests {
         for rows in [30, 1] {
             let line = Matrix::from_rows(rows, 1, (0..rows).map(|i| i as f32).collect());
             let model = Model::random(1, 1, &[], 5);
-            let spectrum = smooth_spectrum(&ops, &line, &model, Source::Heat(kernel), Cut::Ncut, 30, 1).expect("a line");
+            let spectrum =
+                smooth_spectrum(&ops, &line, &model, Source::Heat(kernel), Cut::Ncut, 30, 1).expect("a line");
             assert_eq!(spectrum.eigenvalues.len(), rows.min(2));
             let gamma = spectrum.gamma(5, Penalty::Squared);
             assert!(gamma.is_finite() && gamma > 0.0, "{gamma}");

@@ -1,8 +1,8 @@
 //! Which transforms suit the rows of some data: from how its columns spread, and from whether whitened rows agree better with
 //! themselves.
 
-use crate::error::Result;
 use crate::eigen::eigen;
+use crate::error::Result;
 use crate::features::{Pipeline, Transform};
 use crate::network::{download, gathered, to_real};
 use crate::ops::{Ops, Real, Shape};
@@ -42,7 +42,9 @@ pub fn usual_transforms<O: Ops>(ops: &O, rows: &O::Matrix, seed: u64) -> Result<
     let n = x.rows();
     let values = download(ops, &x)?;
     let value = |i: usize, c: usize| values[i * d + c].to_f64();
-    let means: Vec<f64> = (0..d).map(|c| (0..n).map(|i| value(i, c)).sum::<f64>() / n as f64).collect();
+    let means: Vec<f64> = (0..d)
+        .map(|c| (0..n).map(|i| value(i, c)).sum::<f64>() / n as f64)
+        .collect();
     let spread = |c: usize| ((0..n).map(|i| (value(i, c) - means[c]).powi(2)).sum::<f64>() / n as f64).sqrt();
     let spreads: Vec<f64> = (0..d).map(spread).collect();
     let mut changing: Vec<usize> = (0..d).filter(|&c| spreads[c] > 0.0).collect();
@@ -60,7 +62,8 @@ pub fn usual_transforms<O: Ops>(ops: &O, rows: &O::Matrix, seed: u64) -> Result<
         let few: Vec<usize> = (0..changing.len().min(200) as u64)
             .map(|at| changing[order.at(at) as usize])
             .collect();
-        mean_squared_correlation(&few, n, |i, c| (value(i, c) - means[c]) / spreads[c]) > UNCORRELATED / n as f64
+        mean_squared_correlation(&few, n, |i, c| (value(i, c) - means[c]) / spreads[c])
+            > UNCORRELATED / n as f64
     };
     Ok(match (odd, d) {
         (true, 1..=FEW_COLUMNS) => vec![Transform::Standardize],
@@ -115,7 +118,9 @@ pub const WHITENED: [Transform; 2] = [Transform::Whiten(crate::features::LAMBDA)
 fn columns_of<O: Ops>(ops: &O, rows: &O::Matrix, seed: u64) -> Result<O::Matrix> {
     let (n, d) = (rows.rows(), rows.cols());
     let order = Permutation::new(seed, Purpose::Estimate, 11, d as u64);
-    let kept: Vec<usize> = (0..d.min(COLUMNS) as u64).map(|at| order.at(at) as usize).collect();
+    let kept: Vec<usize> = (0..d.min(COLUMNS) as u64)
+        .map(|at| order.at(at) as usize)
+        .collect();
     let mut copy = ops.matrix("rows to be compared", n, kept.len())?;
     let mut chunk = ops.matrix("rows to be compared", CHUNK.min(n), d)?;
     for first in (0..n).step_by(CHUNK) {
@@ -189,4 +194,85 @@ fn sample<O: Ops>(ops: &O, rows: &O::Matrix, most: usize, seed: u64) -> Result<O
     let order = Permutation::new(seed, Purpose::Estimate, 14, n as u64);
     let chosen: Vec<u32> = (0..n.min(most) as u64).map(|at| order.at(at) as u32).collect();
     gathered(ops, "a sample of rows", rows, &chosen)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cpu::{Fast, Matrix};
+    use crate::features::describe;
+    use crate::random::Stream;
+
+    /// Rows of independent normal numbers, one for each of `spreads`, around the centres of ten clouds: `apart` says how far from
+    /// one another these are in each column.
+    fn clouds(rows: usize, seed: u64, spreads: &[f64], apart: impl Fn(usize) -> f64) -> Matrix<f32> {
+        let d = spreads.len();
+        let stream = Stream::new(seed, Purpose::Synthetic, 84);
+        let value = |at: usize| {
+            let (i, c) = (at / d, at % d);
+            let [noise, _] = stream.normal(at as u64);
+            let [_, centre] = stream.normal((i % 10 * d + c) as u64);
+            (spreads[c] * noise + apart(c) * centre) as f32
+        };
+        Matrix::from_rows(rows, d, (0..rows * d).map(value).collect())
+    }
+
+    fn seed() -> u64 {
+        let seed = rand::random();
+        println!("seed {seed}");
+        seed
+    }
+
+    #[test]
+    fn whitening_pays_where_large_noise_drowns_many_small_columns() {
+        let (ops, seed) = (Fast::new(2).expect("two threads"), seed());
+        let spreads: Vec<f64> = (0..24).map(|c| if c < 4 { 40.0 } else { 1.0 }).collect();
+        let rows = clouds(600, seed, &spreads, |c| if c < 4 { 0.0 } else { 3.0 });
+        assert!(whitening_helps(&ops, &rows, seed).expect("memory for a few rows"));
+    }
+
+    #[test]
+    fn whitening_harms_where_small_columns_are_noise() {
+        let (ops, seed) = (Fast::new(2).expect("two threads"), seed());
+        let rows = clouds(600, seed, &[0.1; 40], |c| if c < 8 { 1.0 } else { 0.0 });
+        assert!(!whitening_helps(&ops, &rows, seed).expect("memory for a few rows"));
+    }
+
+    #[test]
+    fn points_in_space_few_rows_and_equal_ones_are_not_whitened() {
+        let ops = Fast::new(2).expect("two threads");
+        for (rows, spreads) in [(600, &[1.0, 100.0, 1.0][..]), (10, &[1.0; 12]), (600, &[0.0; 12])] {
+            let rows = clouds(rows, 1, spreads, |_| 0.0);
+            assert!(!whitening_helps(&ops, &rows, 1).expect("memory for a few rows"));
+        }
+    }
+
+    #[test]
+    fn columns_of_unlike_spread_are_standardised_unless_they_are_principal_components() {
+        let (ops, seed) = (Fast::new(2).expect("two threads"), seed());
+        let usual = |rows: Matrix<f32>| {
+            describe(&usual_transforms(&ops, &rows, seed).expect("memory for a few rows"))
+        };
+        // A common part in all columns correlates them.
+        let table = |d: usize, spread: &dyn Fn(usize) -> f64| {
+            let stream = Stream::new(seed, Purpose::Synthetic, 85);
+            let value = |at: usize| {
+                let ([own, _], [_, common]) = (stream.normal(at as u64), stream.normal((at / d) as u64));
+                (spread(at % d) * (own + 2.0 * common) + 1e3) as f32
+            };
+            Matrix::from_rows(500, d, (0..500 * d).map(value).collect())
+        };
+        let unlike = |c: usize| if c.is_multiple_of(3) { 200.0 } else { 1.0 };
+        assert_eq!(usual(table(8, &unlike)), "standardize");
+        assert_eq!(usual(table(30, &unlike)), "standardize,unit");
+        assert_eq!(usual(table(8, &|_| 3.0)), "center,unit");
+        // What never changes says nothing about spreads.
+        assert_eq!(usual(table(8, &|c| if c < 6 { 0.0 } else { 3.0 })), "center,unit");
+        assert_eq!(usual(table(2, &|_| 3.0)), "center,scale");
+        assert_eq!(usual(table(2, &|c| [1.0, 200.0][c])), "standardize");
+        let components: Vec<f64> = (0..30).map(|c| 100.0 * 0.7f64.powi(c)).collect();
+        assert_eq!(usual(clouds(500, seed, &components, |_| 0.0)), "center,unit");
+        assert_eq!(usual(clouds(500, seed, &[0.0; 5], |_| 0.0)), "center,unit");
+        assert_eq!(usual(clouds(1, seed, &[1.0; 2], |_| 0.0)), "center,scale");
+    }
 }

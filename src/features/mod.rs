@@ -172,7 +172,12 @@ mod tests {
         let (count, cols) = (1021, 33);
         let fit = |chain: &str| {
             let mut x = Matrix::from_rows(count, cols, rows(count, cols));
-            Pipeline::fit(&ops, &parse("--features", chain).expect("known transforms"), &mut x).expect("enough memory");
+            Pipeline::fit(
+                &ops,
+                &parse("--features", chain).expect("known transforms"),
+                &mut x,
+            )
+            .expect("enough memory");
             x
         };
         let centred = fit("center");
@@ -265,12 +270,23 @@ mod tests {
         assert!(Pipeline::load(&path).is_err());
         assert!(Pipeline::load(&folder.path().join("none")).is_err());
 
-        let message = parse("--features", "pixels,bleach").expect_err("no such transform").to_string();
+        let message = parse("--features", "pixels,bleach")
+            .expect_err("no such transform")
+            .to_string();
         assert!(
             message.starts_with("--features: \"bleach\"") && message.contains("center"),
             "{message}"
         );
-        for wrong in ["", "unit,", "whiten=0", "whiten=-1", "whiten=nan", "whiten=inf", "whiten=", "unit=2"] {
+        for wrong in [
+            "",
+            "unit,",
+            "whiten=0",
+            "whiten=-1",
+            "whiten=nan",
+            "whiten=inf",
+            "whiten=",
+            "unit=2",
+        ] {
             assert!(parse("--features", wrong).is_err(), "{wrong:?}");
         }
     }

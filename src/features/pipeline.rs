@@ -98,7 +98,13 @@ impl Pipeline {
     }
 
     /// The matrix, old columns by new ones, that whitens the transformed rows of `x`.
-    fn whitening<O: Ops>(&self, ops: &O, x: &O::Matrix, lambda: f64, chunk: &mut O::Matrix) -> Result<Vec<f32>> {
+    fn whitening<O: Ops>(
+        &self,
+        ops: &O,
+        x: &O::Matrix,
+        lambda: f64,
+        chunk: &mut O::Matrix,
+    ) -> Result<Vec<f32>> {
         let d = x.cols();
         let prepared = self.prepare(ops)?;
         let mut moments = vec![0.0; d * d];
@@ -112,9 +118,16 @@ impl Pipeline {
         let total: f64 = values.iter().map(|value| value.max(0.0)).sum();
         for value in &mut values {
             // All rows 0: nothing to whiten.
-            *value = if total > 0.0 { value.max(0.0) * WHITENED_ROWS / total } else { 0.0 };
+            *value = if total > 0.0 {
+                value.max(0.0) * WHITENED_ROWS / total
+            } else {
+                0.0
+            };
         }
-        let factors: Vec<f64> = values.iter().map(|value| value.sqrt() / (value + lambda)).collect();
+        let factors: Vec<f64> = values
+            .iter()
+            .map(|value| value.sqrt() / (value + lambda))
+            .collect();
         Ok((0..d * d)
             .map(|at| (vectors[at] * factors[at % d]) as f32)
             .collect())
@@ -155,7 +168,11 @@ impl Pipeline {
         let d = self.columns;
         let fitted = self.steps.iter().enumerate().flat_map(|(i, (_, fitted))| {
             fitted.iter().map(move |(name, values)| {
-                let shape = if values.len() == d { vec![d] } else { vec![values.len() / d, d] };
+                let shape = if values.len() == d {
+                    vec![d]
+                } else {
+                    vec![values.len() / d, d]
+                };
                 (format!("{i}.{name}"), shape, values)
             })
         });

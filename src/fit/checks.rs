@@ -43,7 +43,10 @@ pub fn check(options: &FitOptions, data: &Dataset) -> Result<()> {
     if many > options.batch {
         return Err(Error::option(
             "--overcluster",
-            format!("{many} clusters to begin with in mini-batches of {} rows", options.batch),
+            format!(
+                "{many} clusters to begin with in mini-batches of {} rows",
+                options.batch
+            ),
             "raise --batch or give a smaller number",
         ));
     }
@@ -78,7 +81,11 @@ fn check_affinity(options: &FitOptions) -> Result<()> {
     };
     match without.concat().into_iter().find(|(_, given)| *given) {
         None => Ok(()),
-        Some((option, _)) => Err(Error::option(option, why, "leave it away, or choose --affinity knn")),
+        Some((option, _)) => Err(Error::option(
+            option,
+            why,
+            "leave it away, or choose --affinity knn",
+        )),
     }
 }
 
@@ -95,7 +102,10 @@ pub fn check_memory<O: Ops>(ops: &O, options: &FitOptions, rows: usize, cols: us
     }
     let kept = options.neighbors.limit().map_or(batch, |count| count as f64);
     let neighbors = match options.affinity {
-        Affinity::Knn => options.neighbors.limit().map_or(0.0, |count| rows.min(count as f64)),
+        Affinity::Knn => options
+            .neighbors
+            .limit()
+            .map_or(0.0, |count| rows.min(count as f64)),
         _ => 0.0,
     };
     let basis = match options.affinity {

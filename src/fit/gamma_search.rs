@@ -89,11 +89,17 @@ pub fn gamma_search<O: Ops>(
     let mut starts = Starter::new(ops, &options, data, &prepared)?;
     let truth = data.labels().map(|labels| Labels {
         classes: labels.classes.clone(),
-        index: prepared.chosen.iter().map(|&row| labels.index[row as usize]).collect(),
+        index: prepared
+            .chosen
+            .iter()
+            .map(|&row| labels.index[row as usize])
+            .collect(),
     });
     let rows = TrainingRows {
         x: &prepared.x,
-        graph: graph.zip(resident.as_ref()).map(|(edges, resident)| TrainingGraph { edges, resident }),
+        graph: graph
+            .zip(resident.as_ref())
+            .map(|(edges, resident)| TrainingGraph { edges, resident }),
         truth: truth.as_ref().map(|labels| Truth {
             index: &labels.index,
             classes: labels.classes.len(),
@@ -110,7 +116,8 @@ pub fn gamma_search<O: Ops>(
             name: format!("gamma {gamma}"),
             first_epoch: 0,
         };
-        let mut targets = |attempt: usize, clusters: usize| starts.targets(attempt, clusters, *shared.borrow_mut());
+        let mut targets =
+            |attempt: usize, clusters: usize| starts.targets(attempt, clusters, *shared.borrow_mut());
         search(ops, &plan, &rows, &mut targets, None, &mut watch)?;
         let found = watch.rung(gamma, began.elapsed().as_secs_f64());
         shared.borrow_mut().end();
@@ -124,7 +131,9 @@ pub fn gamma_search<O: Ops>(
 /// The floor, and the gamma of the smallest L_lap among those that reach it.
 fn choose(rungs: &[Rung], tolerance: f64) -> (f64, f64) {
     let floor = rungs[0].l_orth;
-    let reaching = rungs.iter().filter(|rung| rung.l_orth <= (floor * (1.0 + tolerance)).max(NOTHING));
+    let reaching = rungs
+        .iter()
+        .filter(|rung| rung.l_orth <= (floor * (1.0 + tolerance)).max(NOTHING));
     let best = reaching.min_by(|a, b| a.l_lap.total_cmp(&b.l_lap));
     (floor, best.map_or(rungs[0].gamma, |rung| rung.gamma))
 }
@@ -146,7 +155,7 @@ impl Listener<'_, '_> {
             l_orth: lowest.map_or(f64::NAN, |epoch| epoch.l_orth),
             l_lap: lowest.map_or(f64::NAN, |epoch| epoch.l_lap),
             cut: epochs().filter_map(|epoch| epoch.cut).min_by(f64::total_cmp),
-            scores: epochs().last().and_then(|epoch| epoch.scores),
+            scores: epochs().next_back().and_then(|epoch| epoch.scores),
             seconds,
         }
     }
@@ -159,12 +168,16 @@ impl<R> Watch<R> for Listener<'_, '_> {
             Goal::Targets => "warm-up",
             Goal::Cut => &self.name,
         };
-        self.progress.borrow_mut().begin(name, plan.epochs as u64, "epochs");
+        self.progress
+            .borrow_mut()
+            .begin(name, plan.epochs as u64, "epochs");
     }
     fn step(&mut self, _epoch: usize, _epochs: usize, _batch: usize, _batches: usize) {}
     fn epoch(&mut self, record: &EpochRecord) -> Result<()> {
         let note = format!("L_lap {:.4} L_orth {:.4}", record.l_lap, record.l_orth);
-        self.progress.borrow_mut().advance((record.epoch - self.first_epoch) as u64, &note);
+        self.progress
+            .borrow_mut()
+            .advance((record.epoch - self.first_epoch) as u64, &note);
         self.history.push(record.clone());
         Ok(())
     }
@@ -207,6 +220,9 @@ mod tests {
         assert_eq!(choose(&rungs, 0.0), (0.20, 100.0));
         assert_eq!(choose(&rungs, 1.0), (0.20, 0.1));
         // With a floor of 0, nearly 0 is as good.
-        assert_eq!(choose(&[rung(1e6, 0.0, 1.0), rung(1.0, 5e-7, 0.5)], 0.1), (0.0, 1.0));
+        assert_eq!(
+            choose(&[rung(1e6, 0.0, 1.0), rung(1.0, 5e-7, 0.5)], 0.1),
+            (0.0, 1.0)
+        );
     }
 }

@@ -140,7 +140,10 @@ pub fn fit<O: Ops>(
     not_interrupted(progress, "training had not begun")?;
     let mut starts = start::Starter::new(ops, &options, &data, &prepared)?;
     let of = match &options.affinity {
-        Affinity::Knn => format!("; graph of {} neighbours on {}", options.neighbors, options.graph_features),
+        Affinity::Knn => format!(
+            "; graph of {} neighbours on {}",
+            options.neighbors, options.graph_features
+        ),
         Affinity::File(path) => format!("; graph of {path}"),
         Affinity::Heat => String::new(),
     };
@@ -167,7 +170,9 @@ pub fn fit<O: Ops>(
                 "bring the old data back, or begin again with --overwrite",
             ));
         }
-        Start::GoOn if folder.graph_file().exists() && graph.as_ref() != Some(&Csr::open(folder.graph_file())?) => {
+        Start::GoOn
+            if folder.graph_file().exists() && graph.as_ref() != Some(&Csr::open(folder.graph_file())?) =>
+        {
             return Err(Error::option(
                 "--resume",
                 "the graph of the training rows has changed since the run began",
@@ -200,7 +205,10 @@ pub fn fit<O: Ops>(
     let plan = training::plan(&options, gamma, graph.as_ref());
     let rows = TrainingRows {
         x,
-        graph: graph.as_ref().zip(resident.as_ref()).map(|(edges, resident)| TrainingGraph { edges, resident }),
+        graph: graph
+            .as_ref()
+            .zip(resident.as_ref())
+            .map(|(edges, resident)| TrainingGraph { edges, resident }),
         truth: truth.as_ref().map(|labels| Truth {
             index: &labels.index,
             classes: labels.classes.len(),
@@ -355,7 +363,9 @@ fn resolve<O: Ops>(
             let duplicates = 7.min(options.batch - 1);
             Error::option(
                 "--sigma",
-                format!("auto fails: half of the rows have exact duplicates in a mini-batch, {duplicates} or more"),
+                format!(
+                    "auto fails: half of the rows have exact duplicates in a mini-batch, {duplicates} or more"
+                ),
                 "give a number, in the unit of the features, or remove duplicate rows",
             )
         })?;

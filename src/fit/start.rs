@@ -17,7 +17,10 @@ const SHOWN_BEYOND: usize = 5;
 
 /// Eigenvectors of the training graph that are computed: those that a start looks at, and some more eigenvalues to show.
 pub fn eigenvectors(options: &FitOptions) -> usize {
-    options.first_clusters().saturating_add(SHOWN_BEYOND).max(LEAST_SHOWN)
+    options
+        .first_clusters()
+        .saturating_add(SHOWN_BEYOND)
+        .max(LEAST_SHOWN)
 }
 
 /// Gives labels to begin with, computing the costly part once.
@@ -115,19 +118,30 @@ fn given<O: Ops>(path: &Path, data: &Dataset, prepared: &Prepared<O>, clusters: 
     if !all && labels.len() != rows {
         return Err(Error::file(
             path,
-            format!("{} labels for {} rows, {rows} of them trained on", labels.len(), data.rows()),
+            format!(
+                "{} labels for {} rows, {rows} of them trained on",
+                labels.len(),
+                data.rows()
+            ),
             "there must be one label for each row, or for each training row",
         ));
     }
     if labels.classes.len() > clusters {
         return Err(Error::file(
             path,
-            format!("{} different labels to begin {clusters} clusters with", labels.classes.len()),
+            format!(
+                "{} different labels to begin {clusters} clusters with",
+                labels.classes.len()
+            ),
             "ask for as many --clusters, or give fewer different labels",
         ));
     }
     Ok(match all {
-        true => prepared.chosen.iter().map(|&row| labels.index[row as usize]).collect(),
+        true => prepared
+            .chosen
+            .iter()
+            .map(|&row| labels.index[row as usize])
+            .collect(),
         false => labels.index,
     })
 }

@@ -126,7 +126,8 @@ pub fn train_or_load<O: Ops>(
         history,
         progress: &progress,
     };
-    let mut targets = |attempt: usize, clusters: usize| starts.targets(attempt, clusters, *progress.borrow_mut());
+    let mut targets =
+        |attempt: usize, clusters: usize| starts.targets(attempt, clusters, *progress.borrow_mut());
     let model = search(ops, plan, rows, &mut targets, resume, &mut watch)?;
     progress.borrow_mut().end();
     folder.save_model(&model)?;
@@ -154,7 +155,9 @@ impl<R: Real> Watch<R> for Watcher<'_, '_> {
             Goal::Targets => "warm-up",
             Goal::Cut => "training",
         };
-        self.progress.borrow_mut().begin(name, plan.epochs as u64, "epochs");
+        self.progress
+            .borrow_mut()
+            .begin(name, plan.epochs as u64, "epochs");
     }
     fn step(&mut self, _epoch: usize, _epochs: usize, _batch: usize, _batches: usize) {}
     fn epoch(&mut self, record: &EpochRecord) -> Result<()> {

@@ -15,14 +15,24 @@ pub fn merge(matrix: &CutMatrix, sizes: &[u64], wanted: usize, cut: Cut) -> Vec<
     let mut into: Vec<usize> = (0..k).collect();
     let mut left: Vec<usize> = (0..k).collect();
     while left.len() > wanted.max(1) {
-        let part = |sums: &[f64], l: usize| -> f64 { left.iter().filter(|&&b| b != l).map(|&b| sums[l * k + b]).sum() };
+        let part = |sums: &[f64], l: usize| -> f64 {
+            left.iter().filter(|&&b| b != l).map(|&b| sums[l * k + b]).sum()
+        };
         let cost = |weight: f64, cut: f64| if weight > 0.0 { cut / weight } else { 0.0 };
         let cuts: Vec<f64> = (0..k).map(|l| part(&sums, l)).collect();
         let mut best = (f64::INFINITY, 0, 0);
         for (at, &a) in left.iter().enumerate() {
             for &b in &left[at + 1..] {
                 let union = cuts[a] + cuts[b] - 2.0 * sums[a * k + b];
-                let rise = cost(weights[a] + weights[b], union) - cost(weights[a], cuts[a]) - cost(weights[b], cuts[b]);
+                let rise = match weights[a] > 0.0 && weights[b] > 0.0 {
+                    true => {
+                        cost(weights[a] + weights[b], union)
+                            - cost(weights[a], cuts[a])
+                            - cost(weights[b], cuts[b])
+                    }
+                    // The union of any two others lowers the cut, so that nothing would be left for last.
+                    false => f64::NEG_INFINITY,
+                };
                 if rise < best.0 {
                     best = (rise, a, b);
                 }

@@ -47,12 +47,7 @@ pub struct GraphRule {
 ///
 /// # Errors
 /// [`Error::Option`] when distances overflow, [`Error::Memory`], [`Error::Interrupted`].
-pub fn build<O: Ops>(
-    ops: &O,
-    x: &O::Matrix,
-    rule: GraphRule,
-    progress: &mut dyn Progress,
-) -> Result<Csr> {
+pub fn build<O: Ops>(ops: &O, x: &O::Matrix, rule: GraphRule, progress: &mut dyn Progress) -> Result<Csr> {
     let copies = Copies::find(ops, x)?;
     let distinct;
     let x = match copies.groups.len() == x.rows() {
@@ -101,7 +96,8 @@ impl Lists {
     pub fn row(&self, i: usize) -> impl Iterator<Item = (u32, f64)> {
         let range = i * self.count..(i + 1) * self.count;
         let rows = self.rows[range.clone()].iter();
-        rows.zip(&self.squared[range]).map(|(&row, &squared)| (row, squared))
+        rows.zip(&self.squared[range])
+            .map(|(&row, &squared)| (row, squared))
     }
 }
 
@@ -157,7 +153,7 @@ fn join<O: Ops>(
     x: &O::Matrix,
     edges_per_part: usize,
     radii: &Radii,
-    edges: &mut Vec<Vec<(u32, f32)>>,
+    edges: &mut [Vec<(u32, f32)>],
 ) -> Result<()> {
     /// Even the longest edge holds its part to the others a little, as eigensolvers like it.
     const LEAST_WEIGHT: f64 = 1e-3;
@@ -276,7 +272,9 @@ fn digest<T: Real>(row: &[T]) -> u128 {
         // Both zeros are the same number.
         let bits = (value.to_f64() + 0.0).to_bits();
         high = (high ^ bits).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29);
-        low = (low ^ bits.rotate_left(32)).wrapping_mul(0xD6E8_FEB8_6659_FD93).rotate_left(31);
+        low = (low ^ bits.rotate_left(32))
+            .wrapping_mul(0xD6E8_FEB8_6659_FD93)
+            .rotate_left(31);
     }
     u128::from(high) << 64 | u128::from(low)
 }

@@ -29,7 +29,11 @@ pub fn mean_and_deviation(values: &[f64]) -> (f64, f64) {
     let n = values.len() as f64;
     let mean = values.iter().sum::<f64>() / n;
     let squares: f64 = values.iter().map(|v| (v - mean).powi(2)).sum();
-    let deviation = if values.len() > 1 { (squares / (n - 1.0)).sqrt() } else { 0.0 };
+    let deviation = if values.len() > 1 {
+        (squares / (n - 1.0)).sqrt()
+    } else {
+        0.0
+    };
     (mean, deviation)
 }
 
@@ -38,7 +42,10 @@ pub fn sheet(title: String, subtitle: String, methods: &[String], measures: &[Me
     Sheet {
         title,
         subtitle,
-        charts: measures.iter().filter_map(|measure| chart(methods, measure)).collect(),
+        charts: measures
+            .iter()
+            .filter_map(|measure| chart(methods, measure))
+            .collect(),
         table: table(methods, measures),
     }
 }
@@ -107,7 +114,10 @@ fn chart(methods: &[String], measure: &Measure) -> Option<Chart> {
     let scale = if logarithmic { " Logarithmic scale." } else { "" };
     Some(Chart {
         title: measure.name.clone(),
-        caption: format!("{} A dot for each run, a stroke at the mean.{scale}", measure.caption),
+        caption: format!(
+            "{} A dot for each run, a stroke at the mean.{scale}",
+            measure.caption
+        ),
         picture: Picture {
             width: WIDTH,
             height,

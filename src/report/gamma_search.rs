@@ -22,12 +22,15 @@ pub struct Point {
     pub acc: f64,
 }
 
+/// A curve: its name, the class of its colour, and its value at a point.
+type Curve = (&'static str, &'static str, fn(&Point) -> f64);
+
 /// A page of the curves; the points may come in any order of gamma.
 pub fn sheet(title: String, subtitle: String, points: &[Point]) -> Sheet {
     let mut sorted = points.to_vec();
     sorted.sort_by(|a, b| a.gamma.total_cmp(&b.gamma));
     let gammas: Vec<f64> = sorted.iter().map(|point| point.gamma).collect();
-    let chart = |title: &str, caption: &str, picks: &[(&'static str, &'static str, fn(&Point) -> f64)]| {
+    let chart = |title: &str, caption: &str, picks: &[Curve]| {
         let series: Vec<Series> = picks
             .iter()
             .map(|&(name, class, pick)| Series {
@@ -69,7 +72,11 @@ pub fn sheet(title: String, subtitle: String, points: &[Point]) -> Sheet {
         ),
     ];
     let headings = ["gamma", "L_orth", "L_lap", "exact cut", "ACC"];
-    let row = |p: &Point| [p.gamma, p.l_orth, p.l_lap, p.cut, p.acc].map(significant).to_vec();
+    let row = |p: &Point| {
+        [p.gamma, p.l_orth, p.l_lap, p.cut, p.acc]
+            .map(significant)
+            .to_vec()
+    };
     Sheet {
         title,
         subtitle,

@@ -81,7 +81,12 @@ impl Sheet {
 
     /// The charts as one SVG picture, one below the other.
     pub fn to_svg(&self) -> String {
-        let width = self.charts.iter().map(|chart| chart.picture.width).fold(0.0, f64::max) + 2.0 * GAP;
+        let width = self
+            .charts
+            .iter()
+            .map(|chart| chart.picture.width)
+            .fold(0.0, f64::max)
+            + 2.0 * GAP;
         let mut tops = vec![GAP + HEADING];
         for chart in &self.charts {
             tops.push(tops[tops.len() - 1] + HEADING + chart.picture.height + GAP);
@@ -101,7 +106,10 @@ impl Sheet {
                 }
             }
         };
-        format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n{}\n", picture.into_string())
+        format!(
+            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n{}\n",
+            picture.into_string()
+        )
     }
 }
 
@@ -135,7 +143,11 @@ impl Table {
         let line = |texts: &Vec<String>| {
             let padded = texts.iter().zip(&widths).enumerate().map(|(c, (text, width))| {
                 let blanks = " ".repeat(width - count(text));
-                if c == 0 { format!("{text}{blanks}") } else { format!("{blanks}{text}") }
+                if c == 0 {
+                    format!("{text}{blanks}")
+                } else {
+                    format!("{blanks}{text}")
+                }
             });
             padded.collect::<Vec<_>>().join("  ").trim_end().to_string()
         };

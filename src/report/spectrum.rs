@@ -17,7 +17,11 @@ const MOST_DOTS: usize = 120;
 /// The chart of a spectrum.
 pub fn chart(spectrum: &Spectrum) -> Option<Chart> {
     let values = &spectrum.eigenvalues;
-    let largest = values.iter().copied().filter(|v| v.is_finite()).fold(f64::NAN, f64::max);
+    let largest = values
+        .iter()
+        .copied()
+        .filter(|v| v.is_finite())
+        .fold(f64::NAN, f64::max);
     if values.len() < 2 || largest.is_nan() {
         return None;
     }
@@ -91,7 +95,11 @@ pub fn table(spectrum: &Spectrum) -> Table {
             0.0 => "0".to_string(),
             residual => {
                 let exponent = residual.log10().floor() as i32;
-                format!("{:.0}×10{}", residual / 10f64.powi(exponent), superscript(exponent))
+                format!(
+                    "{:.0}×10{}",
+                    residual / 10f64.powi(exponent),
+                    superscript(exponent)
+                )
             }
         };
         vec![

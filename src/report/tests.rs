@@ -161,6 +161,91 @@ fn a_labelled_image_run_has_every_section() {
 }
 
 #[test]
+fn a_warm_up_has_its_own_chart_and_no_loss_and_the_spectrum_is_drawn() {
+    let mut history = history(9, 2, None);
+    for (i, epoch) in history.iter_mut().enumerate() {
+        epoch.cut = Some(0.5 / (i + 1) as f64);
+        if i < 4 {
+            epoch.agreement = Some(0.2 * i as f64);
+            (epoch.l_lap, epoch.l_orth, epoch.loss) = (0.0, 0.0, 12345.0);
+        }
+    }
+    let spectrum = Spectrum {
+        eigenvalues: vec![-1e-9, 1e-3, 0.25, 0.26, f64::NAN],
+        residuals: vec![0.0, 1e-6, 1e-6, 1e-6, f64::NAN],
+        gap: Some(crate::spectral::Gap {
+            clusters: 2,
+            ratio: 250.0,
+        }),
+    };
+    let report = Report {
+        title: "warm",
+        history: &history,
+        spectrum: Some(&spectrum),
+        ..EMPTY
+    };
+    let page = report.to_html().unwrap();
+    assert_sound(&page);
+    for heading in ["Loss", "Exact cut", "Warm-up", "Spectrum of the training graph"] {
+        assert!(page.contains(&format!(">{heading}<")), "{heading}");
+    }
+    assert!(
+        page.contains(">k = 2<") && page.contains("suggests k = 2"),
+        "the gap"
+    );
+    // The cross-entropy stands in the table alone, not among the losses.
+    let charts = page.split("Epoch by epoch").next().unwrap();
+    assert!(!charts.contains("12,345") && page.contains("12,345"));
+    // Without a gap the page says so; without eigenvalues there is no chart.
+    let flat = Spectrum {
+        gap: None,
+        ..spectrum.clone()
+    };
+    let page = Report {
+        spectrum: Some(&flat),
+        ..report
+    };
+    assert!(page.to_html().unwrap().contains("No gap stands out"));
+    let none = Spectrum {
+        eigenvalues: vec![],
+        residuals: vec![],
+        gap: None,
+    };
+    let page = Report {
+        spectrum: Some(&none),
+        ..page
+    };
+    assert!(!page.to_html().unwrap().contains("Spectrum of"));
+}
+
+#[test]
+fn a_sheet_is_a_page_and_a_picture() {
+    let spectrum = Spectrum {
+        eigenvalues: (0..150).map(|i| 0.01 * f64::from(i)).collect(),
+        residuals: vec![1e-6; 150],
+        gap: None,
+    };
+    let points = [1e6, 1.0, 0.01].map(|gamma| gamma_search::Point {
+        gamma,
+        l_lap: 0.5,
+        l_orth: 0.1 / gamma,
+        cut: f64::NAN,
+        acc: f64::NAN,
+    });
+    for sheet in [
+        spectrum::sheet("<i>".into(), "of & about".into(), &spectrum),
+        gamma_search::sheet("<i>".into(), "of & about".into(), &points),
+    ] {
+        let page = sheet.to_html();
+        assert_sound(&page);
+        assert!(!page.contains("<i>") && !sheet.to_svg().contains("<i>"));
+        assert_eq!(page.matches("<figure").count(), sheet.charts.len());
+        assert_eq!(sheet.to_svg().matches("<svg").count(), 1);
+        assert_eq!(sheet.table.to_text().lines().count(), 1 + sheet.table.rows.len());
+    }
+}
+
+#[test]
 fn an_unlabelled_run_in_the_plane_shows_at_most_5000_points() {
     let mut xy: Vec<[f32; 2]> = (0..12_001)
         .map(|i| [(i as f32).sin(), (i as f32 * 0.7).cos()])

@@ -190,7 +190,9 @@ impl<'a, O: Ops> Rows<'a, O> {
                 nearest.iter().zip(column).map(|(a, b)| a.min(*b)).sum()
             };
             let sums: Vec<f64> = (0..tries).map(after).collect();
-            let best = (0..tries).min_by(|&a, &b| sums[a].total_cmp(&sums[b])).unwrap_or(0);
+            let best = (0..tries)
+                .min_by(|&a, &b| sums[a].total_cmp(&sums[b]))
+                .unwrap_or(0);
             for (nearest, row) in nearest.iter_mut().zip(distances.chunks_exact(tries)) {
                 *nearest = nearest.min(row[best]);
             }

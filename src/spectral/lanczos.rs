@@ -100,7 +100,13 @@ pub fn leading<O: Ops>(
             let converged = leading.iter().all(|&i| residual(i) <= tolerance);
             if converged || exhausted || (full && restarts == RESTARTS) {
                 let vectors = basis.rotated(ops, &vectors, &leading)?;
-                return finish(ops, matrix, leading.iter().map(|&i| values[i]).collect(), vectors, products);
+                return finish(
+                    ops,
+                    matrix,
+                    leading.iter().map(|&i| values[i]).collect(),
+                    vectors,
+                    products,
+                );
             }
             if full {
                 restarts += 1;
@@ -129,7 +135,13 @@ pub fn leading<O: Ops>(
                         let size = basis.columns;
                         let leading: Vec<usize> = (size - wanted.min(size)..size).rev().collect();
                         let vectors = basis.rotated(ops, &vectors, &leading)?;
-                        return finish(ops, matrix, leading.iter().map(|&i| values[i]).collect(), vectors, products);
+                        return finish(
+                            ops,
+                            matrix,
+                            leading.iter().map(|&i| values[i]).collect(),
+                            vectors,
+                            products,
+                        );
                     }
                 }
             }
@@ -265,7 +277,7 @@ fn orthonormal<O: Ops>(ops: &O, block: O::Matrix) -> Result<Option<O::Matrix>> {
         let width = block.cols();
         let (values, vectors) = eigen(&ops.gram(&block, &block)?, width);
         let largest = values.last().copied().unwrap_or(0.0);
-        if !(largest > 1e-24) {
+        if largest.is_nan() || largest <= 1e-24 {
             return Ok(None);
         }
         let kept: Vec<usize> = (0..width)

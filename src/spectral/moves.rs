@@ -51,7 +51,10 @@ pub fn split_and_merge<O: Ops>(
         let mut better = None;
         for &(_, at, a, b) in moves.iter().take(TRIES) {
             let mut moved = labels.clone();
-            moved.iter_mut().filter(|label| **label == b).for_each(|label| *label = a);
+            moved
+                .iter_mut()
+                .filter(|label| **label == b)
+                .for_each(|label| *label = a);
             for &row in &splits[at].rows {
                 moved[row as usize] = b;
             }
@@ -81,7 +84,10 @@ impl Parts {
     fn of(graph: &Csr, labels: &[u32], clusters: usize, cut: Cut) -> Self {
         let matrix = cut_matrix(graph, labels, clusters);
         let weights = match cut {
-            Cut::Ncut => matrix.chunks_exact(clusters).map(|row| row.iter().sum()).collect(),
+            Cut::Ncut => matrix
+                .chunks_exact(clusters)
+                .map(|row| row.iter().sum())
+                .collect(),
             Cut::Rcut => {
                 let sizes = crate::graph::count(labels, clusters);
                 sizes.iter().map(|&size| size as f64).collect()
@@ -93,7 +99,11 @@ impl Parts {
     fn cut_off(&self, l: usize) -> f64 {
         let k = self.weights.len();
         let row = &self.matrix[l * k..][..k];
-        row.iter().enumerate().filter(|&(b, _)| b != l).map(|(_, v)| v).sum()
+        row.iter()
+            .enumerate()
+            .filter(|&(b, _)| b != l)
+            .map(|(_, v)| v)
+            .sum()
     }
 
     fn total(&self) -> f64 {
@@ -149,7 +159,9 @@ fn split<O: Ops>(
         place[row as usize] = at as u32;
     }
     let inside = Csr::from_rows(rows.iter().map(|&row| {
-        let edges = graph.row(row as usize).map(|(other, value)| (place[other], value));
+        let edges = graph
+            .row(row as usize)
+            .map(|(other, value)| (place[other], value));
         edges.filter(|&(at, _)| at != u32::MAX).collect()
     }));
     let within = inside.degrees();

@@ -80,20 +80,9 @@ mod tests {
     use crate::data::csr::Csr;
     use crate::graph::{GraphRule, Width, build};
     use crate::ops::Cut;
+    use crate::progress::Silent;
     use crate::random::{Purpose, Stream};
     use crate::spectral::embed;
-
-    struct Silent;
-
-    impl crate::progress::Progress for Silent {
-        fn line(&mut self, _text: &str) {}
-        fn begin(&mut self, _stage: &str, _total: u64, _unit: &'static str) {}
-        fn advance(&mut self, _done: u64, _note: &str) {}
-        fn end(&mut self) {}
-        fn interrupted(&self) -> bool {
-            false
-        }
-    }
 
     /// The spectrum of the neighbour graph of `count` Gaussian clouds of deviation 1 in so many dimensions, on a line, 12 apart.
     fn of_clouds(count: usize, rows: usize, cols: usize, seed: u64) -> Spectrum {
@@ -140,13 +129,19 @@ mod tests {
         // Seven complete graphs of 40 rows: seven eigenvalues 0, all others 40 / 39.
         let rows = (0..280u32).map(|i| {
             let first = i / 40 * 40;
-            (first..first + 40).filter(|&j| j != i).map(|j| (j, 1.0)).collect()
+            (first..first + 40)
+                .filter(|&j| j != i)
+                .map(|j| (j, 1.0))
+                .collect()
         });
         let graph = Csr::from_rows(rows);
         let ops = Fast::new(2).expect("two threads");
         let spectrum = Spectrum::of(&embed(&ops, &graph, 20, Cut::Ncut, 1).expect("enough memory"));
         assert_eq!(spectrum.gap.map(|gap| gap.clusters), Some(7), "{spectrum:?}");
-        assert!((spectrum.eigenvalues[7] - 40.0 / 39.0).abs() < 1e-5, "{spectrum:?}");
+        assert!(
+            (spectrum.eigenvalues[7] - 40.0 / 39.0).abs() < 1e-5,
+            "{spectrum:?}"
+        );
     }
 
     #[test]
@@ -156,7 +151,11 @@ mod tests {
         let circle: Vec<f64> = (0..20).map(|i| 1e-3 * f64::from((i + 1) / 2).powi(2)).collect();
         assert_eq!(gap(&circle), None);
         assert_eq!(gap(&[]), None);
-        assert_eq!(gap(&[0.0, 0.0, 1.0]), None, "nothing above the gap after the second but its end");
+        assert_eq!(
+            gap(&[0.0, 0.0, 1.0]),
+            None,
+            "nothing above the gap after the second but its end"
+        );
         assert_eq!(gap(&[0.0, 0.0, 1.0, 1.0]).map(|gap| gap.clusters), Some(2));
     }
 }

@@ -183,7 +183,10 @@ impl<R: Real> Checkpoint<R> {
             ("seconds".to_string(), self.seconds.to_string()),
             ("patience.best".to_string(), self.patience.best.to_string()),
             ("patience.epochs".to_string(), self.patience.epochs.to_string()),
-            ("stage".to_string(), serde_json::to_string(&self.stage).unwrap_or_default()),
+            (
+                "stage".to_string(),
+                serde_json::to_string(&self.stage).unwrap_or_default(),
+            ),
         ]);
         let targets = self.targets.as_ref();
         let labels: Option<Vec<R>> =

@@ -7,8 +7,8 @@ mod search;
 
 use std::time::Instant;
 
-use checkpoint::{Place, check_losses};
 pub use checkpoint::{Checkpoint, fingerprint};
+use checkpoint::{Place, check_losses};
 pub use history::{EpochRecord, collapse};
 pub use search::{Kind, SearchPlan, Stage, Starts, Targets, WarmUp, search};
 pub use step::{Step, StepRule, StepSize};

@@ -9,6 +9,7 @@ struct Features {
     size: (usize, usize),
     x: Vec<f32>,
     mean: Vec<f32>,
+    factors: Vec<f32>,
 }
 
 impl Problem for Features {
@@ -16,19 +17,26 @@ impl Problem for Features {
         let (m, d) = self.size;
         let x = || filled(ops, m, d, &self.x);
         let mean = filled(ops, 1, d, &self.mean)?;
+        let factors = filled(ops, 1, d, &self.factors)?;
         let (mut scaled, mut centred, mut unit, mut rms) = (x()?, x()?, x()?, x()?);
+        let mut stretched = x()?;
         ops.scale(1.0 / 255.0, &mut scaled)?;
         ops.center_rows(&mean, &mut centred)?;
+        ops.scale_columns(&factors, &mut stretched)?;
         ops.normalize_rows(1.0, &mut unit)?;
         ops.normalize_rows((d as f64).sqrt(), &mut rms)?;
         let found = vec![
             outcome("scale", "", matrices::outcome(ops, &mut scaled)?),
             outcome("center_rows", "", matrices::outcome(ops, &mut centred)?),
+            outcome("scale_columns", "", matrices::outcome(ops, &mut stretched)?),
             outcome("normalize_rows", "to 1", matrices::outcome(ops, &mut unit)?),
             outcome("normalize_rows", "to sqrt(d)", matrices::outcome(ops, &mut rms)?),
         ];
         clock.time("scale", ops, || ops.scale(1.0 / 255.0, &mut scaled))?;
         clock.time("center_rows", ops, || ops.center_rows(&mean, &mut centred))?;
+        clock.time("scale_columns", ops, || {
+            ops.scale_columns(&factors, &mut stretched)
+        })?;
         clock.time("normalize_rows", ops, || ops.normalize_rows(1.0, &mut unit))?;
         Ok(found)
     }
@@ -49,6 +57,7 @@ pub fn check<O: Ops>(bench: &mut Bench<O>) -> Result<()> {
                 size: (m, d),
                 x,
                 mean: bench.random.normals(d, 1.0),
+                factors: bench.random.normals(d, 1.0),
             };
             bench.mirror(&problem, solved, &mut tallies)?;
         }

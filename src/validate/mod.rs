@@ -9,17 +9,21 @@
 mod affinity;
 mod bench;
 mod contraction;
+mod cross_entropy;
 mod errors;
 mod features;
+mod graph;
 mod labels;
 mod layer;
 mod loss;
 mod matrices;
+mod nearest;
 mod not_a_number;
 mod optimiser;
 mod random;
 mod rows;
 mod softmax;
+mod tall;
 mod training;
 
 use serde::Serialize;
@@ -38,12 +42,20 @@ use crate::ops::{Ops, Precision};
 pub enum Operation {
     /// Scaling, centring and normalising of rows.
     Features,
+    /// The nearest rows of queries.
+    Nearest,
+    /// Products with a graph of all training rows.
+    SparseProduct,
+    /// The algebra of tall matrices.
+    Tall,
     /// Rows gathered in the epoch's order, and copied.
     Rows,
     /// The heat kernel, of all rows and of nearest neighbours.
     Affinity,
     /// The choice among equally near neighbours.
     EqualDistances,
+    /// The part of a graph in a mini-batch, and its contraction.
+    Subgraph,
     /// The contraction with memberships.
     Contraction,
     /// The contraction of an affinity too large to store.
@@ -52,6 +64,8 @@ pub enum Operation {
     Layers,
     /// The soft-max.
     Softmax,
+    /// The cross-entropy with given labels, and its gradient.
+    CrossEntropy,
     /// The loss and its gradient.
     Loss,
     /// Adam, alone and with the gradients of all layers.
@@ -68,15 +82,20 @@ pub enum Operation {
 
 impl Operation {
     /// All, in the order of a training step.
-    pub const ALL: [Operation; 14] = [
+    pub const ALL: [Operation; 19] = [
         Operation::Features,
+        Operation::Nearest,
+        Operation::SparseProduct,
+        Operation::Tall,
         Operation::Rows,
         Operation::Affinity,
         Operation::EqualDistances,
+        Operation::Subgraph,
         Operation::Contraction,
         Operation::Streaming,
         Operation::Layers,
         Operation::Softmax,
+        Operation::CrossEntropy,
         Operation::Loss,
         Operation::Optimiser,
         Operation::Argmax,
@@ -184,13 +203,18 @@ pub fn run_operation<O: Ops>(
     let mut bench = Bench::new(backends, settings, random, on_row);
     match operation {
         Operation::Features => features::check(&mut bench),
+        Operation::Nearest => nearest::check(&mut bench),
+        Operation::SparseProduct => graph::check_product(&mut bench),
+        Operation::Tall => tall::check(&mut bench),
         Operation::Rows => rows::check(&mut bench),
         Operation::Affinity => affinity::check(&mut bench),
         Operation::EqualDistances => affinity::check_equal_distances(&mut bench),
+        Operation::Subgraph => graph::check_subgraph(&mut bench),
         Operation::Contraction => contraction::check(&mut bench),
         Operation::Streaming => contraction::check_streaming(&mut bench),
         Operation::Layers => layer::check(&mut bench),
         Operation::Softmax => softmax::check(&mut bench),
+        Operation::CrossEntropy => cross_entropy::check(&mut bench),
         Operation::Loss => loss::check(&mut bench),
         Operation::Optimiser => optimiser::check(&mut bench),
         Operation::Argmax => labels::check_argmax(&mut bench),

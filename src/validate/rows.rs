@@ -20,10 +20,7 @@ pub fn check<O: Ops>(bench: &mut Bench<O>) -> Result<()> {
             let mut numbers = ops.labels("an order", order.len())?;
             ops.upload_labels(&order, &mut numbers)?;
             for batch in 0..2 {
-                let value = StepState {
-                    batch,
-                    ..start()
-                };
+                let value = StepState { batch, ..start() };
                 let state = ops.state(value)?;
                 ops.gather_rows(&matrix, &numbers, &state, &mut x)?;
                 let expected: Vec<f64> = order[batch as usize * m..][..m]
@@ -34,9 +31,9 @@ pub fn check<O: Ops>(bench: &mut Bench<O>) -> Result<()> {
                 tally
                     .errors
                     .count("gather_rows", &format!("batch {batch}"), wrong);
-                tally
-                    .clock
-                    .time("gather_rows", ops, || ops.gather_rows(&matrix, &numbers, &state, &mut x))?;
+                tally.clock.time("gather_rows", ops, || {
+                    ops.gather_rows(&matrix, &numbers, &state, &mut x)
+                })?;
                 x = poisoned(ops, m, d)?;
             }
             ops.copy_rows(&matrix, m + 5, &mut x)?;

@@ -3,15 +3,29 @@
 use super::bench::Bench;
 use super::errors::{FLOOR, distance, largest};
 use super::random::Random;
-use crate::cpu::Reference;
+use crate::cpu::{Matrix, Reference};
 use crate::error::Result;
+use crate::graph::{GraphRule, Width, build};
 use crate::model::Model;
 use crate::network::to_real;
-use crate::ops::{AdamRule, AffinityRule, Cut, HeatKernel, Objective, Ops, Penalty, Precision, Real, Volumes};
-use crate::train::{Beginning, Checkpoint, EpochRecord, Goal, Plan, Stage, StepRule, TrainingRows, Watch, train};
+use crate::ops::{
+    AdamRule, AffinityRule, Cut, GraphForm, HeatKernel, Objective, Ops, Penalty, Precision, Real, Volumes,
+};
+use crate::progress::Silent;
+use crate::train::{
+    Beginning, Checkpoint, EpochRecord, Goal, Plan, Stage, StepRule, Targets, TrainingGraph, TrainingRows,
+    Watch, train,
+};
 
 /// Trainings that are compared: of a single one the ratio of errors is luck, because training amplifies every rounding.
 const SEEDS: usize = 5;
+
+/// How the graph of a training is made.
+const GRAPH: GraphRule = GraphRule {
+    neighbors: 10,
+    width: Width::SelfTuning,
+    one_sided: 0.1,
+};
 
 /// What a training ends with, bit for bit.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,17 +74,41 @@ impl<R: Real> Watch<R> for Losses {
     }
 }
 
+/// A training of one stage. Where mini-batches are parts of a graph it is one that plain loops build of the rows; labels to pursue are
+/// such as nothing in the rows tells, so that no training comes to its end before the others.
 fn trained<O: Ops>(ops: &O, plan: &Plan, rows: &[f32], d: usize) -> Result<(Model, Vec<f64>)> {
     let mut losses = Losses::default();
-    let mut data = ops.training_rows(rows.len() / d, d)?;
+    let n = rows.len() / d;
+    let mut data = ops.training_rows(n, d)?;
     ops.upload(&to_real::<O>(rows), &mut data, 0)?;
+    let edges = match plan.rule.affinity {
+        AffinityRule::Heat(_) => None,
+        AffinityRule::Graph(_) => {
+            let rows = Matrix::from_rows(n, d, rows.iter().map(|&v| f64::from(v)).collect());
+            Some(build(&Reference::<f64>::new(), &rows, GRAPH, &mut Silent)?)
+        }
+    };
+    let resident = match &edges {
+        Some(edges) => Some(ops.graph("the graph of a check", edges)?),
+        None => None,
+    };
+    let graph = edges.as_ref().zip(resident.as_ref());
     let rows = TrainingRows {
         x: &data,
-        graph: None,
+        graph: graph.map(|(edges, resident)| TrainingGraph { edges, resident }),
         truth: None,
     };
     let stage = Stage::default();
-    let beginning = Beginning::of(plan.random_model(d));
+    let beginning = Beginning {
+        targets: match plan.goal {
+            Goal::Cut => None,
+            Goal::Targets => {
+                let label = |i: usize| (i / plan.clusters % plan.clusters) as u32;
+                Some(Targets::of((0..n).map(label).collect()))
+            }
+        },
+        ..Beginning::of(plan.random_model(d))
+    };
     let trained = train(ops, plan, &rows, stage, beginning, None, &mut losses)?;
     Ok((trained.model, losses.0))
 }
@@ -136,7 +174,7 @@ pub fn training_repeats<O: Ops>(ops: &O, plan: &Plan, rows: &[f32], d: usize) ->
 }
 
 /// Three epochs over 512 rows of four clouds.
-fn problem(random: &Random, neighbors: Option<usize>, d: usize) -> (Plan, Vec<f32>) {
+fn problem(random: &Random, goal: Goal, affinity: AffinityRule, d: usize) -> (Plan, Vec<f32>) {
     let (rows, clusters) = (512, 4);
     // On a grid of quarters, so that every precision sees nearly the same neighbours.
     let data = (0..rows * d)
@@ -146,21 +184,18 @@ fn problem(random: &Random, neighbors: Option<usize>, d: usize) -> (Plan, Vec<f3
         })
         .collect();
     let plan = Plan {
-        goal: Goal::Cut,
+        goal,
         clusters,
         ranked: false,
         hidden: vec![32, 16],
         batch: 128,
-        per_seed: 0,
+        per_seed: 4,
         first_epoch: 0,
         epochs: 3,
         learning_rate: 0.01,
         seed: random.below(1 << 30) as u64,
         rule: StepRule {
-            affinity: AffinityRule::Heat(HeatKernel {
-                sigma: 4.0,
-                neighbors,
-            }),
+            affinity,
             objective: Objective {
                 gamma: 3.0,
                 penalty: Penalty::Squared,
@@ -176,18 +211,44 @@ fn problem(random: &Random, neighbors: Option<usize>, d: usize) -> (Plan, Vec<f3
 pub fn check<O: Ops>(bench: &mut Bench<O>) -> Result<()> {
     let d = 20;
     let mut tallies = bench.tallies();
-    for neighbors in [None, Some(10)] {
-        let problems: Vec<_> = (0..SEEDS).map(|_| problem(&bench.random, neighbors, d)).collect();
+    let heat = |neighbors| {
+        AffinityRule::Heat(HeatKernel {
+            sigma: 4.0,
+            neighbors,
+        })
+    };
+    for (goal, affinity, name) in [
+        (Goal::Cut, heat(None), "all rows"),
+        (Goal::Cut, heat(Some(10)), "10 neighbours"),
+        (
+            Goal::Cut,
+            AffinityRule::Graph(GraphForm::Sparse),
+            "parts of a graph, sparse",
+        ),
+        (
+            Goal::Cut,
+            AffinityRule::Graph(GraphForm::Dense),
+            "parts of a graph, dense",
+        ),
+        (
+            Goal::Targets,
+            AffinityRule::Graph(GraphForm::Sparse),
+            "towards labels",
+        ),
+    ] {
+        let problems: Vec<_> = (0..SEEDS)
+            .map(|_| problem(&bench.random, goal, affinity, d))
+            .collect();
         for (&(ops, precision), tally) in bench.backends.iter().zip(&mut tallies) {
             let found = compare_training(ops, precision, &problems, d)?;
-            let case = format!("losses, {neighbors:?} neighbours");
+            let case = format!("losses, {name}");
             tally
                 .errors
                 .worst("train", &case, found.error, found.plain, FLOOR);
             let (plan, rows) = &problems[0];
             let [first, second] = training_repeats(ops, plan, rows, d)?;
             let changed = |a: &[u64], b: &[u64]| a.iter().zip(b).filter(|(a, b)| a != b).count();
-            let case = format!("the same bits twice, {neighbors:?} neighbours");
+            let case = format!("the same bits twice, {name}");
             tally.errors.count(
                 "train",
                 &case,

@@ -3,7 +3,6 @@
 
 use neuncut::data::csr::Csr;
 use neuncut::ops::{Ops, Real};
-use neuncut::progress::Progress;
 use neuncut::validate;
 use neuncut::validate::Random;
 
@@ -38,19 +37,6 @@ pub fn filled<O: Ops, T: Real>(ops: &O, rows: usize, cols: usize, values: &[T]) 
 /// [`validate::values`].
 pub fn values<O: Ops>(ops: &O, matrix: &O::Matrix) -> Vec<f64> {
     validate::values(ops, matrix).unwrap()
-}
-
-/// An audience that hears nothing and never interrupts.
-pub struct Nobody;
-
-impl Progress for Nobody {
-    fn line(&mut self, _: &str) {}
-    fn begin(&mut self, _: &str, _: u64, _: &'static str) {}
-    fn advance(&mut self, _: u64, _: &str) {}
-    fn end(&mut self) {}
-    fn interrupted(&self) -> bool {
-        false
-    }
 }
 
 /// A graph of `n` rows in `clusters` groups of unlike sizes, and the group of each: two rows of a group are tied with probability

@@ -30,13 +30,18 @@ macro_rules! test_operations {
     ($passes:ident) => {
         test_operations! { $passes:
             scaling_centring_and_normalising: Features,
+            the_nearest_rows_of_queries: Nearest,
+            products_with_a_graph: SparseProduct,
+            products_of_tall_matrices: Tall,
             rows_are_gathered_in_the_epochs_order_and_copied_bit_for_bit: Rows,
             the_affinity_of_all_rows_and_of_nearest_neighbours: Affinity,
             equal_distances_choose_the_references_neighbours: EqualDistances,
+            the_part_of_a_graph_in_a_mini_batch: Subgraph,
             the_contraction_with_memberships: Contraction,
             an_affinity_too_large_to_store_is_contracted_tile_by_tile: Streaming,
             linear_layers_forward_and_backward: Layers,
             the_softmax_of_near_and_far_logits: Softmax,
+            the_cross_entropy_with_given_labels: CrossEntropy,
             the_loss_and_its_gradient: Loss,
             adam_alone_and_with_the_gradients_of_all_layers: Optimiser,
             argmax_takes_the_first_of_the_largest: Argmax,

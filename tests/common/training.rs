@@ -11,13 +11,16 @@ use neuncut::validate::Random;
 #[derive(Default)]
 pub struct Notes<R = f32> {
     pub records: Vec<EpochRecord>,
+    pub stages: Vec<Stage>,
     pub checkpoints: Vec<Checkpoint<R>>,
     pub every_epoch: bool,
     pub steps_allowed: Option<usize>,
 }
 
 impl<R: Real> Watch<R> for Notes<R> {
-    fn stage(&mut self, _: &Plan, _: Stage) {}
+    fn stage(&mut self, _: &Plan, stage: Stage) {
+        self.stages.push(stage);
+    }
     fn step(&mut self, _: usize, _: usize, _: usize, _: usize) {
         if let Some(left) = &mut self.steps_allowed {
             *left -= 1;

@@ -3,6 +3,7 @@
 mod make;
 mod valid;
 mod refused;
+mod sparse;
 mod properties;
 mod written;
 mod real;

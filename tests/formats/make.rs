@@ -85,6 +85,53 @@ pub fn npz(method: CompressionMethod, members: &[(&str, &[u8])]) -> Vec<u8> {
     zip.finish().unwrap().into_inner()
 }
 
+/// What `scipy.sparse.save_npz` writes of a matrix in CSR form.
+pub struct Sparse {
+    pub format: &'static str,
+    pub shape: [i64; 2],
+    pub indptr: Vec<i32>,
+    pub indices: Vec<i32>,
+    pub data: Vec<f64>,
+}
+
+impl Sparse {
+    /// A path of three rows: 0 - 1 - 2.
+    pub fn path() -> Self {
+        Sparse {
+            format: "csr",
+            shape: [3, 3],
+            indptr: vec![0, 2, 5, 7],
+            indices: vec![0, 1, 0, 1, 2, 1, 2],
+            data: vec![1.0, 0.5, 0.5, 1.0, 0.25, 0.25, 1.0],
+        }
+    }
+
+    pub fn arrays(&self) -> Vec<(&'static str, Vec<u8>)> {
+        let ints = |values: &[i32]| {
+            let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+            npy("<i4", &format!("({},)", values.len()), &bytes)
+        };
+        let data: Vec<u8> = self.data.iter().flat_map(|v| v.to_le_bytes()).collect();
+        let shape: Vec<u8> = self.shape.iter().flat_map(|v| v.to_le_bytes()).collect();
+        vec![
+            ("indices.npy", ints(&self.indices)),
+            ("indptr.npy", ints(&self.indptr)),
+            (
+                "format.npy",
+                npy(&format!("|S{}", self.format.len()), "()", self.format.as_bytes()),
+            ),
+            ("shape.npy", npy("<i8", "(2,)", &shape)),
+            ("data.npy", npy("<f8", &format!("({},)", self.data.len()), &data)),
+        ]
+    }
+
+    pub fn npz(&self) -> Vec<u8> {
+        let arrays = self.arrays();
+        let members: Vec<(&str, &[u8])> = arrays.iter().map(|(name, bytes)| (*name, &bytes[..])).collect();
+        npz(CompressionMethod::Deflated, &members)
+    }
+}
+
 pub fn safetensors(header: &str, data: &[u8]) -> Vec<u8> {
     let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
     bytes.extend(header.as_bytes());

@@ -139,7 +139,10 @@ fn figures_have_the_documented_geometry() {
         .map(|&([x, y], c)| {
             let [x, y] = if c == 0 { [x, y] } else { [-x, -y] };
             let radius = x.hypot(y);
-            assert!((0.25 - 8.0 * noise..1.75 + 8.0 * noise).contains(&radius), "{radius}");
+            assert!(
+                (0.25 - 8.0 * noise..1.75 + 8.0 * noise).contains(&radius),
+                "{radius}"
+            );
             // A whole turn further the radius is larger by 1. The noise along the circle counts as far as the arm is aslant.
             let turns = y.atan2(x) / std::f64::consts::TAU;
             let off = radius - turns - (radius - turns).round();

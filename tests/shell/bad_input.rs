@@ -1,5 +1,6 @@
 //! Command lines and files that cannot work: one clear line each, and nothing left behind.
 
+use neuncut::data::csr::Csr;
 use neuncut::data::npz::{Values, write_arrays};
 
 use super::sandbox::Sandbox;
@@ -231,6 +232,195 @@ fn options_of_fit() {
             ("neuncut fly", 2, &["'fly'", "see --help"]),
         ],
     );
+}
+
+#[test]
+fn graphs_and_starts_of_fit() {
+    let here = Sandbox::new();
+    here.ok("neuncut generate rings --rows 101 -o x.npy");
+    here.ok("neuncut fit x.npy -k 2 --epochs 1 --hidden 8 --out run");
+    here.ok("neuncut generate rings --rows 80 -o short.npy");
+    here.put("three.csv", "0\n1\n2\n".repeat(33) + "0\n1\n");
+    // A path: each row is tied to the next.
+    let path = |weights: &[f32]| {
+        let n = weights.len() + 1;
+        let row = |i: usize| {
+            let before = i.checked_sub(1).map(|j| (j as u32, weights[j]));
+            let after = weights.get(i).map(|&weight| (i as u32 + 1, weight));
+            before.into_iter().chain(after).collect()
+        };
+        Csr::from_rows((0..n).map(row))
+    };
+    let save = |name: &str, graph: &Csr| graph.save(here.path(name)).unwrap();
+    save("small.npz", &path(&[1.0; 10]));
+    save("negative.npz", &path(&[-1.0; 100]));
+    save("nan.npz", &path(&[f32::NAN; 100]));
+    save("nothing.npz", &path(&[0.0; 100]));
+    let mut one_way = path(&[1.0; 100]);
+    one_way.values[0] = 0.5;
+    save("one-way.npz", &one_way);
+    let whole = here.bytes("run/graph.npz");
+    here.put("cut.npz", &whole[..whole.len() / 2]);
+    here.ok("cp run/graph.npz graph.npz");
+    let together = "there is no graph of all training rows; leave it away, or choose --affinity knn";
+    let as_it_is = "an affinity from a file is taken as it is; leave it away, or choose --affinity knn";
+    let from_0_to_1 = &["is not a number from 0 to 1; give a number from 0 to 1"];
+    let fit = |options: &str| format!("neuncut fit x.npy -k 2 {options}");
+    let table: Vec<(String, i32, Vec<&str>)> = [
+        (
+            "--affinity small.npz",
+            1,
+            &[
+                "small.npz: an affinity of 11 rows for 101 training rows",
+                "--train-rows",
+            ][..],
+        ),
+        (
+            "--affinity negative.npz",
+            1,
+            &["negative.npz: the entry (0, 1) is -1"],
+        ),
+        ("--affinity nan.npz", 1, &["nan.npz: the entry (0, 1) is NaN"]),
+        (
+            "--affinity nothing.npz",
+            1,
+            &["nothing.npz: an affinity without any entry above 0"],
+        ),
+        (
+            "--affinity one-way.npz",
+            1,
+            &["one-way.npz: not symmetric: the entry (0, 1) is 0.5"],
+        ),
+        ("--affinity cut.npz", 1, &["cut.npz: not a usable .npz"]),
+        ("--affinity x.npy", 1, &["x.npy: "]),
+        ("--affinity nowhere.npz", 1, &["nowhere.npz: ", "check the path"]),
+        (
+            "--affinity nearest",
+            2,
+            &["'nearest'", "--affinity", "knn, heat, or name a file"],
+        ),
+        (
+            "--affinity graph.npz --train-rows 50",
+            1,
+            &["an affinity of 101 rows for 50 training rows"],
+        ),
+        (
+            "--affinity run/graph.npz --out run --overwrite",
+            1,
+            &["run/graph.npz: the run reads this file"],
+        ),
+        (
+            "--affinity graph.npz --neighbors 5",
+            1,
+            &["--neighbors: ", as_it_is],
+        ),
+        ("--affinity graph.npz --sigma 1", 1, &["--sigma: ", as_it_is]),
+        (
+            "--affinity graph.npz --one-sided 1",
+            1,
+            &["--one-sided: ", as_it_is],
+        ),
+        (
+            "--affinity graph.npz --graph-features unit",
+            1,
+            &["--graph-features: ", as_it_is],
+        ),
+        (
+            "--affinity heat --graph-features unit",
+            1,
+            &["--graph-features: ", together],
+        ),
+        ("--affinity heat --one-sided 0.5", 1, &["--one-sided: ", together]),
+        (
+            "--affinity heat --start spectral",
+            1,
+            &["--start spectral: ", together],
+        ),
+        (
+            "--affinity heat --seed-neighbors 2",
+            1,
+            &["--seed-neighbors: ", together],
+        ),
+        ("--affinity heat --subgraph dense", 1, &["--subgraph: ", together]),
+        ("--affinity heat --restarts 2", 1, &["--restarts: ", together]),
+        ("--affinity heat --moves 1", 1, &["--moves: ", together]),
+        (
+            "--affinity heat --overcluster 2",
+            1,
+            &["--overcluster: ", together],
+        ),
+        ("--one-sided 1.5", 1, from_0_to_1),
+        ("--one-sided=-0.5", 1, from_0_to_1),
+        ("--one-sided nan", 1, from_0_to_1),
+        (
+            "--overcluster 0.5",
+            1,
+            &["--overcluster: 0.5 is not a number from 1 up; give 1 or more"],
+        ),
+        ("--overcluster inf", 1, &["--overcluster: inf is not"]),
+        ("--overcluster nan", 1, &["--overcluster: NaN is not"]),
+        (
+            "--overcluster 80",
+            1,
+            &["--overcluster: 160 clusters to begin with in mini-batches of 101 rows"],
+        ),
+        ("--restarts 0", 1, &["--restarts: 0 is too few; give at least 1"]),
+        ("--restarts=-1", 2, &["'-1'", "--restarts"]),
+        ("--moves=-1", 2, &["'-1'", "--moves"]),
+        ("--seed-neighbors=-1", 2, &["'-1'", "--seed-neighbors"]),
+        ("--warm-up=-1", 2, &["'-1'", "--warm-up"]),
+        (
+            "--subgraph thin",
+            2,
+            &["'thin'", "--subgraph", "auto, sparse, dense"],
+        ),
+        (
+            "--neighbors all",
+            1,
+            &["--neighbors: all rows are no neighbour graph", "--affinity heat"],
+        ),
+        (
+            "--sigma 1e-30",
+            1,
+            &["--sigma: too small", "give a larger number"],
+        ),
+        (
+            "--graph-features edges",
+            1,
+            &["--graph-features: \"edges\" is no transform"],
+        ),
+        (
+            "--graph-features whiten=0",
+            1,
+            &["--graph-features: \"whiten=0\" is no transform"],
+        ),
+        (
+            "--start nearest",
+            2,
+            &["'nearest'", "--start", "spectral, kmeans, random, or name a file"],
+        ),
+        ("--start nowhere.csv", 1, &["nowhere.csv: ", "check the path"]),
+        (
+            "--start short-labels.npy",
+            1,
+            &["short-labels.npy: 80 labels for 101 rows, 101 of them trained on"],
+        ),
+        (
+            "--start three.csv",
+            1,
+            &["three.csv: 3 different labels to begin 2 clusters with"],
+        ),
+        (
+            "--start run/labels.npy --out run --overwrite",
+            1,
+            &["run/labels.npy: the run reads this file"],
+        ),
+    ]
+    .into_iter()
+    .map(|(options, code, fragments)| (fit(options), code, fragments.to_vec()))
+    .collect();
+    let table: Vec<(&str, i32, &[&str])> = table.iter().map(|(l, c, f)| (&l[..], *c, &f[..])).collect();
+    refuse_all(&here, &table);
 }
 
 #[test]

@@ -563,7 +563,18 @@ fn help_tells_every_option_with_its_default_and_unit() {
         "--probabilities",
     ];
     for command in [
-        "fit", "predict", "evaluate", "graph", "spectrum", "baseline", "compare", "gamma-search", "generate", "info", "step", "bench",
+        "fit",
+        "predict",
+        "evaluate",
+        "graph",
+        "spectrum",
+        "baseline",
+        "compare",
+        "gamma-search",
+        "generate",
+        "info",
+        "step",
+        "bench",
     ] {
         let help = here.ok(&format!("neuncut {command} --help")).out;
         let mut options: Vec<String> = Vec::new();

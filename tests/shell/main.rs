@@ -5,6 +5,7 @@ mod cli;
 mod commands;
 mod resume;
 mod bad_input;
+mod odd_data;
 mod memory;
 mod model_file;
 mod validate;

@@ -8,8 +8,7 @@ use super::cli::epochs;
 use super::sandbox::{Sandbox, finish, interrupt, wait_until};
 
 /// A training of a few seconds: 12 mini-batches in each of 60 epochs.
-const FIT: &str =
-    "neuncut fit x.npy -k 5 --affinity heat --batch 111 --epochs 60 --hidden 64,48 --labels x-labels.npy --checkpoint-seconds 0";
+const FIT: &str = "neuncut fit x.npy -k 5 --affinity heat --batch 111 --epochs 60 --hidden 64,48 --labels x-labels.npy --checkpoint-seconds 0";
 
 /// Trainings from two starts, each in five stages: 8 clusters, merged to 5, and moved once.
 const SEARCH: &str = "neuncut fit x.npy -k 5 --batch 111 --epochs 20 --hidden 64,48 --labels x-labels.npy --checkpoint-seconds 0 \
@@ -162,7 +161,8 @@ fn two_runs_cannot_be_at_work_in_one_folder() {
 #[test]
 fn a_long_training_tells_its_progress_in_lines() {
     let here = with_data();
-    let line = "neuncut fit x.npy -k 5 --affinity heat --epochs 100000000 --hidden 8 --out run --json 2>progress";
+    let line =
+        "neuncut fit x.npy -k 5 --affinity heat --epochs 100000000 --hidden 8 --out run --json 2>progress";
     let mut child = here.start(line);
     let told = || fs::read_to_string(here.path("progress")).unwrap_or_default();
     assert!(wait_until(&mut child, || told().contains("training ")));

@@ -146,7 +146,9 @@ impl Affinity {
     fn kernel(&self) -> HeatKernel {
         match self.rule {
             AffinityRule::Heat(kernel) => kernel,
-            AffinityRule::Graph(_) => panic!("the affinity of a graph is a part of it, not computed from rows"),
+            AffinityRule::Graph(_) => {
+                panic!("the affinity of a graph is a part of it, not computed from rows")
+            }
         }
     }
 
@@ -221,7 +223,10 @@ pub fn pairwise(x: &Matrix<f32>, affinity: &mut Affinity) {
     affinity.points.set(x, x.cols());
     affinity.degrees.resize(m, 0.0);
     let Affinity {
-        points, form, degrees, ..
+        points,
+        form,
+        degrees,
+        ..
     } = affinity;
     let sigma = kernel.sigma;
     match form {

@@ -27,7 +27,8 @@ use crate::cpu::Matrix;
 use crate::data::csr::Csr;
 use crate::error::Result;
 use crate::ops::{
-    AdamRule, AffinityRule, CutMatrix, GraphForm, HeatKernel, Nearest, Objective, Ops, Precision, Real, Shape, StepState,
+    AdamRule, AffinityRule, CutMatrix, GraphForm, HeatKernel, Nearest, Objective, Ops, Precision, Real,
+    Shape, StepState,
 };
 
 /// The reference backend, which computes in `T`.
@@ -278,13 +279,7 @@ impl<T: Real> Ops for Reference<T> {
     fn gram(&self, a: &Matrix<T>, b: &Matrix<T>) -> Result<Vec<f64>> {
         Ok(tall::gram(a, b))
     }
-    fn combine(
-        &self,
-        x: &Matrix<T>,
-        coefficients: &Matrix<T>,
-        keep: f64,
-        y: &mut Matrix<T>,
-    ) -> Result<()> {
+    fn combine(&self, x: &Matrix<T>, coefficients: &Matrix<T>, keep: f64, y: &mut Matrix<T>) -> Result<()> {
         tall::combine(x, coefficients, keep, y);
         Ok(())
     }

@@ -13,10 +13,13 @@ use neuncut::cpu::{Fast, Reference};
 use neuncut::cuda::{Cuda, Driver};
 use neuncut::features::{Pipeline, Transform};
 use neuncut::model::Model;
-use neuncut::ops::{AdamRule, AffinityRule, Cut, HeatKernel, Objective, Ops, Penalty, Precision, Shape, StepState, Volumes};
+use neuncut::ops::{
+    AdamRule, AffinityRule, Cut, HeatKernel, Objective, Ops, Penalty, Precision, Shape, StepState, Volumes,
+};
 use neuncut::predict::Predictor;
 use neuncut::train::{
-    Beginning, Checkpoint, EpochRecord, Goal, Plan, Stage, Step, StepRule, StepSize, TrainingRows, Watch, train,
+    Beginning, Checkpoint, EpochRecord, Goal, Plan, Stage, Step, StepRule, StepSize, TrainingRows, Watch,
+    train,
 };
 use neuncut::validate::Random;
 use neuncut::{Error, Result};

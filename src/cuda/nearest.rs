@@ -1,0 +1,217 @@
+//! The nearest rows of each query; `kernels/nearest.cu`.
+
+use super::affinity::{select_neighbors, stride};
+use super::driver::{Address, Driver};
+use super::linear::{THREADS, TILE};
+use super::points::{Pairs, Points};
+use super::{Cuda, Matrix, arguments, gather, int};
+use crate::error::Result;
+use crate::ops::{Nearest, Precision, Shape};
+
+/// The room for it in messages.
+const WHAT: &str = "a search for nearest rows";
+
+/// The longest list of the nearest so far: an entry for each lane of a warp.
+const LISTED: usize = 32;
+
+/// Blocks that a search is parted into, when there is so much to do: a few for each multiprocessor of a large card.
+const BLOCKS: usize = 512;
+
+/// Columns of a part, at least.
+const PART: usize = 512;
+
+/// Distances, at most, that are formed at a time where lists would be too long.
+const NUMBERS: usize = 64 << 20;
+
+/// Rows that come to the device at a time, when it has no room for all.
+const SEGMENT: usize = 1 << 16;
+
+/// The nearest rows of one query, in any order, and their squared distances.
+type List = Vec<(u32, f32)>;
+
+/// See [`Ops::nearest`](crate::ops::Ops::nearest).
+pub fn nearest<D: Driver>(
+    cuda: &Cuda<D>,
+    queries: &Matrix<D>,
+    x: &Matrix<D>,
+    count: usize,
+) -> Result<Nearest> {
+    let n = x.rows();
+    let mut lists = vec![List::new(); queries.rows()];
+    if x.host().is_none() {
+        search(cuda, queries, x, count, 0, &mut lists)?;
+    } else {
+        let mut segment = Matrix::zeros(&cuda.memory, WHAT, SEGMENT.min(n), x.cols())?;
+        for first in (0..n).step_by(SEGMENT) {
+            segment.set_rows(SEGMENT.min(n - first));
+            gather::copy_rows(cuda, x, first, &mut segment)?;
+            search(cuda, queries, &segment, count, first, &mut lists)?;
+        }
+    }
+    for list in &mut lists {
+        // NaN, of either sign, is further than all.
+        list.sort_by(|a, b| a.1.abs().total_cmp(&b.1.abs()).then(a.0.cmp(&b.0)));
+        list.truncate(count);
+    }
+    let entries = || lists.iter().flatten();
+    Ok(Nearest {
+        count,
+        rows: entries().map(|entry| entry.0).collect(),
+        squared: entries().map(|entry| entry.1.into()).collect(),
+    })
+}
+
+/// Adds to each list the `count` nearest rows of `x`, or all if there are fewer, as rows from `first` on.
+fn search<D: Driver>(
+    cuda: &Cuda<D>,
+    queries: &Matrix<D>,
+    x: &Matrix<D>,
+    count: usize,
+    first: usize,
+    lists: &mut [List],
+) -> Result<()> {
+    let (m, n, d) = (queries.rows(), x.rows(), x.cols());
+    let count = count.min(n);
+    let precision = match cuda.precision {
+        Precision::Fp32 => Precision::Fp32,
+        // As exact as tensor cores are.
+        _ => Precision::Tf32x3,
+    };
+    let (rows, points) = (Points::new(cuda, WHAT, m, d)?, Points::new(cuda, WHAT, n, d)?);
+    let at = rows.set(cuda, queries, x, precision)?;
+    let points_at = points.set(cuda, x, x, precision)?;
+    let pairs = rows.pairs_with(at, m, &points, points_at, n);
+    let product = rows.product(precision);
+    let found = Found {
+        queries,
+        x,
+        count,
+        first,
+    };
+    if count <= LISTED {
+        return listed(cuda, product, pairs, &found, lists);
+    }
+    let most_rows = (NUMBERS / stride(n)).clamp(1, m.max(1));
+    let distances = cuda.memory.zeros(WHAT, most_rows * stride(n) * 4)?;
+    let limits = cuda.memory.zeros(WHAT, most_rows * 8)?;
+    let columns = cuda.memory.zeros(WHAT, most_rows * count * 4)?;
+    for first_row in (0..m).step_by(most_rows) {
+        let rows = most_rows.min(m - first_row);
+        let pairs = pairs.of_rows(first_row, rows);
+        select_neighbors(cuda, product, pairs, count, distances.address(), limits.address())?;
+        cuda.launch(
+            "nearest",
+            "nearest_within",
+            [rows.div_ceil(8), 1, 1],
+            256,
+            arguments![
+                distances.address(),
+                int(stride(n)),
+                limits.address(),
+                int(rows),
+                int(n),
+                int(count),
+                columns.address(),
+            ],
+        )?;
+        found.add_to(
+            cuda,
+            first_row,
+            columns.address(),
+            &mut lists[first_row..first_row + rows],
+        )?;
+    }
+    Ok(())
+}
+
+/// The search by lists, parted over the columns so that there are enough blocks.
+fn listed<D: Driver>(
+    cuda: &Cuda<D>,
+    product: &str,
+    pairs: Pairs,
+    found: &Found<D>,
+    lists: &mut [List],
+) -> Result<()> {
+    let (m, n) = (found.queries.rows(), found.x.rows());
+    let across = m.div_ceil(TILE);
+    let parts = BLOCKS.div_ceil(across.max(1)).clamp(1, n.div_ceil(PART).max(1));
+    let part_columns = n.div_ceil(parts).next_multiple_of(TILE);
+    let parts = n.div_ceil(part_columns);
+    let bytes = parts * m * found.count * 4;
+    let bits = cuda.memory.zeros(WHAT, bytes)?;
+    let columns = cuda.memory.zeros(WHAT, bytes)?;
+    cuda.launch(
+        "nearest",
+        &format!("nearest_{product}"),
+        [across, parts, 1],
+        THREADS,
+        arguments![
+            pairs,
+            int(part_columns),
+            int(found.count),
+            bits.address(),
+            columns.address(),
+        ],
+    )?;
+    for part in 0..parts {
+        let at = columns.address().offset(part * m * found.count * 4);
+        found.add_to(cuda, 0, at, lists)?;
+    }
+    Ok(())
+}
+
+/// What a search has found on the device.
+struct Found<'a, D: Driver> {
+    queries: &'a Matrix<D>,
+    x: &'a Matrix<D>,
+    /// Entries of a list.
+    count: usize,
+    /// Number of the first row of `x`.
+    first: usize,
+}
+
+impl<D: Driver> Found<'_, D> {
+    /// Takes the distances of the queries from `first_query` on to the rows in `columns`, and adds both to the queries' lists.
+    fn add_to(&self, cuda: &Cuda<D>, first_query: usize, columns: Address, lists: &mut [List]) -> Result<()> {
+        let entries = lists.len() * self.count;
+        let squared = cuda.memory.zeros(WHAT, entries * 4)?;
+        let pitch = self.queries.stride() * size_of::<f32>();
+        cuda.launch(
+            "nearest",
+            "nearest_squared",
+            [entries.div_ceil(8), 1, 1],
+            256,
+            arguments![
+                self.queries.address().offset(first_query * pitch),
+                self.x.address(),
+                int(self.x.stride()),
+                int(self.x.cols()),
+                int(self.count),
+                entries as u64,
+                columns,
+                squared.address(),
+            ],
+        )?;
+        let mut rows = vec![0u32; entries];
+        let mut distances = vec![0f32; entries];
+        for (from, to) in [
+            (columns, bytemuck::cast_slice_mut::<u32, u8>(&mut rows)),
+            (
+                squared.address(),
+                bytemuck::cast_slice_mut::<f32, u8>(&mut distances),
+            ),
+        ] {
+            cuda.driver.read(from, to.len(), to.len(), to)?;
+        }
+        let of_queries = rows
+            .chunks_exact(self.count)
+            .zip(distances.chunks_exact(self.count));
+        for (list, (rows, distances)) in lists.iter_mut().zip(of_queries) {
+            let entries = rows.iter().zip(distances);
+            // A part of few rows leaves places empty.
+            let taken = entries.filter(|entry| *entry.0 != u32::MAX);
+            list.extend(taken.map(|(&row, &squared)| (row + self.first as u32, squared)));
+        }
+        Ok(())
+    }
+}
