@@ -8,7 +8,6 @@
 //
 // Registers: at most 216 a thread.
 #include "points.cuh"
-#include "stored.cuh"
 
 // Rows of which the mean is the centre of the memberships.
 constexpr int MEMBERSHIP_ROWS = 64;
@@ -30,6 +29,13 @@ DEVICE float heat(const Pairs& pairs, int row, int column, float sum) {
     if (pairs.first_row + row == column) return 1.0f;
     return expf(pairs.factor * squared_distance<Product>(pairs.row_norms, row, pairs.norms, column, sum));
 }
+
+// ---- numbers as they are stored -------------------------------------------------------------------------------------------------
+
+DEVICE void store(float* to, float value) { *to = value; }
+DEVICE void store(uint16_t* to, float value) { *to = to_f16(value); }
+DEVICE float as_stored(const float*, float value) { return value; }
+DEVICE float as_stored(const uint16_t*, float value) { return F16::round(value); }
 
 // Sums over the columns of a tile: add() an element of this thread, total() by the whole block, the sum of row threadIdx.x
 // (below 64) to the thread.

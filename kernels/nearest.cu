@@ -109,16 +109,17 @@ KERNEL(256) nearest_within(const float* distances, int stride, const Limit* limi
     }
 }
 
-// The squared distances of queries to the points of their lists, by differences: `entries` in lists of `count`. A warp for each entry.
-KERNEL(256) nearest_squared(const float* queries, const float* points, int stride, int dimensions, int count, uint64_t entries,
-                            const uint32_t* rows, float* squared) {
+// The squared distances of queries to the points of their lists, by differences: `entries` in lists of `count`, one list for each of
+// `query_count` queries, then the next for each. A warp for each entry.
+KERNEL(256) nearest_squared(const float* queries, const float* points, int stride, int dimensions, int query_count, int count,
+                            uint64_t entries, const uint32_t* rows, float* squared) {
     const uint64_t entry = (uint64_t)blockIdx.x * 8 + threadIdx.x / 32;
     const int lane = threadIdx.x % 32;
     if (entry >= entries) return;
     const uint32_t row = rows[entry];
     float sum = INFINITY;
     if (row != NOBODY) {
-        const float* a = queries + entry / count * stride;
+        const float* a = queries + entry / count % query_count * stride;
         const float* b = points + (size_t)row * stride;
         sum = 0.0f;
         for (int c = lane; c < dimensions; c += 32) sum = fmaf(a[c] - b[c], a[c] - b[c], sum);

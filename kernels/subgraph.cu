@@ -3,7 +3,6 @@
 // Registers: at most 40 a thread.
 #include "edges.cuh"
 #include "state.cuh"
-#include "stored.cuh"
 
 // `Part` in src/cuda/subgraph.rs.
 struct Part {
@@ -40,11 +39,10 @@ KERNEL(256) subgraph_contract(Part part, const float* y, int y_stride, float* s,
     if (threadIdx.x % 32 == 0 && blockIdx.y == 0) degrees[row] = degree;
 }
 
-// A as a full matrix, and its degrees. A block for a row.
-template <class Stored>
-DEVICE void subgraph_dense(const Part& part, Stored* a, int a_stride, float* degrees) {
-    Stored* row = a + (size_t)blockIdx.x * a_stride;
-    for (int j = threadIdx.x; j < part.m; j += 128) store(&row[j], 0.0f);
+// A as a full matrix, and its degrees, in f32: weights may be of any size. A block for a row.
+KERNEL(128) subgraph_dense(Part part, float* a, int a_stride, float* degrees) {
+    float* row = a + (size_t)blockIdx.x * a_stride;
+    for (int j = threadIdx.x; j < part.m; j += 128) row[j] = 0.0f;
     __syncthreads();
     if (threadIdx.x >= 32) return;
     // A lane for each edge: none waits for another.
@@ -54,16 +52,9 @@ DEVICE void subgraph_dense(const Part& part, Stored* a, int a_stride, float* deg
         const int place = part.place(part.edges.columns[at]);
         if (place < 0) continue;
         const float value = part.edges.values[at];
-        store(&row[place], value);
-        degree += as_stored(a, value);
+        row[place] = value;
+        degree += value;
     }
     degree = warp_sum(degree);
     if (threadIdx.x == 0) degrees[blockIdx.x] = degree;
 }
-
-#define DEFINE_DENSE(stored, Stored)                                                                       \
-    KERNEL(128) subgraph_dense_##stored(Part part, Stored* a, int a_stride, float* degrees) {             \
-        subgraph_dense(part, a, a_stride, degrees);                                                       \
-    }
-DEFINE_DENSE(f32, float)
-DEFINE_DENSE(f16, uint16_t)

@@ -104,6 +104,23 @@ pub fn gathered<O: Ops>(ops: &O, what: &str, data: &O::Matrix, rows: &[u32]) -> 
     Ok(to)
 }
 
+/// The same, as [training rows](Ops::training_rows) of their own, which may be too many for the backend's memory.
+pub fn gathered_training_rows<O: Ops>(
+    ops: &O,
+    what: &str,
+    data: &O::Matrix,
+    rows: &[u32],
+) -> Result<O::Matrix> {
+    /// Rows on their way at a time.
+    const CHUNK: usize = 4096;
+    let mut to = ops.training_rows(rows.len(), data.cols())?;
+    for (i, rows) in rows.chunks(CHUNK).enumerate() {
+        let chunk = gathered(ops, what, data, rows)?;
+        ops.upload(&download(ops, &chunk)?, &mut to, i * CHUNK)?;
+    }
+    Ok(to)
+}
+
 /// Host numbers in a backend's precision.
 pub fn to_real<O: Ops>(values: &[impl Real]) -> Vec<O::Real> {
     values.iter().map(|v| O::Real::of(v.to_f64())).collect()

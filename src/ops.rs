@@ -341,7 +341,7 @@ pub trait Ops {
     /// A matrix of zeros; `what` names it in the error when there is no room.
     fn matrix(&self, what: &str, rows: usize, cols: usize) -> Result<Self::Matrix>;
     /// The training rows: a matrix that only [`upload`](Self::upload), [`gather_rows`](Self::gather_rows),
-    /// [`copy_rows`](Self::copy_rows) and [`download`](Self::download) take. A backend keeps it in the host's memory when its own has no room.
+    /// [`copy_rows`](Self::copy_rows), [`download`](Self::download), and, to be sought among, [`nearest`](Self::nearest) take. A backend keeps it in the host's memory when its own has no room.
     fn training_rows(&self, rows: usize, cols: usize) -> Result<Self::Matrix> {
         self.matrix("the training rows", rows, cols)
     }
@@ -548,14 +548,16 @@ pub trait Ops {
     /// The next mini-batch: `batch` and `step` grow by one.
     fn advance(&self, state: &mut Self::State) -> Result<()>;
 
-    // ---- graphs of all training rows: exact in f32 whatever the precision --------------------------------------------
+    // ---- graphs of all training rows: nearly f32, whatever the precision ---------------------------------------------
 
-    /// The `count` nearest rows of `x` to each row of `queries` (a row of both is its own nearest), by tiles: no matrix of all
-    /// distances is formed. `count` is at most the number of rows of `x`.
+    /// The `count` nearest rows of `x` to each row of `queries` by tiles: no matrix of all distances is formed. `count` is at most the
+    /// number of rows of `x`. Backends may choose by distances from products, which rounding can make another choice of than
+    /// differences; the distances that are told are from differences, and in their order.
     fn nearest(&self, queries: &Self::Matrix, x: &Self::Matrix, count: usize) -> Result<Nearest>;
     /// `Y = A X` for a sparse A, n x n; X and Y n x p.
     fn sparse_product(&self, graph: &Self::Graph, x: &Self::Matrix, y: &mut Self::Matrix) -> Result<()>;
-    /// `A' B`, p x q row-major, of two tall matrices n x p and n x q, summed in f64.
+    /// `A' B`, p x q row-major, of two tall matrices n x p and n x q, parts of rows in f32 or f64, the sums
+    /// of parts in f64.
     fn gram(&self, a: &Self::Matrix, b: &Self::Matrix) -> Result<Vec<f64>>;
     /// `Y <- keep Y + X C` for a tall X, n x p, and a small C, p x q.
     fn combine(

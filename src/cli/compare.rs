@@ -118,7 +118,7 @@ pub fn run(args: CompareArgs, console: &mut Console) -> Result<()> {
     let folder = Folder { path };
     let settings = settings(&options, landmarks);
     let done = folder.enter(&settings, args.resume, args.overwrite)?;
-    let mut runs = args.device.run(Comparison {
+    let runs = args.device.run(Comparison {
         methods: &methods,
         seeds: options.seed..options.seed.saturating_add(args.seeds),
         options: &options,
@@ -127,6 +127,13 @@ pub fn run(args: CompareArgs, console: &mut Console) -> Result<()> {
         folder: &folder,
         done,
         console,
+    });
+    let mut runs = runs.map_err(|error| match error {
+        Error::Interrupted(_) => Error::Interrupted(format!(
+            "finished runs are in {}; go on with the same command and --resume",
+            folder.file("runs.jsonl").display()
+        )),
+        other => other,
     })?;
     runs.sort_by_key(|run| {
         methods

@@ -62,7 +62,7 @@ enum Command {
     Baseline(baseline::BaselineArgs),
     /// Run methods over several seeds, and show them in one table
     Compare(compare::CompareArgs),
-    /// Choose gamma as the paper does, by trainings from a large one downwards
+    /// Choose gamma by trainings from a large one downwards, as the paper does (which starts them with --start random)
     GammaSearch(gamma_search::GammaSearchArgs),
     /// Write synthetic data of known structure
     Generate(generate::GenerateArgs),

@@ -74,7 +74,7 @@ options! {
         /// mnist-t10k [default: mnist-t10k]
         data: String,
 
-        /// Number of clusters
+        /// Number of clusters, which all but graph and spectrum need
         #[arg(long, short = 'k', value_name = "K", help_heading = "Data")]
         clusters: usize,
 

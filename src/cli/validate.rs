@@ -118,14 +118,10 @@ fn validate<O: Ops>(
         rows.extend(run_operation(operation, backends, &settings, &mut |_| ())?);
         console.advance(done as u64 + 1, "");
     }
-    if let Some(fed) = fed {
-        let trainings = run_operation(
-            Operation::Training,
-            &[(fed, Precision::Fp32)],
-            &settings,
-            &mut |_| (),
-        )?;
-        rows.extend(trainings.into_iter().map(|row| Row {
+    for operation in [Operation::Nearest, Operation::Rows, Operation::Training] {
+        let Some(fed) = fed else { break };
+        let found = run_operation(operation, &[(fed, Precision::Fp32)], &settings, &mut |_| ())?;
+        rows.extend(found.into_iter().map(|row| Row {
             size: format!("{}, fed", row.size),
             ..row
         }));

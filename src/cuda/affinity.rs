@@ -3,7 +3,7 @@
 use super::driver::{Address, Driver};
 use super::linear::{NARROW, THREADS, TILE};
 use super::memory::Buffer;
-use super::points::{Pairs, Points};
+use super::points::{Pairs, Points, Rows};
 use super::sparse::Graph;
 use super::subgraph::Part;
 use super::{Cuda, Labels, Matrix, State, arguments, int};
@@ -48,15 +48,17 @@ struct Heat<D: Driver> {
 }
 
 struct Stored<D: Driver> {
-    /// The affinities, rows x rows, as [`Element`] says.
+    /// The affinities, rows x rows.
     a: Buffer<D>,
+    /// What they are stored as.
+    element: Element,
     /// Sums over parts of so many columns, parts x rows.
     partial_degrees: (usize, Buffer<D>),
 }
 
 /// What affinities are stored as.
 #[derive(Clone, Copy)]
-pub enum Element {
+enum Element {
     F32,
     F16,
 }
@@ -69,7 +71,7 @@ impl Element {
         }
     }
     /// At the end of a kernel's name.
-    pub fn name(self) -> &'static str {
+    fn name(self) -> &'static str {
         match self {
             Element::F32 => "f32",
             Element::F16 => "f16",
@@ -117,7 +119,7 @@ impl<D: Driver> Affinity<D> {
         Ok(Affinity {
             stored: match streamed {
                 true => None,
-                false => Some(Stored::new(cuda, rows, summed)?),
+                false => Some(Stored::new(cuda, Element::of(cuda.precision), rows, summed)?),
             },
             source: Source::Heat(Heat {
                 kernel,
@@ -134,7 +136,8 @@ impl<D: Driver> Affinity<D> {
         Ok(Affinity {
             stored: match form {
                 GraphForm::Sparse => None,
-                GraphForm::Dense => Some(Stored::new(cuda, rows, rows)?),
+                // Weights may be of any size, which f16 has no room for.
+                GraphForm::Dense => Some(Stored::new(cuda, Element::F32, rows, rows)?),
             },
             source: Source::Graph(Part::new(cuda, WHAT, graph, rows)?),
             rows,
@@ -146,11 +149,11 @@ impl<D: Driver> Affinity<D> {
 const WHAT: &str = "the affinity of a mini-batch";
 
 impl<D: Driver> Stored<D> {
-    fn new(cuda: &Cuda<D>, rows: usize, summed: usize) -> Result<Self> {
+    fn new(cuda: &Cuda<D>, element: Element, rows: usize, summed: usize) -> Result<Self> {
         let zeros = |bytes: usize| cuda.memory.zeros(WHAT, bytes);
-        let element = Element::of(cuda.precision);
         Ok(Stored {
             a: zeros(rows * stride(rows) * element.bytes())?,
+            element,
             partial_degrees: (summed, zeros(rows.div_ceil(summed.max(1)) * rows * 4)?),
         })
     }
@@ -169,13 +172,18 @@ pub fn pairwise<D: Driver>(cuda: &Cuda<D>, x: &Matrix<D>, affinity: &mut Affinit
     let Source::Heat(heat) = &mut affinity.source else {
         panic!("the affinity of a graph is a part of it, not computed from rows");
     };
-    heat.at = heat.points.set(cuda, x, x, cuda.precision)?;
+    heat.at = heat.points.set(cuda, Rows::of(x), Rows::of(x), cuda.precision)?;
     let pairs = heat.pairs(m);
     let product = heat.points.product(cuda.precision);
-    let element = Element::of(cuda.precision).name();
-    let Some(Stored { a, partial_degrees }) = &affinity.stored else {
+    let Some(Stored {
+        a,
+        element,
+        partial_degrees,
+    }) = &affinity.stored
+    else {
         return Ok(());
     };
+    let element = element.name();
     match &heat.neighbors {
         None => cuda.launch(
             "affinity",
@@ -211,6 +219,7 @@ pub fn pairwise<D: Driver>(cuda: &Cuda<D>, x: &Matrix<D>, affinity: &mut Affinit
 /// See [`Ops::subgraph`](crate::ops::Ops::subgraph).
 pub fn subgraph<D: Driver>(
     cuda: &Cuda<D>,
+    graph: &Graph<D>,
     order: &Labels<D>,
     state: &State<D>,
     affinity: &mut Affinity<D>,
@@ -218,13 +227,12 @@ pub fn subgraph<D: Driver>(
     let Source::Graph(part) = &affinity.source else {
         panic!("the heat kernel is computed from rows, it is no part of a graph");
     };
-    part.set(cuda, order, state)?;
+    part.set(cuda, graph, order, state)?;
     match &affinity.stored {
         None => Ok(()),
-        Some(Stored { a, partial_degrees }) => {
-            let element = Element::of(cuda.precision);
-            part.fill(cuda, element, a.address(), partial_degrees.1.address())
-        }
+        Some(Stored {
+            a, partial_degrees, ..
+        }) => part.fill(cuda, a.address(), partial_degrees.1.address()),
     }
 }
 
@@ -286,12 +294,20 @@ pub fn contract<D: Driver>(
             contract_streamed(cuda, &kernel, TILE, heat.pairs(affinity.rows), all)
         }
         (None, Source::Graph(part)) => part.contract(cuda, membership, contraction, degrees),
-        (Some(Stored { a, partial_degrees }), _) => {
+        (
+            Some(Stored {
+                a,
+                element,
+                partial_degrees,
+            }),
+            _,
+        ) => {
             all.tiles = int(m.div_ceil(partial_degrees.0));
             all.partial_degrees = partial_degrees.1.address();
-            let product = match Element::of(cuda.precision) {
-                Element::F16 => "f16",
-                Element::F32 => cuda.precision.name(),
+            let product = match (element, cuda.precision) {
+                (Element::F16, _) => "f16",
+                (Element::F32, Precision::Fp32) => "fp32",
+                (Element::F32, _) => "tf32x3",
             };
             let (width, tile) = if k <= NARROW {
                 ("_narrow", NARROW)
@@ -333,10 +349,10 @@ fn contract_streamed<D: Driver>(
 /// See [`Ops::download_affinity`](crate::ops::Ops::download_affinity).
 pub fn download<D: Driver>(cuda: &Cuda<D>, from: &Affinity<D>) -> Result<Vec<f32>> {
     let m = from.rows;
-    // Edges are never rounded.
     let element = match (&from.stored, &from.source) {
+        (Some(stored), _) => stored.element,
         (None, Source::Graph(_)) => Element::F32,
-        _ => Element::of(cuda.precision),
+        (None, Source::Heat(_)) => Element::of(cuda.precision),
     };
     let pitch = stride(m) * element.bytes();
     let formed;
@@ -347,7 +363,7 @@ pub fn download<D: Driver>(cuda: &Cuda<D>, from: &Affinity<D>) -> Result<Vec<f32
             formed = cuda.memory.zeros(what, m * pitch)?;
             let sums = cuda.memory.zeros(what, m.div_ceil(TILE) * m * 4)?;
             match &from.source {
-                Source::Graph(part) => part.fill(cuda, element, formed.address(), sums.address())?,
+                Source::Graph(part) => part.fill(cuda, formed.address(), sums.address())?,
                 Source::Heat(heat) => cuda.launch(
                     "affinity",
                     &format!(
@@ -395,7 +411,7 @@ pub fn cut_matrix<D: Driver>(
     let precision = Precision::Fp32;
     let zeros = |bytes: usize| cuda.memory.zeros(what, bytes);
     let points = Points::new(cuda, what, n, x.cols())?;
-    let at = points.set(cuda, x, x, precision)?;
+    let at = points.set(cuda, Rows::of(x), Rows::of(x), precision)?;
     let on_device = zeros(n * 4)?;
     let bytes: &[u8] = bytemuck::cast_slice(labels);
     cuda.driver

@@ -66,6 +66,8 @@ pub struct Cuda<D: Driver> {
     stored_rows: usize,
     /// Training rows stay on the host however much room the device has.
     feeds_rows: bool,
+    /// Rows among which the nearest are sought at a time.
+    searched_rows: usize,
 }
 
 impl<D: Driver> Cuda<D> {
@@ -81,6 +83,7 @@ impl<D: Driver> Cuda<D> {
             keeps_gradients: false,
             stored_rows: affinity::STORED_ROWS,
             feeds_rows: false,
+            searched_rows: nearest::SEGMENT,
         }
     }
 
@@ -104,6 +107,14 @@ impl<D: Driver> Cuda<D> {
     pub fn feeding_rows(self) -> Self {
         Cuda {
             feeds_rows: true,
+            ..self
+        }
+    }
+
+    /// The same, but the nearest rows are sought among at most `rows` at a time.
+    pub fn searching_at_most(self, rows: usize) -> Self {
+        Cuda {
+            searched_rows: rows,
             ..self
         }
     }
@@ -301,12 +312,12 @@ impl<D: Driver> Ops for Cuda<D> {
     }
     fn subgraph(
         &self,
-        _graph: &Graph<D>,
+        graph: &Graph<D>,
         order: &Labels<D>,
         state: &State<D>,
         affinity: &mut Affinity<D>,
     ) -> Result<()> {
-        affinity::subgraph(self, order, state, affinity)
+        affinity::subgraph(self, graph, order, state, affinity)
     }
     fn contract(
         &self,

@@ -3,7 +3,7 @@
 use super::affinity::{select_neighbors, stride};
 use super::driver::{Address, Driver};
 use super::linear::{THREADS, TILE};
-use super::points::{Pairs, Points};
+use super::points::{Pairs, Points, Rows};
 use super::{Cuda, Matrix, arguments, gather, int};
 use crate::error::Result;
 use crate::ops::{Nearest, Precision, Shape};
@@ -23,10 +23,10 @@ const PART: usize = 512;
 /// Distances, at most, that are formed at a time where lists would be too long.
 const NUMBERS: usize = 64 << 20;
 
-/// Rows that come to the device at a time, when it has no room for all.
-const SEGMENT: usize = 1 << 16;
+/// Rows among which is sought at a time: a search makes them ready in memory of its own.
+pub const SEGMENT: usize = 1 << 16;
 
-/// The nearest rows of one query, in any order, and their squared distances.
+/// The nearest rows of one query, and their squared distances.
 type List = Vec<(u32, f32)>;
 
 /// See [`Ops::nearest`](crate::ops::Ops::nearest).
@@ -36,22 +36,29 @@ pub fn nearest<D: Driver>(
     x: &Matrix<D>,
     count: usize,
 ) -> Result<Nearest> {
-    let n = x.rows();
+    let (n, segment) = (x.rows(), cuda.searched_rows);
     let mut lists = vec![List::new(); queries.rows()];
-    if x.host().is_none() {
-        search(cuda, queries, x, count, 0, &mut lists)?;
-    } else {
-        let mut segment = Matrix::zeros(&cuda.memory, WHAT, SEGMENT.min(n), x.cols())?;
-        for first in (0..n).step_by(SEGMENT) {
-            segment.set_rows(SEGMENT.min(n - first));
-            gather::copy_rows(cuda, x, first, &mut segment)?;
-            search(cuda, queries, &segment, count, first, &mut lists)?;
+    // Rows that the host holds come here a segment at a time.
+    let mut brought = match x.host() {
+        None => None,
+        Some(_) => Some(Matrix::zeros(&cuda.memory, WHAT, segment.min(n), x.cols())?),
+    };
+    for first in (0..n).step_by(segment) {
+        let rows = segment.min(n - first);
+        let among = match &mut brought {
+            None => Rows::part(x, first, rows),
+            Some(brought) => {
+                brought.set_rows(rows);
+                gather::copy_rows(cuda, x, first, brought)?;
+                Rows::of(brought)
+            }
+        };
+        search(cuda, queries, among, count, first, &mut lists)?;
+        for list in &mut lists {
+            // NaN, of either sign, is further than all.
+            list.sort_by(|a, b| a.1.abs().total_cmp(&b.1.abs()).then(a.0.cmp(&b.0)));
+            list.truncate(count);
         }
-    }
-    for list in &mut lists {
-        // NaN, of either sign, is further than all.
-        list.sort_by(|a, b| a.1.abs().total_cmp(&b.1.abs()).then(a.0.cmp(&b.0)));
-        list.truncate(count);
     }
     let entries = || lists.iter().flatten();
     Ok(Nearest {
@@ -61,30 +68,33 @@ pub fn nearest<D: Driver>(
     })
 }
 
-/// Adds to each list the `count` nearest rows of `x`, or all if there are fewer, as rows from `first` on.
+/// Adds to each list the `count` nearest of some rows, or all if there are fewer, as rows from `first` on.
 fn search<D: Driver>(
     cuda: &Cuda<D>,
     queries: &Matrix<D>,
-    x: &Matrix<D>,
+    among: Rows,
     count: usize,
     first: usize,
     lists: &mut [List],
 ) -> Result<()> {
-    let (m, n, d) = (queries.rows(), x.rows(), x.cols());
+    let (m, n, d) = (queries.rows(), among.count, queries.cols());
     let count = count.min(n);
+    if count == 0 {
+        return Ok(());
+    }
     let precision = match cuda.precision {
         Precision::Fp32 => Precision::Fp32,
         // As exact as tensor cores are.
         _ => Precision::Tf32x3,
     };
     let (rows, points) = (Points::new(cuda, WHAT, m, d)?, Points::new(cuda, WHAT, n, d)?);
-    let at = rows.set(cuda, queries, x, precision)?;
-    let points_at = points.set(cuda, x, x, precision)?;
+    let at = rows.set(cuda, Rows::of(queries), among, precision)?;
+    let points_at = points.set(cuda, among, among, precision)?;
     let pairs = rows.pairs_with(at, m, &points, points_at, n);
     let product = rows.product(precision);
     let found = Found {
         queries,
-        x,
+        among: among.at,
         count,
         first,
     };
@@ -114,12 +124,8 @@ fn search<D: Driver>(
                 columns.address(),
             ],
         )?;
-        found.add_to(
-            cuda,
-            first_row,
-            columns.address(),
-            &mut lists[first_row..first_row + rows],
-        )?;
+        let lists = &mut lists[first_row..first_row + rows];
+        found.add_to(cuda, first_row, columns.address(), 1, lists)?;
     }
     Ok(())
 }
@@ -132,7 +138,7 @@ fn listed<D: Driver>(
     found: &Found<D>,
     lists: &mut [List],
 ) -> Result<()> {
-    let (m, n) = (found.queries.rows(), found.x.rows());
+    let (m, n) = (lists.len(), pairs.columns as usize);
     let across = m.div_ceil(TILE);
     let parts = BLOCKS.div_ceil(across.max(1)).clamp(1, n.div_ceil(PART).max(1));
     let part_columns = n.div_ceil(parts).next_multiple_of(TILE);
@@ -153,27 +159,32 @@ fn listed<D: Driver>(
             columns.address(),
         ],
     )?;
-    for part in 0..parts {
-        let at = columns.address().offset(part * m * found.count * 4);
-        found.add_to(cuda, 0, at, lists)?;
-    }
-    Ok(())
+    found.add_to(cuda, 0, columns.address(), parts, lists)
 }
 
 /// What a search has found on the device.
 struct Found<'a, D: Driver> {
     queries: &'a Matrix<D>,
-    x: &'a Matrix<D>,
+    /// Where the first of the rows is that were sought among.
+    among: Address,
     /// Entries of a list.
     count: usize,
-    /// Number of the first row of `x`.
+    /// Its number.
     first: usize,
 }
 
 impl<D: Driver> Found<'_, D> {
-    /// Takes the distances of the queries from `first_query` on to the rows in `columns`, and adds both to the queries' lists.
-    fn add_to(&self, cuda: &Cuda<D>, first_query: usize, columns: Address, lists: &mut [List]) -> Result<()> {
-        let entries = lists.len() * self.count;
+    /// Takes the distances of the queries from `first_query` on to the rows in `columns`, `parts` times a list for each query, and adds
+    /// both to the queries' lists.
+    fn add_to(
+        &self,
+        cuda: &Cuda<D>,
+        first_query: usize,
+        columns: Address,
+        parts: usize,
+        lists: &mut [List],
+    ) -> Result<()> {
+        let entries = parts * lists.len() * self.count;
         let squared = cuda.memory.zeros(WHAT, entries * 4)?;
         let pitch = self.queries.stride() * size_of::<f32>();
         cuda.launch(
@@ -183,9 +194,10 @@ impl<D: Driver> Found<'_, D> {
             256,
             arguments![
                 self.queries.address().offset(first_query * pitch),
-                self.x.address(),
-                int(self.x.stride()),
-                int(self.x.cols()),
+                self.among,
+                int(self.queries.stride()),
+                int(self.queries.cols()),
+                int(lists.len()),
                 int(self.count),
                 entries as u64,
                 columns,
@@ -203,13 +215,15 @@ impl<D: Driver> Found<'_, D> {
         ] {
             cuda.driver.read(from, to.len(), to.len(), to)?;
         }
-        let of_queries = rows
+        let found = rows
             .chunks_exact(self.count)
             .zip(distances.chunks_exact(self.count));
-        for (list, (rows, distances)) in lists.iter_mut().zip(of_queries) {
+        for (i, (rows, distances)) in found.enumerate() {
             let entries = rows.iter().zip(distances);
             // A part of few rows leaves places empty.
             let taken = entries.filter(|entry| *entry.0 != u32::MAX);
+            let list = i % lists.len();
+            let list = &mut lists[list];
             list.extend(taken.map(|(&row, &squared)| (row + self.first as u32, squared)));
         }
         Ok(())

@@ -51,6 +51,35 @@ impl Pairs {
     }
 }
 
+/// Some rows of a matrix on the device.
+#[derive(Clone, Copy)]
+pub struct Rows {
+    /// Where the first one is.
+    pub at: Address,
+    /// How many they are.
+    pub count: usize,
+}
+
+impl Rows {
+    /// All rows in use.
+    pub fn of<D: Driver>(matrix: &Matrix<D>) -> Self {
+        Rows {
+            at: matrix.address(),
+            count: matrix.rows(),
+        }
+    }
+
+    /// `count` rows from `first` on.
+    pub fn part<D: Driver>(matrix: &Matrix<D>, first: usize, count: usize) -> Self {
+        Rows {
+            at: matrix
+                .address()
+                .offset(first * matrix.stride() * size_of::<f32>()),
+            count,
+        }
+    }
+}
+
 /// Rows made ready for their distances to be taken.
 pub struct Points<D: Driver> {
     cols: usize,
@@ -71,15 +100,9 @@ impl<D: Driver> Points<D> {
     }
 
     /// Makes the rows of `x` ready, the mean of the first rows of `around` subtracted, and returns where they are.
-    pub fn set(
-        &self,
-        cuda: &Cuda<D>,
-        x: &Matrix<D>,
-        around: &Matrix<D>,
-        precision: Precision,
-    ) -> Result<Address> {
+    pub fn set(&self, cuda: &Cuda<D>, x: Rows, around: Rows, precision: Precision) -> Result<Address> {
         let Some((centred, norms)) = &self.centred else {
-            return Ok(x.address());
+            return Ok(x.at);
         };
         let rounded = match precision {
             // The split of tf32x3 is made on the way; nothing is lost here.
@@ -89,17 +112,17 @@ impl<D: Driver> Points<D> {
         cuda.launch(
             "affinity",
             &format!("affinity_center_{}", rounded.name()),
-            [x.rows().div_ceil(32), 1, 1],
+            [x.count.div_ceil(32), 1, 1],
             256,
             arguments![
-                x.address(),
-                around.address(),
-                int(around.rows()),
+                x.at,
+                around.at,
+                int(around.count),
                 centred.address(),
                 norms.address(),
-                int(x.rows()),
-                int(x.cols()),
-                int(x.stride()),
+                int(x.count),
+                int(self.cols),
+                int(centred.stride()),
             ],
         )?;
         Ok(centred.address())

@@ -54,6 +54,11 @@ impl<D: Driver> Graph<D> {
         })
     }
 
+    /// Whether both are the same memory.
+    pub fn is(&self, other: &Graph<D>) -> bool {
+        self.starts.address() == other.starts.address()
+    }
+
     /// As kernels take them.
     pub fn edges(&self) -> Edges {
         Edges {

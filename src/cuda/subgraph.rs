@@ -1,6 +1,6 @@
 //! The part of a graph between the rows of a mini-batch; `kernels/subgraph.cu`.
 
-use super::affinity::{Element, stride};
+use super::affinity::stride;
 use super::driver::{Address, Driver};
 use super::memory::Buffer;
 use super::sparse::{Edges, Graph, PANEL, ROWS};
@@ -50,7 +50,11 @@ impl<D: Driver> Part<D> {
     }
 
     /// The rows that `order` names for the mini-batch.
-    pub fn set(&self, cuda: &Cuda<D>, order: &Labels<D>, state: &State<D>) -> Result<()> {
+    ///
+    /// # Panics
+    /// When `graph` is another than there was made room for.
+    pub fn set(&self, cuda: &Cuda<D>, graph: &Graph<D>, order: &Labels<D>, state: &State<D>) -> Result<()> {
+        assert!(self.graph.is(graph), "the affinity belongs to another graph");
         cuda.launch(
             "subgraph",
             "subgraph_places",
@@ -66,11 +70,11 @@ impl<D: Driver> Part<D> {
         )
     }
 
-    /// The affinities as a full matrix, and their sums over rows.
-    pub fn fill(&self, cuda: &Cuda<D>, element: Element, a: Address, degrees: Address) -> Result<()> {
+    /// The affinities as a full matrix in f32, and their sums over rows.
+    pub fn fill(&self, cuda: &Cuda<D>, a: Address, degrees: Address) -> Result<()> {
         cuda.launch(
             "subgraph",
-            &format!("subgraph_dense_{}", element.name()),
+            "subgraph_dense",
             [self.m, 1, 1],
             128,
             arguments![self.argument(), a, int(stride(self.m)), degrees],

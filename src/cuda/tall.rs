@@ -6,13 +6,18 @@ use super::{Cuda, Matrix, arguments, int};
 use crate::error::Result;
 use crate::ops::Shape;
 
-/// Rows whose products one block adds up.
-const PART: usize = 4096;
+/// Blocks that share the products of tall matrices: a few for each multiprocessor of a large card.
+const BLOCKS: usize = 512;
+
+/// Rows whose products one block adds up, at least.
+const PART: usize = 1024;
 
 /// See [`Ops::gram`](crate::ops::Ops::gram).
 pub fn gram<D: Driver>(cuda: &Cuda<D>, a: &Matrix<D>, b: &Matrix<D>) -> Result<Vec<f64>> {
     let (n, p, q) = (a.rows(), a.cols(), b.cols());
-    let parts = n.div_ceil(PART);
+    let tiles = (p.div_ceil(TILE) * q.div_ceil(TILE)).max(1);
+    let part_rows = n.div_ceil(BLOCKS.div_ceil(tiles)).max(PART);
+    let parts = n.div_ceil(part_rows);
     let numbers = parts * p * q;
     let buffer = cuda
         .memory
@@ -30,7 +35,7 @@ pub fn gram<D: Driver>(cuda: &Cuda<D>, a: &Matrix<D>, b: &Matrix<D>) -> Result<V
             int(n),
             int(p),
             int(q),
-            int(PART),
+            int(part_rows),
             buffer.address(),
         ],
     )?;

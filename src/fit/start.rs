@@ -75,7 +75,7 @@ impl<'a, O: Ops> Starter<'a, O> {
             _ => vec![kmeans(ops, &prepared.x, clusters, STARTS, seed, progress)?.labels],
         };
         Ok(match &prepared.graph {
-            Some(graph) => Targets::best_refined(graph, found, clusters, cut, seed),
+            Some(graph) => Targets::refined(graph, found, clusters, cut, seed),
             None => found.into_iter().next().map(Targets::of),
         })
     }

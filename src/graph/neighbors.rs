@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::weights::{Radii, symmetrise};
 use crate::data::csr::Csr;
 use crate::error::{Error, Result};
-use crate::network::{download, gathered};
+use crate::network::{download, gathered_training_rows};
 use crate::ops::{Ops, Real, Shape};
 use crate::progress::Progress;
 
@@ -163,7 +163,7 @@ fn join<O: Ops>(
     }
     // The rows part by part, so that those of all larger parts are a head of the matrix.
     let order: Vec<u32> = parts.iter().flatten().copied().collect();
-    let mut sorted = gathered(ops, "rows whose neighbours are sought", x, &order)?;
+    let mut sorted = gathered_training_rows(ops, "rows whose neighbours are sought", x, &order)?;
     let n = x.rows();
     let mut begin = parts[0].len();
     for part in &parts[1..] {
@@ -237,7 +237,7 @@ impl Copies {
 
     fn distinct_rows<O: Ops>(&self, ops: &O, x: &O::Matrix) -> Result<O::Matrix> {
         let first: Vec<u32> = self.groups.iter().map(|group| group[0]).collect();
-        gathered(ops, "distinct rows", x, &first)
+        gathered_training_rows(ops, "distinct rows", x, &first)
     }
 
     /// The graph of all rows from the edges between groups.

@@ -35,9 +35,10 @@ pub struct Embedding<O: Ops> {
 
 impl<O: Ops> Embedding<O> {
     /// The labellings into `clusters` clusters that k-means finds in several forms of the leading eigenvectors of `graph`, of which none
-    /// is best everywhere: as many vectors as clusters, and two more; with rows of length 1 (Ng, Jordan and Weiss), and, for the
-    /// normalised cut, times `D^-1/2` (Shi and Malik), where small clusters keep their places. (For the ratio cut rows of length 1 are not
-    /// usual, but without them rows that hang on by little, which have long rows there, become clusters of one.)
+    /// has the smallest cut everywhere: two more vectors than clusters, and as many; first with rows of length 1 (Ng, Jordan and Weiss),
+    /// which weigh clusters more evenly, then, for the normalised cut, times `D^-1/2` (Shi and Malik), where small clusters keep their
+    /// places. (For the ratio cut rows of length 1 are not usual, but without them rows that hang on by little, which have long rows
+    /// there, become clusters of one.)
     ///
     /// # Errors
     /// Those of [`kmeans`].
@@ -50,24 +51,26 @@ impl<O: Ops> Embedding<O> {
         seed: u64,
         progress: &mut dyn Progress,
     ) -> Result<Vec<Vec<u32>>> {
+        let (p, degrees) = (self.vectors.cols(), graph.degrees());
         let vectors = download(ops, &self.vectors)?;
-        let degrees = graph.degrees();
         let forms: &[Form] = match cut {
             Cut::Ncut => &[Form::Unit, Form::Smooth],
             Cut::Rcut => &[Form::Unit],
         };
         let mut found = Vec::new();
         for form in forms {
-            for count in [clusters, clusters + EXTRA] {
-                let count = count.min(self.vectors.cols());
-                let rows = vectors.chunks_exact(self.vectors.cols()).zip(&degrees);
-                let values: Vec<O::Real> = rows
+            for count in [(clusters + EXTRA).min(p), clusters.min(p)] {
+                let scale = |degree: f64| match form {
+                    Form::Smooth if degree > 0.0 => degree.sqrt().recip(),
+                    Form::Smooth | Form::Unit => 1.0,
+                };
+                let values: Vec<O::Real> = vectors
+                    .chunks_exact(p)
+                    .zip(&degrees)
                     .flat_map(|(row, &degree)| {
-                        let scale = match form {
-                            Form::Smooth if degree > 0.0 => degree.sqrt().recip(),
-                            Form::Smooth | Form::Unit => 1.0,
-                        };
-                        row[..count].iter().map(move |v| O::Real::of(v.to_f64() * scale))
+                        row[..count]
+                            .iter()
+                            .map(move |v| O::Real::of(v.to_f64() * scale(degree)))
                     })
                     .collect();
                 let mut x = ops.matrix("leading eigenvectors", degrees.len(), count)?;

@@ -34,28 +34,21 @@ impl Targets {
         }
     }
 
-    /// Of some labellings the one that has the smallest cut once its rows have settled ([`refine`]). It is enough to keep half of what
-    /// that gained.
-    pub fn best_refined(
-        graph: &Csr,
-        found: Vec<Vec<u32>>,
-        clusters: usize,
-        cut: Cut,
-        seed: u64,
-    ) -> Option<Self> {
-        let cut_of = |labels: &[u32]| ranking(graph, labels, clusters, cut);
-        let before = found
-            .iter()
-            .map(|labels| cut_of(labels))
-            .fold(f64::INFINITY, f64::min);
-        let refined = found.into_iter().map(|mut labels| {
-            refine(graph, &mut labels, clusters, cut, seed);
-            (cut_of(&labels), labels)
-        });
-        let (after, labels) = refined.min_by(|a, b| a.0.total_cmp(&b.0))?;
+    /// One of some labellings, once its rows have settled ([`refine`]): the first whose cut is then so far below the smallest that any has
+    /// before it settles, that it gains half of what the best gains. It is enough for a network to keep half of that.
+    pub fn refined(graph: &Csr, found: Vec<Vec<u32>>, clusters: usize, cut: Cut, seed: u64) -> Option<Self> {
+        let cut_of = |labels: &Vec<u32>| ranking(graph, labels, clusters, cut);
+        let smallest = |found: &[Vec<u32>]| found.iter().map(cut_of).fold(f64::INFINITY, f64::min);
+        let before = smallest(&found);
+        let mut settled = found;
+        for labels in &mut settled {
+            refine(graph, labels, clusters, cut, seed);
+        }
+        let halfway = 0.5 * (before + smallest(&settled));
+        let labels = settled.into_iter().find(|labels| cut_of(labels) <= halfway)?;
         Some(Targets {
+            enough: 0.5 * (before + cut_of(&labels)),
             labels,
-            enough: 0.5 * (before + after),
         })
     }
 }
@@ -241,7 +234,7 @@ pub fn search<O: Ops>(
                 let matrix = cut_matrix(graph, &trained.labels, many);
                 let into = merge(&matrix, &count(&trained.labels, many), wanted, cut);
                 let merged = trained.labels.iter().map(|&label| into[label as usize]).collect();
-                let targets = Targets::best_refined(graph, vec![merged], wanted, cut, now.seed);
+                let targets = Targets::refined(graph, vec![merged], wanted, cut, now.seed);
                 // The hidden layers have learned; the last one has another width.
                 let mut model = Model::random(plan.seed(stage.attempt), inputs, &plan.cut.hidden, wanted);
                 let last = model.layers.len() - 1;

@@ -10,9 +10,10 @@ use crate::data::csr::Csr;
 use crate::error::Result;
 use crate::ops::{GraphForm, Ops, Precision, Real, StepState};
 
-/// A random symmetric graph, diagonal 1: about ten edges to a row, one row tied to every other, one row to none.
-fn random_graph(random: &Random, n: usize) -> Csr {
-    let mut rows: Vec<Vec<(u32, f32)>> = (0..n).map(|i| vec![(i as u32, 1.0)]).collect();
+/// A random symmetric graph with weights up to `scale`, which is on its diagonal: about ten edges to a row, one row tied to every other,
+/// one row to none.
+fn random_graph(random: &Random, n: usize, scale: f32) -> Csr {
+    let mut rows: Vec<Vec<(u32, f32)>> = (0..n).map(|i| vec![(i as u32, scale)]).collect();
     let order = random.order(n);
     let (hub, alone) = (order[0], order[n - 1]);
     let mut pairs: Vec<(usize, usize)> = (0..5 * n).map(|_| (random.below(n), random.below(n))).collect();
@@ -24,7 +25,7 @@ fn random_graph(random: &Random, n: usize) -> Csr {
     pairs.dedup();
     for (i, j) in pairs {
         if i != j && i != alone && j != alone {
-            let weight = (random.uniform() as f32).max(1e-3);
+            let weight = scale * (random.uniform() as f32).max(1e-3);
             rows[i].push((j as u32, weight));
             rows[j].push((i as u32, weight));
         }
@@ -85,7 +86,8 @@ pub fn check_subgraph<O: Ops>(bench: &mut Bench<O>) -> Result<()> {
                 let batch = || random.order(n).into_iter().take(m).map(|row| row as u32);
                 let problem = Part {
                     size: (m, k),
-                    graph: random_graph(random, n),
+                    // f16 has room for neither.
+                    graph: random_graph(random, n, [1e-8, 1e6][random.below(2)]),
                     order: batch().chain(batch()).collect(),
                     y: memberships(random, m, k, 1.0)?,
                     form,
@@ -137,7 +139,7 @@ pub fn check_product<O: Ops>(bench: &mut Bench<O>) -> Result<()> {
             let random = &bench.random;
             let problem = Product {
                 shape: (n, p, 0),
-                graph: random_graph(random, n),
+                graph: random_graph(random, n, 1.0),
                 x: random.normals(n * p, 1.0),
             };
             bench.mirror(&problem, solved, &mut tallies)?;

@@ -5,6 +5,7 @@ use super::bench::{Bench, Clock};
 use super::matrices::filled;
 use crate::cpu::Reference;
 use crate::error::Result;
+use crate::network::to_real;
 use crate::ops::{Nearest, Ops};
 
 /// Distances of a problem beyond which one search is enough, and multiplications beyond which there is none: emulators take long.
@@ -42,7 +43,8 @@ impl Search {
     fn solve<O: Ops>(&self, ops: &O, count: usize, clock: &mut Clock) -> Result<Nearest> {
         let (m, n) = self.sizes();
         let queries = filled(ops, m, self.d, &self.queries)?;
-        let x = filled(ops, n, self.d, &self.x)?;
+        let mut x = ops.training_rows(n, self.d)?;
+        ops.upload(&to_real::<O>(&self.x), &mut x, 0)?;
         let found = ops.nearest(&queries, &x, count)?;
         clock.time("nearest", ops, || ops.nearest(&queries, &x, count).map(drop))?;
         Ok(found)
@@ -69,7 +71,12 @@ impl Search {
             let mut sorted = rows.to_vec();
             sorted.sort_unstable();
             wrong += sorted.windows(2).filter(|pair| pair[0] == pair[1]).count();
-            for ((&row, &told), &nearest) in rows.iter().zip(&found.squared[range]).zip(&exact) {
+            // Nearest first, and the lower row first among equals.
+            let told = || rows.iter().zip(&found.squared[range.clone()]);
+            let in_order =
+                |((a, near), (b, far)): ((&u32, &f64), (&u32, &f64))| near < far || (near == far && a < b);
+            wrong += told().zip(told().skip(1)).filter(|pair| !in_order(*pair)).count();
+            for ((&row, &told), &nearest) in rows.iter().zip(&found.squared[range.clone()]).zip(&exact) {
                 let there = of_rows[row as usize];
                 let told_right = (told - there).abs() <= (self.d + 2) as f64 * half * there;
                 wrong += usize::from(!told_right || (there - nearest).abs() > slack);

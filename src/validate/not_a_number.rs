@@ -1,6 +1,6 @@
 //! One NaN must reach the loss: training then ends with a message, not with a silent model.
 
-use super::bench::Bench;
+use super::bench::{Bench, start};
 use super::contraction::Contraction;
 use super::loss::{Graph, memberships, objectives};
 use super::matrices::{filled, values};
@@ -69,6 +69,22 @@ fn in_the_network<O: Ops>(bench: &mut Bench<O>) -> Result<()> {
             ops.softmax(&filled(ops, 1, k, &logits)?, &mut y)?;
             let lost = values(ops, &y)?.iter().filter(|v| !v.is_nan()).count();
             tally.errors.count("softmax", &format!("NaN in logit {at}"), lost);
+        }
+        let y = filled(ops, 2, 2, &[0.5, 0.5, f32::NAN, 0.5])?;
+        let mut labels = ops.labels("the labels of a check", 2)?;
+        ops.upload_labels(&[0, 1], &mut labels)?;
+        for targets in [[1, 0], [0, 1]] {
+            let mut wanted = ops.labels("the labels of a check", 2)?;
+            ops.upload_labels(&targets, &mut wanted)?;
+            let (mut d_logits, mut losses) = (filled(ops, 2, 2, &[0f32; 4])?, filled(ops, 1, 3, &[0f32; 3])?);
+            let state = ops.state(start())?;
+            ops.cross_entropy(&y, &wanted, &labels, &state, &mut d_logits, &mut losses)?;
+            // Beside the target it is the gradient that tells of it.
+            let (gradient, loss) = (values(ops, &d_logits)?[2], values(ops, &losses)?[2]);
+            let lost = usize::from(!gradient.is_nan()) + usize::from(targets[1] == 0 && !loss.is_nan());
+            tally
+                .errors
+                .count("cross_entropy", &format!("NaN, targets {targets:?}"), lost);
         }
         let x = filled(ops, 1, 2, &[1.0, f32::NAN])?;
         let (weight, bias) = (filled(ops, k, 2, &[1f32; 6])?, filled(ops, 1, k, &[0f32; 3])?);

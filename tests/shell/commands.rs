@@ -6,7 +6,7 @@ use neuncut::data::csr::Csr;
 use serde_json::Value;
 
 use super::bad_input::refuse_all;
-use super::sandbox::Sandbox;
+use super::sandbox::{Sandbox, finish, interrupt, wait_until};
 
 /// A number of a JSON object.
 fn number(object: &Value, name: &str) -> f64 {
@@ -302,6 +302,28 @@ fn a_comparison_has_a_table_a_picture_and_every_run() {
     ] {
         assert!(told.out.contains(word), "no {word} in {}", told.out);
     }
+}
+
+#[test]
+fn an_interrupted_comparison_keeps_its_runs_and_goes_on() {
+    let here = Sandbox::new();
+    here.ok("neuncut generate blobs --rows 2003 -o x.npz");
+    let line = "neuncut compare x.npz -k 5 --methods kmeans,neuncut --seeds 2 --out c --quiet";
+    let mut child = here.start(line);
+    let begun = || std::fs::read_to_string(here.path("c/runs.jsonl")).is_ok_and(|text| !text.is_empty());
+    assert!(wait_until(&mut child, begun), "{line} was too fast");
+    interrupt(&child);
+    finish(child, line).refuses(
+        130,
+        &["interrupted; finished runs are in c/runs.jsonl", "--resume"],
+    );
+    let done = here.text("c/runs.jsonl");
+    here.ok(&format!("{line} --resume"));
+    let all = here.text("c/runs.jsonl");
+    assert!(
+        all.starts_with(&done) && all.lines().count() == 4,
+        "{done} and {all}"
+    );
 }
 
 #[test]

