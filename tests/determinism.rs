@@ -234,7 +234,7 @@ fn run_search<O: Ops>(
     let mut starts = |attempt: usize, clusters: usize| {
         let seed = plan.cut.seed + attempt as u64;
         let labels = cluster(ops, &edges, clusters, cut, seed, &mut Silent)?;
-        Ok(Targets::best_refined(&edges, vec![labels], clusters, cut, seed))
+        Ok(Targets::refined(&edges, vec![labels], clusters, cut, seed))
     };
     search(ops, plan, &rows, &mut starts, from, notes)
 }
