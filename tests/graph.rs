@@ -281,7 +281,16 @@ fn leading_eigenpairs<O: Ops>(ops: &O, random: &Random) {
             let full = iterated(&graph, cut);
             let name = format!("{} {n} rows, {clusters} clusters, {across}, {cut:?}", ops.name());
             let matrix = ops.graph("a graph", &sparse(&full, n)).unwrap();
-            let found = leading(ops, &matrix, n, wanted, TOLERANCE, random.below(1000) as u64).unwrap();
+            let found = leading(
+                ops,
+                &matrix,
+                n,
+                wanted,
+                TOLERANCE,
+                random.below(1000) as u64,
+                &mut Silent,
+            )
+            .unwrap();
             let vectors = values(ops, &found.vectors);
             are_leading(&name, &full, n, &found.values, &vectors, 2.0 * TOLERANCE);
             assert!(found.values.is_sorted_by(|a, b| a >= b), "{name}");
@@ -293,7 +302,7 @@ fn leading_eigenpairs<O: Ops>(ops: &O, random: &Random) {
     let n = 50;
     let full = vec![1.0 / n as f64; n * n];
     let matrix = ops.graph("a graph", &sparse(&full, n)).unwrap();
-    let found = leading(ops, &matrix, n, 4, TOLERANCE, 1).unwrap();
+    let found = leading(ops, &matrix, n, 4, TOLERANCE, 1, &mut Silent).unwrap();
     let vectors = values(ops, &found.vectors);
     are_leading("all alike", &full, n, &found.values, &vectors, 2.0 * TOLERANCE);
 }
@@ -313,7 +322,7 @@ fn embeddings_are_eigenvectors_of_few_and_of_many_rows() {
     for (n, within) in [(150, 0.3), (901, 0.05)] {
         let (graph, _) = planted(&random, n, 4, within, 0.002);
         for cut in [Cut::Ncut, Cut::Rcut] {
-            let found = embed(&ops, &graph, 6, cut, 3).unwrap();
+            let found = embed(&ops, &graph, 6, cut, 3, &mut Silent).unwrap();
             let values: Vec<f64> = found.eigenvalues.iter().map(|value| 1.0 - value).collect();
             let vectors = common::values(&ops, &found.vectors);
             are_leading(

@@ -16,6 +16,9 @@ use crate::spectral::EXTRA;
 /// Landmarks that a row is tied to.
 const TIES: usize = 5;
 
+/// Eigenvalues up to this, of which the largest is 1, are what rounding makes of 0.
+const NOISE: f64 = 1e-10;
+
 pub(super) fn labels<O: Ops>(
     ops: &O,
     task: &Task,
@@ -57,7 +60,11 @@ pub(super) fn labels<O: Ops>(
     let q = wanted.len();
     let map: Vec<f64> = (0..p)
         .flat_map(|a| wanted.iter().map(move |&c| (a, c)))
-        .map(|(a, c)| root(a) * vectors[a * p + c] / values[c].max(f64::MIN_POSITIVE).sqrt())
+        .map(|(a, c)| match values[c] > NOISE {
+            true => root(a) * vectors[a * p + c] / values[c].sqrt(),
+            // Where there are fewer different rows than vectors, the rest is rounding.
+            false => 0.0,
+        })
         .collect();
 
     landmarks::labels(ops, task, prepared, &x, data, progress, |rows| {

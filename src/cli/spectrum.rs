@@ -129,7 +129,7 @@ impl Job for Eigenvalues<'_> {
     fn run<O: Ops>(self, ops: &O) -> Result<Self::Output> {
         self.console
             .line(&format!("spectrum of a graph of {} rows", self.graph.rows()));
-        let embedding = embed(ops, self.graph, self.count, self.cut, self.seed)?;
+        let embedding = embed(ops, self.graph, self.count, self.cut, self.seed, self.console)?;
         Ok((Spectrum::of(&embedding), ops.name()))
     }
 }

@@ -95,6 +95,9 @@ fn mean_squared_correlation(columns: &[usize], rows: usize, value: impl Fn(usize
     (total - p as f64) / (p * (p - 1)) as f64
 }
 
+/// Columns beyond which nothing is whitened: all eigenvectors of their second moments are needed, whose time grows with their cube.
+const MOST_WHITENED: usize = 5000;
+
 /// Whether the neighbours of whitened rows are better ones. `rows` are transformed already, but not whitened.
 ///
 /// Of both kinds of rows the principal components are parted in two at random. Where neighbours are due to what the rows are, not to
@@ -102,7 +105,7 @@ fn mean_squared_correlation(columns: &[usize], rows: usize, value: impl Fn(usize
 /// components know as much as the few large ones that drown them, and harms where they hold noise.
 pub fn whitening_helps<O: Ops>(ops: &O, rows: &O::Matrix, seed: u64) -> Result<bool> {
     let (n, d) = (rows.rows(), rows.cols());
-    if d <= SPACE || n <= 2 * NEIGHBORS {
+    if d <= SPACE || d > MOST_WHITENED || n <= 2 * NEIGHBORS {
         return Ok(false);
     }
     let plain = columns_of(ops, rows, seed)?;

@@ -97,7 +97,14 @@ impl<'a, O: Ops> Starter<'a, O> {
                     unreachable!("refused before");
                 };
                 let count = eigenvectors(&self.options);
-                let found = embed(self.ops, graph, count, self.options.cut, self.options.seed)?;
+                let found = embed(
+                    self.ops,
+                    graph,
+                    count,
+                    self.options.cut,
+                    self.options.seed,
+                    progress,
+                )?;
                 let residual = found.residuals.iter().copied().fold(0.0, f64::max);
                 progress.line(&format!(
                     "spectrum of {} rows: residuals up to {residual:.0e}",

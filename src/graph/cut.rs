@@ -29,9 +29,10 @@ pub fn count(labels: &[u32], clusters: usize) -> Vec<u64> {
 /// The cuts of a labelling of a graph; smaller is better.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Cuts {
-    /// `sum_l cut(V_l, rest) / vol(V_l)`; clusters of no volume count 0.
+    /// `sum_l cut(V_l, rest) / vol(V_l)`. An empty cluster counts 1, as if it were cut off from everything, so that none is emptied to
+    /// save its part; one of rows without edges counts 0.
     pub ncut: f64,
-    /// `sum_l cut(V_l, rest) / |V_l|`; empty clusters count 0.
+    /// `sum_l cut(V_l, rest) / |V_l|`. An empty cluster counts the mean degree.
     pub rcut: f64,
 }
 
@@ -40,6 +41,7 @@ impl Cuts {
     pub fn of(matrix: &CutMatrix, sizes: &[u64]) -> Self {
         let k = sizes.len();
         let (mut ncut, mut rcut) = (0.0, 0.0);
+        let mean_degree = matrix.iter().sum::<f64>() / sizes.iter().sum::<u64>().max(1) as f64;
         for (l, &size) in sizes.iter().enumerate() {
             let row = &matrix[l * k..][..k];
             let volume: f64 = row.iter().sum();
@@ -55,6 +57,9 @@ impl Cuts {
             }
             if size > 0 {
                 rcut += cut / size as f64;
+            } else {
+                ncut += 1.0;
+                rcut += mean_degree;
             }
         }
         Cuts { ncut, rcut }
@@ -74,15 +79,9 @@ impl Cuts {
     }
 }
 
-/// The cut by which labellings of one graph are ranked, smaller being better: each empty cluster counts as much as if it were cut off
-/// from everything (1, or the mean degree for the ratio cut), so that none is emptied to save its part.
+/// The cut by which labellings of one graph are ranked, smaller being better.
 pub fn ranking(graph: &Csr, labels: &[u32], clusters: usize, cut: Cut) -> f64 {
-    let empty = count(labels, clusters).iter().filter(|&&size| size == 0).count();
-    let each = match cut {
-        Cut::Ncut => 1.0,
-        Cut::Rcut => graph.values.iter().map(|&v| f64::from(v)).sum::<f64>() / graph.rows() as f64,
-    };
-    Cuts::of_graph(graph, labels, clusters).of_kind(cut) + each * empty as f64
+    Cuts::of_graph(graph, labels, clusters).of_kind(cut)
 }
 
 #[cfg(test)]
@@ -98,8 +97,10 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_cluster_counts_nothing() {
-        let cuts = Cuts::of(&vec![5.0, 0.0, 0.0, 0.0], &[3, 0]);
-        assert_eq!(cuts, Cuts { ncut: 0.0, rcut: 0.0 });
+    fn an_empty_cluster_counts_as_cut_off_from_everything() {
+        let cuts = Cuts::of(&vec![6.0, 0.0, 0.0, 0.0], &[3, 0]);
+        assert_eq!(cuts, Cuts { ncut: 1.0, rcut: 2.0 });
+        let without_edges = Cuts::of(&vec![6.0, 0.0, 0.0, 0.0], &[3, 1]);
+        assert_eq!(without_edges, Cuts { ncut: 0.0, rcut: 0.0 });
     }
 }

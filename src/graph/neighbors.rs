@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use super::weights::{Radii, symmetrise};
+use super::weights::{Radii, WIDTH_NEIGHBOR, symmetrise};
 use crate::data::csr::Csr;
 use crate::error::{Error, Result};
 use crate::network::{download, gathered_training_rows};
@@ -26,6 +26,16 @@ pub enum Width {
     SelfTuning,
     /// `w_ij = exp(-d_ij^2 / (2 sigma^2))`.
     Fixed(f64),
+}
+
+impl Width {
+    /// Neighbours of a row that its width is taken from.
+    fn neighbors(self) -> usize {
+        match self {
+            Width::SelfTuning => WIDTH_NEIGHBOR,
+            Width::Fixed(_) => 0,
+        }
+    }
 }
 
 /// How a neighbour graph is made.
@@ -57,8 +67,9 @@ pub fn build<O: Ops>(ops: &O, x: &O::Matrix, rule: GraphRule, progress: &mut dyn
             &distinct
         }
     };
-    let lists = search(ops, x, rule.neighbors, progress)?;
-    let radii = Radii::new(&lists, rule.width);
+    let found = search(ops, x, rule.neighbors.max(rule.width.neighbors()), progress)?;
+    let radii = Radii::new(&found, rule.width);
+    let lists = found.nearest(rule.neighbors);
     let mut edges = symmetrise(&lists, &radii, rule.one_sided);
     if let (Width::Fixed(_), true) = (rule.width, edges.len() > 1 && edges.iter().all(Vec::is_empty)) {
         return Err(Error::option(
@@ -90,6 +101,20 @@ impl Lists {
     /// How many rows have a list.
     pub fn len(&self) -> usize {
         self.rows.len().checked_div(self.count).unwrap_or(0)
+    }
+
+    /// Only the `count` nearest of each.
+    fn nearest(self, count: usize) -> Self {
+        if count >= self.count {
+            return self;
+        }
+        let kept = |i: &usize| i % self.count < count;
+        let entries = || (0..self.rows.len()).filter(kept);
+        Lists {
+            count,
+            rows: entries().map(|i| self.rows[i]).collect(),
+            squared: entries().map(|i| self.squared[i]).collect(),
+        }
     }
 
     /// The list of row `i`.
@@ -155,12 +180,17 @@ fn join<O: Ops>(
     radii: &Radii,
     edges: &mut [Vec<(u32, f32)>],
 ) -> Result<()> {
-    /// Even the longest edge holds its part to the others a little, as eigensolvers like it.
-    const LEAST_WEIGHT: f64 = 1e-3;
+    /// Even the longest edge holds its part to the others a little, as eigensolvers like it: by this share of the mean weight.
+    const LEAST_SHARE: f64 = 1e-3;
     let parts = components(edges);
     if parts.len() == 1 {
         return Ok(());
     }
+    let weights = || edges.iter().flatten().map(|&(_, weight)| f64::from(weight));
+    let least = match weights().count() {
+        0 => LEAST_SHARE,
+        count => LEAST_SHARE * weights().sum::<f64>() / count as f64,
+    };
     // The rows part by part, so that those of all larger parts are a head of the matrix.
     let order: Vec<u32> = parts.iter().flatten().copied().collect();
     let mut sorted = gathered_training_rows(ops, "rows whose neighbours are sought", x, &order)?;
@@ -181,7 +211,7 @@ fn join<O: Ops>(
         }
         nearest.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
         for &(squared, i, j) in nearest.iter().take(edges_per_part) {
-            let weight = radii.weight(squared, i as usize, j as usize).max(LEAST_WEIGHT) as f32;
+            let weight = radii.weight(squared, i as usize, j as usize).max(least) as f32;
             edges[i as usize].push((j, weight));
             edges[j as usize].push((i, weight));
         }
@@ -253,9 +283,9 @@ impl Copies {
                     rows[here as usize].push((there, weight));
                 }
             }
-            for pair in group.windows(2) {
-                rows[pair[0] as usize].push((pair[1], 1.0));
-                rows[pair[1] as usize].push((pair[0], 1.0));
+            for (a, b) in ties(group.len()) {
+                rows[group[a] as usize].push((group[b], 1.0));
+                rows[group[b] as usize].push((group[a], 1.0));
             }
         }
         for (i, row) in rows.iter_mut().enumerate() {
@@ -263,6 +293,19 @@ impl Copies {
         }
         Csr::from_rows(rows)
     }
+}
+
+/// The pairs of copies, of so many, that are tied: those 1, 2, 4, 8 and so on places apart on a circle. A few ties for each, and yet no
+/// part of them is cheap to cut off, as it would be on a chain.
+fn ties(copies: usize) -> impl Iterator<Item = (usize, usize)> {
+    let apart = (0..usize::BITS).map(|bits| 1 << bits);
+    apart
+        .take_while(move |&apart: &usize| 2 * apart <= copies)
+        .flat_map(move |apart| {
+            // Halfway around, both ends would name the pair.
+            let from = if 2 * apart == copies { apart } else { copies };
+            (0..from).map(move |at| (at, (at + apart) % copies))
+        })
 }
 
 /// 128 bits that tell a row from others: two chains of rounds, each a bijection of its state and of the number that enters.

@@ -3,7 +3,7 @@
 use super::neighbors::{Lists, Width};
 
 /// The neighbour whose distance sets a row's width.
-const NEIGHBOR: usize = 7;
+pub(super) const WIDTH_NEIGHBOR: usize = 7;
 
 /// The widths of the heat kernel at each row.
 pub(super) enum Radii {
@@ -21,7 +21,7 @@ impl Radii {
             Width::SelfTuning => {
                 let radius = |i: usize| {
                     let squared: Vec<f64> = lists.row(i).map(|(_, squared)| squared).collect();
-                    let own = squared.get((NEIGHBOR - 1).min(squared.len().saturating_sub(1)));
+                    let own = squared.get((WIDTH_NEIGHBOR - 1).min(squared.len().saturating_sub(1)));
                     let apart = own.filter(|&&own| own > 0.0);
                     let apart = apart.or_else(|| squared.iter().find(|&&squared| squared > 0.0));
                     apart.map_or(1.0, |squared| squared.sqrt())

@@ -99,7 +99,17 @@ enum Form {
 }
 
 /// The `count` leading eigenvectors of a graph: of `D^-1/2 A D^-1/2` for the normalised cut, of `I - L / max D` for the ratio cut.
-pub fn embed<O: Ops>(ops: &O, graph: &Csr, count: usize, cut: Cut, seed: u64) -> Result<Embedding<O>> {
+///
+/// # Errors
+/// [`Error::Interrupted`](crate::Error::Interrupted), [`Error::Memory`](crate::Error::Memory).
+pub fn embed<O: Ops>(
+    ops: &O,
+    graph: &Csr,
+    count: usize,
+    cut: Cut,
+    seed: u64,
+    progress: &mut dyn Progress,
+) -> Result<Embedding<O>> {
     let n = graph.rows();
     let matrix = iteration_matrix(graph, cut);
     if n <= DENSE || 3 * count >= n {
@@ -125,7 +135,7 @@ pub fn embed<O: Ops>(ops: &O, graph: &Csr, count: usize, cut: Cut, seed: u64) ->
         });
     }
     let on_device = ops.graph("the graph of the training rows", &matrix)?;
-    let found = leading(ops, &on_device, n, count, TOLERANCE, seed)?;
+    let found = leading(ops, &on_device, n, count, TOLERANCE, seed, progress)?;
     Ok(Embedding {
         eigenvalues: found.values.iter().map(|value| 1.0 - value).collect(),
         vectors: found.vectors,
@@ -146,7 +156,7 @@ pub fn cluster<O: Ops>(
     seed: u64,
     progress: &mut dyn Progress,
 ) -> Result<Vec<u32>> {
-    let embedding = embed(ops, graph, clusters + EXTRA, cut, seed)?;
+    let embedding = embed(ops, graph, clusters + EXTRA, cut, seed, progress)?;
     let rows = embedding.rows(ops, graph, Form::Unit, clusters + EXTRA)?;
     Ok(kmeans(ops, &rows, clusters, STARTS, seed, progress)?.labels)
 }

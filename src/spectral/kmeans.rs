@@ -50,12 +50,9 @@ pub fn kmeans<O: Ops>(
     let mut best: Option<Kmeans> = None;
     progress.begin("k-means", starts as u64, "starts");
     for start in 0..starts.max(1) {
-        if progress.interrupted() {
-            return Err(Error::Interrupted("k-means was not finished".into()));
-        }
         let stream = Stream::new(seed, Purpose::Start, 1 + start as u32);
-        let centers = rows.seeds(ops, &stream)?;
-        let found = rows.lloyd(ops, centers)?;
+        let centers = rows.seeds(ops, &stream, progress)?;
+        let found = rows.lloyd(ops, centers, progress)?;
         if best.as_ref().is_none_or(|best| found.inertia < best.inertia) {
             best = Some(found);
         }
@@ -165,7 +162,7 @@ impl<'a, O: Ops> Rows<'a, O> {
 
     /// Greedy k-means++: each next centre is the best of a few rows drawn with probability in proportion to their squared distance
     /// to the centres so far.
-    fn seeds(&mut self, ops: &O, stream: &Stream) -> Result<Vec<f64>> {
+    fn seeds(&mut self, ops: &O, stream: &Stream, progress: &dyn Progress) -> Result<Vec<f64>> {
         let n = self.x.rows();
         let tries = 2 + (self.clusters as f64).ln() as usize;
         let first = stream.below(0, n as u64) as usize;
@@ -173,6 +170,7 @@ impl<'a, O: Ops> Rows<'a, O> {
         let mut nearest = self.distances(ops, std::slice::from_ref(&first))?;
         let mut centers = first;
         for l in 1..self.clusters {
+            not_interrupted(progress)?;
             let total: f64 = nearest.iter().sum();
             let mut drawn = Vec::with_capacity(tries);
             for t in 0..tries {
@@ -201,12 +199,13 @@ impl<'a, O: Ops> Rows<'a, O> {
         Ok(centers)
     }
 
-    fn lloyd(&mut self, ops: &O, centers: Vec<f64>) -> Result<Kmeans> {
+    fn lloyd(&mut self, ops: &O, centers: Vec<f64>, progress: &dyn Progress) -> Result<Kmeans> {
         let (n, d, k) = (self.x.rows(), self.x.cols(), self.clusters);
         let mut centers = centers;
         let mut labels = vec![0; n];
         let mut best = Vec::with_capacity(n);
         for _ in 0..ITERATIONS {
+            not_interrupted(progress)?;
             // The nearest centre has the largest x.c - |c|^2 / 2.
             let halves: Vec<f64> = centers
                 .chunks_exact(d)
@@ -283,6 +282,13 @@ impl<'a, O: Ops> Rows<'a, O> {
             inertia: (self.squares.iter().sum::<f64>() - of_means).max(0.0),
             centers,
         })
+    }
+}
+
+fn not_interrupted(progress: &dyn Progress) -> Result<()> {
+    match progress.interrupted() {
+        true => Err(Error::Interrupted("k-means was not finished".into())),
+        false => Ok(()),
     }
 }
 

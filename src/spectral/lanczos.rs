@@ -2,9 +2,10 @@
 //! and Underwood 1977; Wu and Simon 2000).
 
 use crate::eigen::eigen;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::network::to_real;
 use crate::ops::{Ops, Shape};
+use crate::progress::Progress;
 use crate::random::{Purpose, Stream};
 
 /// Columns of the basis, about, when it is restarted: some blocks more than are wanted.
@@ -45,6 +46,7 @@ pub fn leading<O: Ops>(
     wanted: usize,
     tolerance: f64,
     seed: u64,
+    progress: &mut dyn Progress,
 ) -> Result<Eigenpairs<O>> {
     let wanted = wanted.min(n);
     let most = basis_columns(wanted);
@@ -66,10 +68,16 @@ pub fn leading<O: Ops>(
     let mut projected = Projected::new();
     let mut next = random(wanted)?;
     basis.remove_from(ops, &mut next)?;
-    let mut next = orthonormal(ops, next)?.unwrap_or(random(wanted)?);
+    let mut next = match orthonormal(ops, next)? {
+        Some(block) => block,
+        None => random(wanted)?,
+    };
     let mut products = 0;
     let mut restarts = 0;
     loop {
+        if progress.interrupted() {
+            return Err(Error::Interrupted("the spectrum was not finished".into()));
+        }
         // One step: the next block enters the basis, and what its image holds beyond the basis is the block after it.
         let width = next.cols();
         basis.push(next);
@@ -148,7 +156,10 @@ pub fn leading<O: Ops>(
         };
         // Once more: a block that was small before it was scaled has kept rounding along the basis.
         basis.remove_from(ops, &mut next)?;
-        next = orthonormal(ops, next)?.unwrap_or(random(1)?);
+        next = match orthonormal(ops, next)? {
+            Some(block) => block,
+            None => random(1)?,
+        };
     }
 }
 

@@ -6,6 +6,7 @@ use crate::error::Result;
 use crate::graph::{cut_matrix, refine};
 use crate::network::to_host;
 use crate::ops::{Cut, Ops};
+use crate::progress::Silent;
 
 /// Moves at most.
 const MOVES: usize = 50;
@@ -165,7 +166,7 @@ fn split<O: Ops>(
         edges.filter(|&(at, _)| at != u32::MAX).collect()
     }));
     let within = inside.degrees();
-    let embedding = embed(ops, &inside, 2, Cut::Ncut, seed)?;
+    let embedding = embed(ops, &inside, 2, Cut::Ncut, seed, &mut Silent)?;
     let vectors = to_host(ops, &embedding.vectors)?;
     let height = |at: usize| f64::from(vectors[2 * at + 1]) / within[at].max(f64::MIN_POSITIVE).sqrt();
     let mut order: Vec<usize> = (0..n).collect();

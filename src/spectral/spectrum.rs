@@ -100,7 +100,7 @@ mod tests {
             one_sided: 0.1,
         };
         let graph = build(&ops, &x, rule, &mut Silent).expect("finite rows");
-        Spectrum::of(&embed(&ops, &graph, 20, Cut::Ncut, seed).expect("enough memory"))
+        Spectrum::of(&embed(&ops, &graph, 20, Cut::Ncut, seed, &mut Silent).expect("enough memory"))
     }
 
     #[test]
@@ -136,7 +136,8 @@ mod tests {
         });
         let graph = Csr::from_rows(rows);
         let ops = Fast::new(2).expect("two threads");
-        let spectrum = Spectrum::of(&embed(&ops, &graph, 20, Cut::Ncut, 1).expect("enough memory"));
+        let spectrum =
+            Spectrum::of(&embed(&ops, &graph, 20, Cut::Ncut, 1, &mut Silent).expect("enough memory"));
         assert_eq!(spectrum.gap.map(|gap| gap.clusters), Some(7), "{spectrum:?}");
         assert!(
             (spectrum.eigenvalues[7] - 40.0 / 39.0).abs() < 1e-5,

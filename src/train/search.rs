@@ -45,7 +45,9 @@ impl Targets {
             refine(graph, labels, clusters, cut, seed);
         }
         let halfway = 0.5 * (before + smallest(&settled));
-        let labels = settled.into_iter().find(|labels| cut_of(labels) <= halfway)?;
+        // Rounding may leave even the smallest above: then all are alike.
+        let chosen = settled.iter().position(|labels| cut_of(labels) <= halfway);
+        let labels = settled.into_iter().nth(chosen.unwrap_or(0))?;
         Some(Targets {
             enough: 0.5 * (before + cut_of(&labels)),
             labels,

@@ -85,8 +85,8 @@ fn the_spectrum_and_the_labels_are_those_of_the_cpu() {
     let cpu = Fast::new(1).unwrap();
     let edges = graph(&cpu, &rows);
     let cuda = Cuda::new(Emulator::new().with_seed(seed("the schedule")), Precision::Tf32x3);
-    let expected = embed(&cpu, &edges, CLUSTERS + 2, Cut::Ncut, 3).unwrap();
-    let found = embed(&cuda, &edges, CLUSTERS + 2, Cut::Ncut, 3).unwrap();
+    let expected = embed(&cpu, &edges, CLUSTERS + 2, Cut::Ncut, 3, &mut Silent).unwrap();
+    let found = embed(&cuda, &edges, CLUSTERS + 2, Cut::Ncut, 3, &mut Silent).unwrap();
     assert!(
         found.residuals.iter().all(|&residual| residual < 1e-4),
         "residuals {:?}",
