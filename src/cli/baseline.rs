@@ -22,10 +22,9 @@ use super::options::{CutOptions, DataOptions, GraphOptions, LandmarkOptions, Tru
 /// Arguments of `baseline`.
 #[derive(Args)]
 pub struct BaselineArgs {
-    /// kmeans (of the features, 10 starts), spectral (spectral clustering of the graph: of several forms of the eigenvectors, the
-    /// one with the smallest exact cut; other rows take the label of most of their 5 nearest training rows), nystrom (spectral
-    /// clustering of the dense heat kernel, extended from landmarks), or landmark (of the graph in which rows are tied through
-    /// their nearest landmarks)
+    /// kmeans (of the features, 10 starts), spectral (spectral clustering of the graph, as Ng, Jordan and Weiss do it; other rows
+    /// take the label of most of their 5 nearest training rows), nystrom (spectral clustering of the dense heat kernel, extended
+    /// from landmarks), or landmark (of the graph in which rows are tied through their nearest landmarks)
     method: Method,
 
     #[command(flatten)]

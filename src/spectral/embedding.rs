@@ -6,7 +6,6 @@ use super::lanczos::leading;
 use crate::data::csr::Csr;
 use crate::eigen::eigen;
 use crate::error::Result;
-use crate::graph::ranking;
 use crate::network::{download, to_real};
 use crate::ops::{Cut, Ops, Real, Shape};
 use crate::progress::Progress;
@@ -51,41 +50,46 @@ impl<O: Ops> Embedding<O> {
         seed: u64,
         progress: &mut dyn Progress,
     ) -> Result<Vec<Vec<u32>>> {
-        let (p, degrees) = (self.vectors.cols(), graph.degrees());
-        let vectors = download(ops, &self.vectors)?;
         let forms: &[Form] = match cut {
             Cut::Ncut => &[Form::Unit, Form::Smooth],
             Cut::Rcut => &[Form::Unit],
         };
         let mut found = Vec::new();
-        for form in forms {
-            for count in [(clusters + EXTRA).min(p), clusters.min(p)] {
-                let scale = |degree: f64| match form {
-                    Form::Smooth if degree > 0.0 => degree.sqrt().recip(),
-                    Form::Smooth | Form::Unit => 1.0,
-                };
-                let values: Vec<O::Real> = vectors
-                    .chunks_exact(p)
-                    .zip(&degrees)
-                    .flat_map(|(row, &degree)| {
-                        row[..count]
-                            .iter()
-                            .map(move |v| O::Real::of(v.to_f64() * scale(degree)))
-                    })
-                    .collect();
-                let mut x = ops.matrix("leading eigenvectors", degrees.len(), count)?;
-                ops.upload(&values, &mut x, 0)?;
-                if let Form::Unit = form {
-                    ops.normalize_rows(1.0, &mut x)?;
-                }
-                found.push(kmeans(ops, &x, clusters, STARTS, seed, progress)?.labels);
+        for &form in forms {
+            for count in [clusters + EXTRA, clusters] {
+                let rows = self.rows(ops, graph, form, count)?;
+                found.push(kmeans(ops, &rows, clusters, STARTS, seed, progress)?.labels);
             }
         }
         Ok(found)
     }
+
+    /// The rows of the `count` leading eigenvectors, or of all that there are.
+    fn rows(&self, ops: &O, graph: &Csr, form: Form, count: usize) -> Result<O::Matrix> {
+        let (p, degrees) = (self.vectors.cols(), graph.degrees());
+        let count = count.min(p);
+        let scale = |degree: f64| match form {
+            Form::Smooth if degree > 0.0 => degree.sqrt().recip(),
+            Form::Smooth | Form::Unit => 1.0,
+        };
+        let vectors = download(ops, &self.vectors)?;
+        let rows = vectors
+            .chunks_exact(p)
+            .zip(degrees.iter().map(|&degree| scale(degree)));
+        let values: Vec<O::Real> = rows
+            .flat_map(|(row, scale)| row[..count].iter().map(move |v| O::Real::of(v.to_f64() * scale)))
+            .collect();
+        let mut x = ops.matrix("leading eigenvectors", degrees.len(), count)?;
+        ops.upload(&values, &mut x, 0)?;
+        if let Form::Unit = form {
+            ops.normalize_rows(1.0, &mut x)?;
+        }
+        Ok(x)
+    }
 }
 
 /// What the rows of eigenvectors are made before k-means.
+#[derive(Clone, Copy)]
 enum Form {
     /// Brought to length 1.
     Unit,
@@ -139,7 +143,8 @@ pub fn embed<O: Ops>(
     })
 }
 
-/// The labels that spectral clustering gives the rows of a graph: of [`Embedding::labellings`] those of the smallest cut.
+/// The labels that spectral clustering gives the rows of a graph, as it is usually done: k-means of the leading eigenvectors, two more
+/// than clusters, with rows of length 1.
 ///
 /// # Errors
 /// Those of [`kmeans`].
@@ -152,10 +157,8 @@ pub fn cluster<O: Ops>(
     progress: &mut dyn Progress,
 ) -> Result<Vec<u32>> {
     let embedding = embed(ops, graph, clusters + EXTRA, cut, seed, progress)?;
-    let found = embedding.labellings(ops, graph, clusters, cut, seed, progress)?;
-    let cut_of = |labels: &Vec<u32>| ranking(graph, labels, clusters, cut);
-    let smallest = found.into_iter().min_by(|a, b| cut_of(a).total_cmp(&cut_of(b)));
-    Ok(smallest.unwrap_or_default())
+    let rows = embedding.rows(ops, graph, Form::Unit, clusters + EXTRA)?;
+    Ok(kmeans(ops, &rows, clusters, STARTS, seed, progress)?.labels)
 }
 
 /// The matrix whose largest eigenvalues belong to the smallest of the Laplacian.
