@@ -20,7 +20,7 @@ import sys
 import tempfile
 
 SEEDS = (0, 1, 2)
-DOUBLE_C = "-k 2 --neighbors all --sigma 0.2 --gamma 0.3"
+DOUBLE_C = "-k 2"
 
 
 def run(neuncut, arguments):

@@ -474,10 +474,10 @@ DEFINE_CONTRACT_STREAMED(differences, Differences, ContractExactly<Fp32>, false)
 
 // ---- exact cuts: S in f64 -----------------------------------------------------------------------------------------------------------
 
-KERNEL(GEMM_THREADS) cut_streamed_fp32(Pairs pairs, Contraction c) {
+KERNEL(GEMM_THREADS, 1) cut_streamed_fp32(Pairs pairs, Contraction c) {
     contract_streamed<Fp32, ContractInF64, false>(pairs, c);
 }
-KERNEL(GEMM_THREADS) cut_streamed_differences(Pairs pairs, Contraction c) {
+KERNEL(GEMM_THREADS, 1) cut_streamed_differences(Pairs pairs, Contraction c) {
     contract_streamed<Differences, ContractInF64, false>(pairs, c);
 }
 KERNEL(GEMM_THREADS) cut_stored(const float* a, int a_stride, Contraction c, int rows, int n) {

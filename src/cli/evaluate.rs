@@ -56,6 +56,11 @@ pub struct EvaluateArgs {
     #[arg(long, value_name = "S|all", requires = "data", conflicts_with = "run")]
     neighbors: Option<Neighbors>,
 
+    /// Clusters that were asked for: those without a row raise the exact cuts, as in fit [default: those of --run, else as many as
+    /// there are different predictions]
+    #[arg(long, short = 'k', value_name = "K")]
+    clusters: Option<usize>,
+
     #[command(flatten)]
     device: DeviceArgs,
 }
@@ -64,7 +69,7 @@ pub struct EvaluateArgs {
 pub fn run(args: EvaluateArgs, console: &mut Console) -> Result<()> {
     let began = std::time::Instant::now();
     let predictions = Labels::open(&args.predictions)?;
-    let clusters = predictions.classes.len();
+    let clusters = asked_for(&args, predictions.classes.len())?;
     let mut value = json!({ "rows": predictions.len(), "clusters": clusters });
     let mut lines = Vec::new();
     if let Some(path) = &args.labels {
@@ -91,7 +96,7 @@ pub fn run(args: EvaluateArgs, console: &mut Console) -> Result<()> {
             lines.push(format!("{label:<22} {score:.4}"));
         }
     }
-    if let Some(cuts) = exact_cuts(&args, &predictions, console)? {
+    if let Some(cuts) = exact_cuts(&args, &predictions, clusters, console)? {
         value["ncut"] = json!(cuts.ncut);
         value["rcut"] = json!(cuts.rcut);
         lines.push(format!("{:<22} {:.6}", "Ncut", cuts.ncut));
@@ -101,13 +106,29 @@ pub fn run(args: EvaluateArgs, console: &mut Console) -> Result<()> {
     console.result(value, &lines.join("\n"))
 }
 
+/// How many clusters were asked for, when `seen` have rows.
+fn asked_for(args: &EvaluateArgs, seen: usize) -> Result<usize> {
+    match (args.clusters, &args.run) {
+        (Some(given), _) => values::at_least("--clusters", seen, given).map(|()| given),
+        // The predictions may be of another origin, in more clusters.
+        (None, Some(run)) => Ok(RunFolder::at(run).load_options()?.clusters.max(seen)),
+        (None, None) => Ok(seen),
+    }
+}
+
 /// The exact cuts, under whatever graph is given.
-fn exact_cuts(args: &EvaluateArgs, predictions: &Labels, console: &mut Console) -> Result<Option<Cuts>> {
+fn exact_cuts(
+    args: &EvaluateArgs,
+    predictions: &Labels,
+    clusters: usize,
+    console: &mut Console,
+) -> Result<Option<Cuts>> {
     if let Some(source) = &args.data {
         let job = OfRows {
             args,
             source,
             predictions,
+            clusters,
             console,
         };
         return args.device.run(job).map(Some);
@@ -117,8 +138,6 @@ fn exact_cuts(args: &EvaluateArgs, predictions: &Labels, console: &mut Console) 
         (None, Some(run)) => {
             let run = RunFolder::at(run);
             if !run.graph_file().exists() {
-                // What is not a run at all is told by its options.
-                run.load_options()?;
                 return Err(Error::file(
                     run.path(),
                     "this run has no graph: its affinity was the heat kernel within mini-batches",
@@ -134,7 +153,7 @@ fn exact_cuts(args: &EvaluateArgs, predictions: &Labels, console: &mut Console) 
         (None, None) => return Ok(None),
     };
     let graph = Csr::open(&path)?;
-    let (given, clusters) = (&predictions.index, predictions.classes.len());
+    let given = &predictions.index;
     let labels = match chosen {
         _ if given.len() == graph.rows() => Some(given.clone()),
         // Of all rows of the run's data: no other number than that of the run's own labels will do.
@@ -164,6 +183,7 @@ struct OfRows<'a> {
     args: &'a EvaluateArgs,
     source: &'a str,
     predictions: &'a Labels,
+    clusters: usize,
     console: &'a mut Console,
 }
 
@@ -179,6 +199,7 @@ fn cuts_of_rows<O: Ops>(ops: &O, job: OfRows) -> Result<Cuts> {
         args,
         source,
         predictions,
+        clusters,
         console,
     } = job;
     let data = Dataset::open(source)?;
@@ -201,7 +222,6 @@ fn cuts_of_rows<O: Ops>(ops: &O, job: OfRows) -> Result<Cuts> {
         data.read_rows(first, chunk)?;
         ops.upload(&to_real::<O>(chunk), &mut x, first)?;
     }
-    let clusters = predictions.classes.len();
     let kernel = match &args.run {
         Some(run) => {
             let run = RunFolder::at(run);

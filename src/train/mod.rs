@@ -165,7 +165,7 @@ impl Beginning {
 /// The network that gave the smallest exact cut of the training graph so far, after any epoch.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Best<R = f32> {
-    /// That cut, as [`ranking`](crate::graph::ranking) counts it.
+    /// That cut, as [`ranking`] counts it.
     pub cut: f64,
     /// The network.
     pub model: Model<R>,

@@ -231,6 +231,22 @@ fn the_cut_of_a_run_is_that_of_its_labels_under_its_graph() {
 }
 
 #[test]
+fn a_cluster_without_rows_raises_the_cut_when_it_was_asked_for() {
+    let here = Sandbox::new();
+    here.ok("neuncut generate rings --rows 301 -o x.npy");
+    here.ok("neuncut graph x.npy -o g.npz");
+    let line = "neuncut evaluate --predictions x-labels.npy --graph g.npz --json";
+    let two = Value::Object(here.ok(line).json());
+    let three = Value::Object(here.ok(&format!("{line} -k 3")).json());
+    assert_eq!((&two["clusters"], &three["clusters"]), (&2.into(), &3.into()));
+    assert!(
+        same(number(&three, "ncut"), number(&two, "ncut") + 1.0),
+        "{two} and {three}"
+    );
+    assert!(number(&three, "rcut") > number(&two, "rcut"), "{two} and {three}");
+}
+
+#[test]
 fn a_comparison_has_a_table_a_picture_and_every_run() {
     let here = Sandbox::new();
     here.ok("neuncut generate blobs --rows 703 --seed 2 -o x.npz");
@@ -534,6 +550,11 @@ fn what_cannot_be_done_is_told_in_one_line() {
                 "neuncut evaluate --predictions ten.csv --run nowhere",
                 1,
                 &["nowhere/config.toml: cannot read"],
+            ),
+            (
+                "neuncut evaluate --predictions ten.csv --labels ten.csv -k 1",
+                1,
+                &["--clusters: 1 is too few; give at least 2"],
             ),
             ("neuncut evaluate --predictions ten.csv", 2, &["--labels <FILE>"]),
         ],
