@@ -21,16 +21,16 @@ DEVICE void nearest(const Pairs& pairs, int part_columns, int count, uint32_t* b
         float squared[64][65];
     };
     SHARED(Memory, shared, [1]);
-    SHARED(uint32_t, furthest, [64]);
     const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, row0 = blockIdx.x * 64;
     const int first = blockIdx.y * part_columns, end = min(pairs.columns, first + part_columns);
+    // The furthest entry of this warp's list `lane`.
+    uint32_t furthest = NOBODY;
     const size_t lists = ((size_t)blockIdx.y * pairs.rows + row0) * count;
     for (int r = warp * 16; r < warp * 16 + 16 && row0 + r < pairs.rows; r++) {
         if (lane < count) {
             bits[lists + (size_t)r * count + lane] = NOBODY;
             rows[lists + (size_t)r * count + lane] = NOBODY;
         }
-        if (lane == 0) furthest[r] = NOBODY;
     }
     for (int column0 = first; column0 < end; column0 += 64) {
         Distances<Product> tile;
@@ -42,7 +42,7 @@ DEVICE void nearest(const Pairs& pairs, int part_columns, int count, uint32_t* b
         });
         __syncthreads();
         for (int r = warp * 16; r < warp * 16 + 16 && row0 + r < pairs.rows; r++) {
-            uint32_t limit = furthest[r];
+            uint32_t limit = __shfl_sync(WHOLE_WARP, furthest, r % 16);
             uint32_t near[2];
             bool any = false;
 #pragma unroll
@@ -78,7 +78,7 @@ DEVICE void nearest(const Pairs& pairs, int part_columns, int count, uint32_t* b
                 bits[list] = own_bits;
                 rows[list] = own_row;
             }
-            if (lane == 0) furthest[r] = limit;
+            if (lane == r % 16) furthest = limit;
         }
         __syncthreads();
     }

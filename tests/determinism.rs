@@ -17,6 +17,7 @@ use neuncut::ops::{
 };
 use neuncut::predict::Predictor;
 use neuncut::progress::Silent;
+use neuncut::spectral::Labelling;
 use neuncut::spectral::cluster;
 use neuncut::train::{
     Beginning, Checkpoint, Goal, Kind, Plan, SearchPlan, Stage, StepRule, Targets, TrainingGraph,
@@ -234,7 +235,13 @@ fn run_search<O: Ops>(
     let mut starts = |attempt: usize, clusters: usize| {
         let seed = plan.cut.seed + attempt as u64;
         let labels = cluster(ops, &edges, clusters, cut, seed, &mut Silent)?;
-        Ok(Targets::refined(&edges, vec![labels], clusters, cut, seed))
+        Ok(Targets::refined(
+            &edges,
+            vec![Labelling { labels, usual: true }],
+            clusters,
+            cut,
+            seed,
+        ))
     };
     search(ops, plan, &rows, &mut starts, from, notes)
 }

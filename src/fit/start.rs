@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::ops::{Ops, Shape};
 use crate::options::{FitOptions, Start};
 use crate::progress::Progress;
-use crate::spectral::{Embedding, STARTS, Spectrum, embed, kmeans};
+use crate::spectral::{Embedding, Labelling, STARTS, Spectrum, embed, kmeans};
 use crate::train::Targets;
 
 /// Eigenvalues that a run shows at least, and beyond the number of clusters.
@@ -65,18 +65,19 @@ impl<'a, O: Ops> Starter<'a, O> {
     ) -> Result<Option<Targets>> {
         let seed = self.options.seed.wrapping_add((attempt as u64) << 32);
         let (ops, cut, prepared) = (self.ops, self.options.cut, self.prepared);
+        let alone = |labels| vec![Labelling { labels, usual: true }];
         let found = match (&self.options.start, &prepared.graph) {
             (Start::Random, _) => return Ok(None),
-            (Start::Labels(_), _) => vec![self.given.clone().unwrap_or_default()],
+            (Start::Labels(_), _) => alone(self.given.clone().unwrap_or_default()),
             (Start::Spectral, Some(graph)) => {
                 let embedding = self.embedding(progress)?;
                 embedding.labellings(ops, graph, clusters, cut, seed, progress)?
             }
-            _ => vec![kmeans(ops, &prepared.x, clusters, STARTS, seed, progress)?.labels],
+            _ => alone(kmeans(ops, &prepared.x, clusters, STARTS, seed, progress)?.labels),
         };
         Ok(match &prepared.graph {
             Some(graph) => Targets::refined(graph, found, clusters, cut, seed),
-            None => found.into_iter().next().map(Targets::of),
+            None => found.into_iter().next().map(|found| Targets::of(found.labels)),
         })
     }
 

@@ -32,12 +32,21 @@ pub struct Embedding<O: Ops> {
     pub residuals: Vec<f64>,
 }
 
+/// Labels that a network may be fitted to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Labelling {
+    /// One for each row.
+    pub labels: Vec<u32>,
+    /// Whether they are what the method usually gives; then a network should reach a cut as small.
+    pub usual: bool,
+}
+
 impl<O: Ops> Embedding<O> {
     /// The labellings into `clusters` clusters that k-means finds in several forms of the leading eigenvectors of `graph`, of which none
     /// has the smallest cut everywhere: two more vectors than clusters, and as many; first with rows of length 1 (Ng, Jordan and Weiss),
     /// which weigh clusters more evenly, then, for the normalised cut, times `D^-1/2` (Shi and Malik), where small clusters keep their
     /// places. (For the ratio cut rows of length 1 are not usual, but without them rows that hang on by little, which have long rows
-    /// there, become clusters of one.)
+    /// there, become clusters of one.) Usual are those of as many vectors as clusters.
     ///
     /// # Errors
     /// Those of [`kmeans`].
@@ -49,7 +58,7 @@ impl<O: Ops> Embedding<O> {
         cut: Cut,
         seed: u64,
         progress: &mut dyn Progress,
-    ) -> Result<Vec<Vec<u32>>> {
+    ) -> Result<Vec<Labelling>> {
         let forms: &[Form] = match cut {
             Cut::Ncut => &[Form::Unit, Form::Smooth],
             Cut::Rcut => &[Form::Unit],
@@ -58,7 +67,10 @@ impl<O: Ops> Embedding<O> {
         for &form in forms {
             for count in [clusters + EXTRA, clusters] {
                 let rows = self.rows(ops, graph, form, count)?;
-                found.push(kmeans(ops, &rows, clusters, STARTS, seed, progress)?.labels);
+                found.push(Labelling {
+                    labels: kmeans(ops, &rows, clusters, STARTS, seed, progress)?.labels,
+                    usual: count == clusters,
+                });
             }
         }
         Ok(found)

@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::graph::{count, cut_matrix, merge, ranking, refine};
 use crate::model::Model;
 use crate::ops::{Cut, Ops, Shape};
-use crate::spectral::split_and_merge;
+use crate::spectral::{Labelling, split_and_merge};
 
 /// Labels that the network is fitted to before it is trained towards a small cut: `(attempt, clusters)`, or none for a random
 /// start.
@@ -34,26 +34,31 @@ impl Targets {
         }
     }
 
-    /// One of some labellings, once its rows have settled ([`refine`]): the first whose cut is then so far below the smallest that any has
-    /// before it settles, that it gains half of what the best gains. It is enough for a network to keep half of that.
-    pub fn refined(graph: &Csr, found: Vec<Vec<u32>>, clusters: usize, cut: Cut, seed: u64) -> Option<Self> {
-        let cut_of = |labels: &Vec<u32>| ranking(graph, labels, clusters, cut);
-        let smallest = |found: &[Vec<u32>]| found.iter().map(cut_of).fold(f64::INFINITY, f64::min);
-        let before = smallest(&found);
+    /// The first of some labellings that, once its rows have settled ([`refine`]), does not cut more than the usual ones do before they
+    /// settle, or hardly more: those that come first weigh clusters more evenly, which people mostly want of clusters, and the exact
+    /// cut alone does not. It is enough for a network to keep half of what settling has gained.
+    pub fn refined(graph: &Csr, found: Vec<Labelling>, clusters: usize, cut: Cut, seed: u64) -> Option<Self> {
+        let cut_of = |found: &Labelling| ranking(graph, &found.labels, clusters, cut);
+        let usual = found.iter().filter(|found| found.usual).map(cut_of);
+        let before = usual.fold(f64::INFINITY, f64::min);
         let mut settled = found;
-        for labels in &mut settled {
-            refine(graph, labels, clusters, cut, seed);
+        for found in &mut settled {
+            refine(graph, &mut found.labels, clusters, cut, seed);
         }
-        let halfway = 0.5 * (before + smallest(&settled));
+        let most = before * (1.0 + HARDLY_MORE);
         // Rounding may leave even the smallest above: then all are alike.
-        let chosen = settled.iter().position(|labels| cut_of(labels) <= halfway);
-        let labels = settled.into_iter().nth(chosen.unwrap_or(0))?;
+        let chosen = settled.iter().position(|found| cut_of(found) <= most);
+        let found = settled.into_iter().nth(chosen.unwrap_or(0))?;
+        let after = cut_of(&found);
         Some(Targets {
-            enough: 0.5 * (before + cut_of(&labels)),
-            labels,
+            enough: (0.5 * (before + after)).max(after * (1.0 + HARDLY_MORE / 2.0)),
+            labels: found.labels,
         })
     }
 }
+
+/// A share of a cut that counts for little.
+const HARDLY_MORE: f64 = 0.02;
 
 /// How a network is fitted to labels.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -235,7 +240,10 @@ pub fn search<O: Ops>(
                 let (many, wanted) = (now.clusters, plan.cut.clusters);
                 let matrix = cut_matrix(graph, &trained.labels, many);
                 let into = merge(&matrix, &count(&trained.labels, many), wanted, cut);
-                let merged = trained.labels.iter().map(|&label| into[label as usize]).collect();
+                let merged = Labelling {
+                    labels: trained.labels.iter().map(|&label| into[label as usize]).collect(),
+                    usual: true,
+                };
                 let targets = Targets::refined(graph, vec![merged], wanted, cut, now.seed);
                 // The hidden layers have learned; the last one has another width.
                 let mut model = Model::random(plan.seed(stage.attempt), inputs, &plan.cut.hidden, wanted);

@@ -180,6 +180,11 @@ impl<'a, O: Ops> Bench<'a, O> {
         self.settings.streamed_rows
     }
 
+    /// Whether the backends solve so few draws that there is nothing to compare errors by: they are watched at work, no more.
+    pub fn only_watches(&self) -> bool {
+        self.settings.solved <= 1
+    }
+
     /// The draws of a problem of this many terms: small ones are drawn often, so that their worst error says something. Whether
     /// the backends solve a draw too; of the others only the references do, to say how far plain loops err.
     pub fn draws(&self, work: usize) -> impl Iterator<Item = bool> + use<O> {
