@@ -51,7 +51,10 @@ impl Targets {
         let found = settled.into_iter().nth(chosen.unwrap_or(0))?;
         let after = cut_of(&found);
         Some(Targets {
-            enough: (0.5 * (before + after)).max(after * (1.0 + HARDLY_MORE / 2.0)),
+            enough: match after <= before {
+                true => 0.5 * (before + after),
+                false => after * (1.0 + HARDLY_MORE / 2.0),
+            },
             labels: found.labels,
         })
     }
