@@ -80,7 +80,7 @@ pub fn check_subgraph<O: Ops>(bench: &mut Bench<O>) -> Result<()> {
     for (m, k, _) in bench.shapes(|(m, k, _)| m * m * k) {
         let mut tallies = bench.tallies();
         for form in [GraphForm::Sparse, GraphForm::Dense] {
-            for solved in bench.draws(m * m * k) {
+            for solved in bench.draws(10 * m * k) {
                 let random = &bench.random;
                 let n = 2 * m + 5;
                 let batch = || random.order(n).into_iter().take(m).map(|row| row as u32);

@@ -1,7 +1,6 @@
 //! The heat kernel of a mini-batch in the form that suits its size, its contraction, and exact cuts of hard labels.
 
 use std::ops::Range;
-use std::sync::{Mutex, PoisonError};
 
 use rayon::prelude::*;
 
@@ -10,9 +9,8 @@ use super::points::Points;
 use super::product::{BLOCK, plain, product, row_blocks, transposed};
 use super::simd::{exp, sum, vectorised};
 use crate::cpu::Matrix;
-use crate::data::csr::Csr;
 use crate::error::Result;
-use crate::ops::{AffinityRule, CutMatrix, GraphForm, HeatKernel, Shape, StepState};
+use crate::ops::{AffinityRule, CutMatrix, GraphForm, HeatKernel, Shape};
 
 /// Up to this many rows a dense affinity is stored (256 MiB); beyond, its tiles are formed anew in each contraction.
 const STORED_ROWS: usize = 8192;
@@ -20,15 +18,15 @@ const STORED_ROWS: usize = 8192;
 /// The affinity of one mini-batch.
 pub struct Affinity {
     /// Rows of the batch it was last prepared for.
-    rows: usize,
+    pub(super) rows: usize,
     /// Those rows, where the affinity is computed from them.
     points: Points,
     rule: AffinityRule,
-    form: Form,
-    degrees: Vec<f32>,
+    pub(super) form: Form,
+    pub(super) degrees: Vec<f32>,
 }
 
-enum Form {
+pub(super) enum Form {
     /// The lower triangle in row blocks: row i holds the columns up to the end of its block. The matrix is symmetric, so
     /// what lies above is read from below.
     Dense(Matrix<f32>),
@@ -46,43 +44,25 @@ enum Form {
 
 /// The edges of a mini-batch, row by row.
 #[derive(Default)]
-struct Edges {
-    starts: Vec<usize>,
-    columns: Vec<u32>,
-    values: Vec<f32>,
+pub(super) struct Edges {
+    pub(super) starts: Vec<usize>,
+    pub(super) columns: Vec<u32>,
+    pub(super) values: Vec<f32>,
 }
 
 impl Edges {
-    fn clear(&mut self) {
+    pub(super) fn clear(&mut self) {
         self.starts.clear();
         self.columns.clear();
         self.values.clear();
         self.starts.push(0);
     }
 
-    fn degrees(&self, degrees: &mut [f32]) {
+    pub(super) fn degrees(&self, degrees: &mut [f32]) {
         for (i, degree) in degrees.iter_mut().enumerate() {
-            *degree = self.values[self.starts[i]..self.starts[i + 1]].iter().sum();
-        }
-    }
-}
-
-/// A graph of all training rows.
-pub struct Graph {
-    /// Its edges.
-    pub csr: Csr,
-    /// Where each row is in the mini-batch that is being looked at; [`ABSENT`] between two calls.
-    place: Mutex<Vec<u32>>,
-}
-
-const ABSENT: u32 = u32::MAX;
-
-impl Graph {
-    /// Takes a copy.
-    pub fn new(csr: &Csr) -> Self {
-        Graph {
-            csr: csr.clone(),
-            place: Mutex::new(vec![ABSENT; csr.rows()]),
+            let values = &self.values[self.starts[i]..self.starts[i + 1]];
+            // A row may have very many edges.
+            *degree = values.iter().map(|&value| f64::from(value)).sum::<f64>() as f32;
         }
     }
 }
@@ -92,7 +72,7 @@ fn dense(rows: usize) -> Result<Form> {
 }
 
 /// Row sums of a symmetric matrix of which the lower triangle is there, in row blocks.
-fn degrees_of_lower(lower: &Matrix<f32>, degrees: &mut [f32]) {
+pub(super) fn degrees_of_lower(lower: &Matrix<f32>, degrees: &mut [f32]) {
     let m = degrees.len();
     row_blocks(degrees, 1, |first, degrees| {
         let end = first + degrees.len();
@@ -331,55 +311,6 @@ fn symmetrise(outgoing: &[Neighbors], incoming: &mut Vec<Neighbors>, edges: &mut
             edges.values.push(value);
         }
         edges.starts.push(edges.columns.len());
-    }
-}
-
-/// The edges of `graph` between the rows that `order` names for the mini-batch.
-pub fn subgraph(graph: &Graph, order: &[u32], state: &StepState, affinity: &mut Affinity) {
-    let Affinity {
-        rows: m,
-        form,
-        degrees,
-        ..
-    } = affinity;
-    let batch = &order[state.batch as usize * *m..][..*m];
-    let mut place = graph.place.lock().unwrap_or_else(PoisonError::into_inner);
-    for (i, &row) in batch.iter().enumerate() {
-        place[row as usize] = i as u32;
-    }
-    let inside = |i: usize| {
-        let row = graph.csr.row(batch[i] as usize);
-        row.map(|(other, value)| (place[other], value))
-            .filter(|&(j, _)| j != ABSENT)
-    };
-    match form {
-        Form::Sparse(edges) => {
-            edges.clear();
-            for i in 0..*m {
-                for (j, value) in inside(i) {
-                    edges.columns.push(j);
-                    edges.values.push(value);
-                }
-                edges.starts.push(edges.columns.len());
-            }
-            edges.degrees(degrees);
-        }
-        Form::Dense(lower) => {
-            lower.fill(0.0);
-            for i in 0..*m {
-                let end = *m.min(&mut ((i / BLOCK + 1) * BLOCK));
-                for (j, value) in inside(i) {
-                    if (j as usize) < end {
-                        lower.row_mut(i)[j as usize] = value;
-                    }
-                }
-            }
-            degrees_of_lower(lower, degrees);
-        }
-        Form::Nearest { .. } | Form::Streamed => unreachable!("an affinity computed from rows"),
-    }
-    for &row in batch {
-        place[row as usize] = ABSENT;
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod adam;
 mod affinity;
+mod subgraph;
 mod argmax;
 mod ceilings;
 mod cross_entropy;
@@ -26,9 +27,10 @@ use crate::ops::{
     AdamRule, Ceilings, CutMatrix, GraphForm, HeatKernel, Nearest, Objective, Ops, Shape, StepState,
 };
 
-pub use affinity::{Affinity, Graph};
+pub use affinity::Affinity;
 pub(crate) use points::Points;
 pub use simd::instructions;
+pub use subgraph::Graph;
 
 /// More threads than any machine has cores to run them; starting many more takes minutes.
 const MOST_THREADS: usize = 1024;
@@ -173,7 +175,7 @@ impl Ops for Fast {
         affinity: &mut Affinity,
     ) -> Result<()> {
         self.pool
-            .install(|| affinity::subgraph(graph, order, state, affinity));
+            .install(|| subgraph::subgraph(graph, order, state, affinity));
         Ok(())
     }
     fn contract(

@@ -3,9 +3,8 @@
 use super::distances::Distances;
 use super::rounding::{for_each_row, product, to_f16, zeros};
 use crate::cpu::Matrix;
-use crate::data::csr::Csr;
 use crate::error::Result;
-use crate::ops::{AffinityRule, CutMatrix, GraphForm, HeatKernel, Precision, Real, Shape, StepState};
+use crate::ops::{AffinityRule, CutMatrix, GraphForm, HeatKernel, Precision, Real, Shape};
 
 /// The rows whose mean memberships are centred by where they are rounded to f16.
 const CENTRE_ROWS: usize = 64;
@@ -13,7 +12,7 @@ const CENTRE_ROWS: usize = 64;
 /// The affinity of one mini-batch, m x m.
 pub struct Affinity<T> {
     rule: AffinityRule,
-    entries: Matrix<T>,
+    pub(super) entries: Matrix<T>,
 }
 
 impl<T: Real> Affinity<T> {
@@ -129,33 +128,6 @@ fn kernel_row<T: Real>(distances: &Distances<T>, i: usize, kernel: HeatKernel) -
         }
     }
     row
-}
-
-/// The part of `graph` between the rows that `order` names for the mini-batch.
-pub fn subgraph<T: Real>(
-    graph: &Csr,
-    order: &[u32],
-    state: &StepState,
-    precision: Option<Precision>,
-    affinity: &mut Affinity<T>,
-) {
-    let precision = affinity.precision(precision);
-    let entries = &mut affinity.entries;
-    let m = entries.rows();
-    let batch = &order[state.batch as usize * m..][..m];
-    let mut place = vec![None; graph.rows()];
-    for (i, &row) in batch.iter().enumerate() {
-        place[row as usize] = Some(i);
-    }
-    entries.fill(T::ZERO);
-    for (i, &row) in batch.iter().enumerate() {
-        for (other, value) in graph.row(row as usize) {
-            if let Some(j) = place[other] {
-                entries.row_mut(i)[j] = T::of(value.into());
-            }
-        }
-    }
-    store(entries, precision);
 }
 
 /// `[S | D] = A [Y | 1]`. Where A is f16 so is Y, but around its column means `c`, because memberships are nearly equal early

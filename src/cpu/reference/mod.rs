@@ -4,6 +4,7 @@
 
 mod adam;
 pub(crate) mod affinity;
+mod subgraph;
 mod argmax;
 mod cross_entropy;
 mod distances;
@@ -163,7 +164,7 @@ impl<T: Real> Ops for Reference<T> {
         state: &StepState,
         affinity: &mut Affinity<T>,
     ) -> Result<()> {
-        affinity::subgraph(graph, order, state, self.precision, affinity);
+        subgraph::subgraph(graph, order, state, affinity);
         Ok(())
     }
     fn contract(
