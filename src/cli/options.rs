@@ -17,8 +17,8 @@ use serde::de::MapAccess;
 use super::device::DeviceArgs;
 
 /// Steps of the warm-up at most, in epochs between these: windings, and borders in the plane, take a network long.
-const WARM_UP_STEPS: usize = 5000;
-const WARM_UP_EPOCHS: RangeInclusive<usize> = 20..=500;
+const WARM_UP_STEPS: usize = 10_000;
+const WARM_UP_EPOCHS: RangeInclusive<usize> = 20..=1000;
 
 /// Steps towards a small cut at most, and epochs that they make at least.
 const STEPS: usize = 100;

@@ -13,13 +13,6 @@ pub enum Sampler<'a> {
         /// Rows of a mini-batch.
         batch: usize,
     },
-    /// The same of some rows only.
-    Some {
-        /// Those rows.
-        rows: &'a [u32],
-        /// Rows of a mini-batch.
-        batch: usize,
-    },
     /// Every row is a seed once in an epoch and brings some of its neighbours, chosen at random, into its mini-batch: the graph
     /// inside is then worth cutting. Further seeds fill up what duplicates leave free.
     Neighbors {
@@ -36,16 +29,13 @@ impl Sampler<'_> {
     fn rows(&self) -> usize {
         match *self {
             Sampler::Shuffle { rows, .. } => rows,
-            Sampler::Some { rows, .. } => rows.len(),
             Sampler::Neighbors { graph, .. } => graph.rows(),
         }
     }
 
     fn batch(&self) -> usize {
         match *self {
-            Sampler::Shuffle { batch, .. }
-            | Sampler::Some { batch, .. }
-            | Sampler::Neighbors { batch, .. } => batch,
+            Sampler::Shuffle { batch, .. } | Sampler::Neighbors { batch, .. } => batch,
         }
     }
 
@@ -94,9 +84,6 @@ impl Sampler<'_> {
                 }
                 drawn
             }
-            Sampler::Some { rows, .. } => (0..(self.batches() * m) as u64)
-                .map(|position| rows[order.at(position) as usize])
-                .collect(),
             _ => (0..(self.batches() * m) as u64)
                 .map(|position| order.at(position) as u32)
                 .collect(),

@@ -19,7 +19,6 @@ use crate::graph::{Sampler, count as count_labels, ranking};
 use crate::model::Model;
 use crate::network::to_host;
 use crate::ops::{Ops, Shape, StepState};
-use crate::random::{Permutation, Purpose};
 use crate::scores::Scores;
 
 /// What a stage of training pursues.
@@ -85,13 +84,9 @@ impl Plan {
         }
     }
 
-    /// How mini-batches are drawn; those that pursue labels leave out the rows that are held out.
-    fn sampler<'a, O: Ops>(&self, rows: &TrainingRows<'a, O>, fitted: &'a [u32]) -> Sampler<'a> {
+    /// How mini-batches are drawn.
+    fn sampler<'a, O: Ops>(&self, rows: &TrainingRows<'a, O>) -> Sampler<'a> {
         match (self.goal, rows.graph) {
-            (Goal::Targets, _) => Sampler::Some {
-                rows: fitted,
-                batch: self.batch,
-            },
             (Goal::Cut, Some(graph)) => Sampler::Neighbors {
                 graph: graph.edges,
                 batch: self.batch,
@@ -237,16 +232,9 @@ pub trait Watch<R = f32> {
 const SAME_CUT: f64 = 1e-3;
 const AGREEMENT: f64 = 0.999;
 
-/// From this many rows on, one in ten is held out of a stage that pursues labels: it may end when the others have taught the network
-/// what they can about these.
-const HELD_OUT_FROM: usize = 5000;
-const HELD_OUT: usize = 10;
-
-/// Epochs without progress after which a stage ends, and steps, where epochs are short: of the agreement on the rows held out, once the
-/// network gives this share of all rows their targets, or of the cut.
+/// Epochs without a smaller cut after which a stage towards one ends, and steps, where epochs are short.
 const PATIENCE: usize = 5;
 const PATIENCE_STEPS: usize = 25;
-const LEARNED: f64 = 0.9;
 
 /// Runs a stage of training, from its beginning or from a checkpoint.
 ///
@@ -270,8 +258,7 @@ pub fn train<O: Ops>(
             "choose a smaller mini-batch or more rows",
         ));
     }
-    let (fitted, held_out) = hold_out(plan, count);
-    let sampler = plan.sampler(rows, &fitted);
+    let sampler = plan.sampler(rows);
     let batches = sampler.batches();
     let fingerprint = fingerprint(ops, rows.x)?;
     let Beginning { model, targets, best } = beginning;
@@ -369,7 +356,7 @@ pub fn train<O: Ops>(
             best = Some(Best { cut, model });
         }
         let agreement = match plan.goal {
-            Goal::Targets => Some(agreement(&labels, &targets.labels, 0..count)),
+            Goal::Targets => Some(agreement(&labels, &targets.labels)),
             Goal::Cut => None,
         };
         let scores = rows
@@ -389,17 +376,10 @@ pub fn train<O: Ops>(
         })?;
         epoch += 1;
         let over = match (agreement, cut) {
-            (Some(agreement), cut) => {
-                let learned = match (cut, targets_cut) {
-                    (Some(cut), Some(of_targets)) => cut <= of_targets * (1.0 + SAME_CUT),
-                    _ => agreement >= AGREEMENT,
-                };
-                let unseen = held_out.iter().map(|&row| row as usize);
-                let no_better_on_unseen = !held_out.is_empty()
-                    && agreement >= LEARNED
-                    && patience.is_over(self::agreement(&labels, &targets.labels, unseen), batches);
-                learned || no_better_on_unseen && cut.is_none_or(|cut| cut <= targets.enough)
-            }
+            (Some(agreement), cut) => match (cut, targets_cut) {
+                (Some(cut), Some(of_targets)) => cut <= of_targets * (1.0 + SAME_CUT),
+                _ => agreement >= AGREEMENT,
+            },
             (None, Some(cut)) => patience.is_over(-cut, batches),
             (None, None) => false,
         };
@@ -441,23 +421,13 @@ pub fn train<O: Ops>(
     })
 }
 
-/// The rows that a stage is fitted to, and those that are held out of it.
-fn hold_out(plan: &Plan, rows: usize) -> (Vec<u32>, Vec<u32>) {
-    let held = match plan.goal {
-        Goal::Targets if rows >= HELD_OUT_FROM => rows / HELD_OUT,
-        _ => 0,
-    };
-    let order = Permutation::new(plan.seed, Purpose::Estimate, 1, rows as u64);
-    let mut held_out: Vec<u32> = (0..held as u64).map(|at| order.at(at) as u32).collect();
-    held_out.sort_unstable();
-    let fitted = (0..rows as u32).filter(|row| held_out.binary_search(row).is_err());
-    (fitted.collect(), held_out)
-}
-
-/// Share of some rows that have their targets.
-fn agreement(labels: &[u32], targets: &[u32], rows: impl ExactSizeIterator<Item = usize>) -> f64 {
-    let count = rows.len();
-    rows.filter(|&row| labels[row] == targets[row]).count() as f64 / count as f64
+/// Share of the rows that have their targets.
+fn agreement(labels: &[u32], targets: &[u32]) -> f64 {
+    let same = labels
+        .iter()
+        .zip(targets)
+        .filter(|(label, target)| label == target);
+    same.count() as f64 / labels.len() as f64
 }
 
 /// Labels all training rows with the network as it stands.
