@@ -11,7 +11,7 @@ use crate::features::{self, Pipeline, Transform};
 use crate::graph::{GraphRule, Width, build, distinct};
 use crate::network::to_real;
 use crate::ops::{Ops, Shape};
-use crate::options::{Affinity, Auto, Neighbors, Preparation};
+use crate::options::{Affinity, Auto, Neighbors, ONE_SIDED, Preparation};
 use crate::progress::Progress;
 use crate::random::{Permutation, Purpose};
 use crate::values;
@@ -75,6 +75,20 @@ pub fn check(options: &Preparation) -> Result<()> {
     ] {
         if list != "auto" {
             features::parse(option, list)?;
+        }
+    }
+    if let Affinity::File(_) = options.affinity {
+        let built = [
+            ("--graph-features", options.graph_features != "auto"),
+            ("--one-sided", options.one_sided != ONE_SIDED),
+            ("--neighbors", options.neighbors != Neighbors::Auto),
+        ];
+        if let Some((option, _)) = built.into_iter().find(|(_, given)| *given) {
+            return Err(Error::option(
+                option,
+                "an affinity from a file is taken as it is",
+                "leave it away, or choose --affinity knn",
+            ));
         }
     }
     Ok(())

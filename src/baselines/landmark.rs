@@ -26,13 +26,12 @@ pub(super) fn labels<O: Ops>(
     data: &Dataset,
     progress: &mut dyn Progress,
 ) -> Result<Vec<u32>> {
-    landmarks::check(task)?;
     let x = prepared.graph_rows(ops, data, progress)?;
     let anchors = landmarks::draw(ops, task, &x)?;
     let p = anchors.rows();
 
     let (mut columns, mut products) = (vec![0.0; p], vec![0.0; p * p]);
-    landmarks::each(ops, &x, |chunk| {
+    landmarks::each(ops, &x, progress, |chunk| {
         for row in ties(ops, chunk, &anchors)? {
             for &(a, weight) in &row {
                 columns[a] += weight;

@@ -2,9 +2,9 @@
 
 use super::{Task, each_chunk, kmeans};
 use crate::data::Dataset;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::network::{Network, gathered, to_real};
-use crate::ops::{Cut, Ops, Shape};
+use crate::ops::{Ops, Shape};
 use crate::prepare::Prepared;
 use crate::progress::Progress;
 use crate::random::{Permutation, Purpose};
@@ -26,11 +26,15 @@ pub(super) fn draw<O: Ops>(ops: &O, task: &Task, x: &O::Matrix) -> Result<O::Mat
 pub(super) fn each<O: Ops>(
     ops: &O,
     x: &O::Matrix,
+    progress: &dyn Progress,
     mut work: impl FnMut(&O::Matrix) -> Result<()>,
 ) -> Result<()> {
     let n = x.rows();
     let mut chunk = ops.matrix("a chunk of rows", CHUNK.min(n), x.cols())?;
     for first in (0..n).step_by(CHUNK) {
+        if progress.interrupted() {
+            return Err(Error::Interrupted("nothing was written".into()));
+        }
         chunk.set_rows(CHUNK.min(n - first));
         ops.copy_rows(x, first, &mut chunk)?;
         work(&chunk)?;
@@ -50,7 +54,7 @@ pub(super) fn labels<O: Ops>(
     mut embed: impl FnMut(&O::Matrix) -> Result<Vec<f64>>,
 ) -> Result<Vec<u32>> {
     let mut coordinates = Vec::new();
-    each(ops, x, |chunk| {
+    each(ops, x, progress, |chunk| {
         coordinates.extend(embed(chunk)?);
         Ok(())
     })?;
@@ -88,16 +92,4 @@ fn directions(values: &[f64], rows: usize) -> Vec<f64> {
         }
     }
     values
-}
-
-/// Whether a cut makes sense here: landmarks stand for the normalised cut only.
-pub(super) fn check(task: &Task) -> Result<()> {
-    match task.cut {
-        Cut::Ncut => Ok(()),
-        Cut::Rcut => Err(crate::Error::option(
-            "--cut",
-            "landmarks stand for the normalised cut only",
-            "choose ncut, or the method spectral",
-        )),
-    }
 }

@@ -55,6 +55,21 @@ impl Method {
             Method::Landmark => "landmark",
         }
     }
+
+    /// Refuses a cut that the method does not relax: landmarks stand for the normalised cut only.
+    ///
+    /// # Errors
+    /// [`Error::Option`].
+    pub fn check(self, cut: Cut) -> Result<()> {
+        match (self, cut) {
+            (Method::Nystrom | Method::Landmark, Cut::Rcut) => Err(Error::option(
+                "--cut",
+                format!("{} stands for the normalised cut only", self.name()),
+                "choose ncut, or the method spectral",
+            )),
+            _ => Ok(()),
+        }
+    }
 }
 
 impl FromStr for Method {
@@ -131,6 +146,7 @@ pub fn run<O: Ops>(
     progress: &mut dyn Progress,
 ) -> Result<Outcome> {
     let began = Instant::now();
+    method.check(task.cut)?;
     let Some(graph) = &prepared.graph else {
         return Err(Error::option(
             "--affinity",

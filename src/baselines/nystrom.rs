@@ -29,9 +29,8 @@ pub(super) fn labels<O: Ops>(
     data: &Dataset,
     progress: &mut dyn Progress,
 ) -> Result<Vec<u32>> {
-    landmarks::check(task)?;
     let x = prepared.graph_rows(ops, data, progress)?;
-    let extension = Extension::new(ops, task, &x)?;
+    let extension = Extension::new(ops, task, &x, progress)?;
     landmarks::labels(ops, task, prepared, &x, data, progress, |rows| {
         extension.coordinates(ops, rows)
     })
@@ -94,7 +93,7 @@ struct Extension<O: Ops> {
 }
 
 impl<O: Ops> Extension<O> {
-    fn new(ops: &O, task: &Task, x: &O::Matrix) -> Result<Self> {
+    fn new(ops: &O, task: &Task, x: &O::Matrix, progress: &dyn Progress) -> Result<Self> {
         let landmarks = landmarks::draw(ops, task, x)?;
         let m = landmarks.rows();
         let sigma = match task.sigma {
@@ -128,7 +127,7 @@ impl<O: Ops> Extension<O> {
 
         // Degrees are K(X, Z) g, g = U diag(w)^-1 U' K(Z, X) 1.
         let mut sums = vec![0.0; m];
-        landmarks::each(ops, x, |chunk| {
+        landmarks::each(ops, x, progress, |chunk| {
             for row in kernel.of(ops, chunk)?.chunks_exact(m) {
                 sums.iter_mut().zip(row).for_each(|(sum, v)| *sum += v);
             }
@@ -145,7 +144,7 @@ impl<O: Ops> Extension<O> {
         let mut inside = vec![0.0; p * p];
         let mut on_device = ops.matrix("landmarks", m, p)?;
         ops.upload(&to_real::<O>(&half), &mut on_device, 0)?;
-        landmarks::each(ops, x, |chunk| {
+        landmarks::each(ops, x, progress, |chunk| {
             let mut rows = kernel.of(ops, chunk)?;
             for row in rows.chunks_exact_mut(m) {
                 let degree: f64 = row.iter().zip(&g).map(|(a, b)| a * b).sum();

@@ -24,7 +24,8 @@ use super::options::{CutOptions, DataOptions, GraphOptions, LandmarkOptions, Tru
 pub struct BaselineArgs {
     /// kmeans (of the features, 10 starts), spectral (spectral clustering of the graph, as Ng, Jordan and Weiss do it; other rows
     /// take the label of most of their 5 nearest training rows), nystrom (spectral clustering of the dense heat kernel, extended
-    /// from landmarks), or landmark (of the graph in which rows are tied through their nearest landmarks)
+    /// from landmarks), or landmark (of the graph in which rows are tied through their nearest landmarks); the last two for
+    /// --cut ncut only
     method: Method,
 
     #[command(flatten)]
@@ -56,6 +57,7 @@ pub fn run(args: BaselineArgs, console: &mut Console) -> Result<()> {
         sigma: args.graph.sigma.unwrap_or(neuncut::options::Auto::Auto),
         seed: args.data.seed.unwrap_or(0),
     };
+    args.method.check(task.cut)?;
     let preparation = args.data.graph_preparation(&args.graph)?;
     if let Some(path) = &args.output {
         let inputs = args.data.inputs(&args.truth);

@@ -11,7 +11,7 @@ use clap::Args;
 use neuncut::baselines::{self, Task};
 use neuncut::data::Dataset;
 use neuncut::fit::{CheckpointEvery, Start, fit};
-use neuncut::ops::Ops;
+use neuncut::ops::{Cut, Ops};
 use neuncut::options::FitOptions;
 use neuncut::prepare::prepare;
 use neuncut::progress::Progress;
@@ -33,7 +33,8 @@ pub struct CompareArgs {
     #[command(flatten)]
     landmarks: LandmarkOptions,
 
-    /// Methods, separated by commas: neuncut (as fit does it), kmeans, spectral, nystrom, landmark (as baseline does them)
+    /// Methods, separated by commas: neuncut (as fit does it), kmeans, spectral, nystrom, landmark (as baseline does them; the
+    /// last two for --cut ncut only)
     #[arg(
         long,
         value_name = "LIST",
@@ -97,6 +98,11 @@ pub fn run(args: CompareArgs, console: &mut Console) -> Result<()> {
     catch_interrupts();
     values::at_least("--seeds", 1, args.seeds as usize)?;
     args.fit.data.graph_preparation(&args.fit.graph)?;
+    for method in &args.methods {
+        if let Method::Baseline(method) = method {
+            method.check(args.fit.cut.cut.unwrap_or(Cut::Ncut))?;
+        }
+    }
     let landmarks = args.landmarks.count()?;
     let data = args.fit.data.open(&args.fit.truth)?;
     let (options, _) = args.fit.resolve(args.device)?;

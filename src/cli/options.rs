@@ -159,7 +159,7 @@ options! {
         #[arg(long, value_name = "spectral|kmeans|random|FILE", help_heading = "Start")]
         start: Start,
 
-        /// Epochs, at most, in which the network is fitted to the labels of the start [default: those of 5000 steps, but 20 to 500]
+        /// Epochs, at most, in which the network is fitted to the labels of the start [default: those of 10,000 steps, but 20 to 1,000]
         #[arg(long, value_name = "E", help_heading = "Start")]
         warm_up: usize,
 

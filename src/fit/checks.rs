@@ -4,7 +4,7 @@ use super::start::eigenvectors;
 use crate::data::Dataset;
 use crate::error::{Error, Result};
 use crate::ops::Ops;
-use crate::options::{Affinity, Auto, FitOptions, Neighbors, ONE_SIDED, SEED_NEIGHBORS, Start, Subgraph};
+use crate::options::{Affinity, Auto, FitOptions, ONE_SIDED, SEED_NEIGHBORS, Start, Subgraph};
 use crate::predict::CHUNK;
 use crate::spectral::basis_columns;
 
@@ -55,15 +55,10 @@ pub fn check(options: &FitOptions, data: &Dataset) -> Result<()> {
 
 /// Options of which this affinity would make nothing are refused rather than passed over.
 fn check_affinity(options: &FitOptions) -> Result<()> {
-    let build = [
+    let width = [("--sigma", options.sigma != Auto::Auto)];
+    let search = [
         ("--graph-features", options.graph_features != "auto"),
         ("--one-sided", options.one_sided != ONE_SIDED),
-    ];
-    let widths = [
-        ("--neighbors", options.neighbors != Neighbors::Auto),
-        ("--sigma", options.sigma != Auto::Auto),
-    ];
-    let search = [
         ("--start spectral", options.start == Start::Spectral),
         ("--seed-neighbors", options.seed_neighbors != SEED_NEIGHBORS),
         ("--subgraph", options.subgraph != Subgraph::Auto),
@@ -73,15 +68,15 @@ fn check_affinity(options: &FitOptions) -> Result<()> {
     ];
     let (without, why) = match &options.affinity {
         Affinity::Knn => return Ok(()),
-        Affinity::File(_) => ([&build[..], &widths], "an affinity from a file is taken as it is"),
+        Affinity::File(_) => (&width[..], "an affinity from a file is taken as it is"),
         Affinity::Heat => (
-            [&build[..], &search],
+            &search[..],
             "with --affinity heat there is no graph of all training rows",
         ),
     };
-    match without.concat().into_iter().find(|(_, given)| *given) {
+    match without.iter().find(|(_, given)| *given) {
         None => Ok(()),
-        Some((option, _)) => Err(Error::option(
+        Some(&(option, _)) => Err(Error::option(
             option,
             why,
             "leave it away, or choose --affinity knn",
@@ -169,7 +164,7 @@ mod tests {
     use super::super::tests::options;
     use super::*;
     use crate::cpu::Fast;
-    use crate::options::Hidden;
+    use crate::options::{Hidden, Neighbors};
 
     #[test]
     fn a_training_larger_than_the_memory_is_refused_before_it_begins() {

@@ -38,15 +38,18 @@ pub fn split_and_merge<O: Ops>(
         for cluster in 0..clusters as u32 {
             splits.extend(split(ops, graph, &degrees, labels, cluster, cut, seed)?);
         }
+        // No move beyond a split's own first few can be among the first few of all.
+        let unions = current.unions();
         let mut moves = Vec::new();
         for (at, split) in splits.iter().enumerate() {
-            for a in 0..clusters as u32 {
-                for b in a + 1..clusters as u32 {
-                    if split.cluster != a && split.cluster != b {
-                        moves.push((current.union(a, b) + split.rise, at, a, b));
-                    }
-                }
-            }
+            let others = unions
+                .iter()
+                .filter(|&&(_, a, b)| split.cluster != a && split.cluster != b);
+            moves.extend(
+                others
+                    .take(TRIES)
+                    .map(|&(rise, a, b)| (rise + split.rise, at, a, b)),
+            );
         }
         moves.sort_by(|x, y| x.0.total_cmp(&y.0));
         let mut better = None;
@@ -113,15 +116,21 @@ impl Parts {
             .sum()
     }
 
-    /// By how much the cut rises when two clusters become one: mostly below 0.
-    fn union(&self, a: u32, b: u32) -> f64 {
-        let (a, b) = (a as usize, b as usize);
-        let between = self.matrix[a * self.weights.len() + b];
-        let (cut_a, cut_b) = (self.cut_off(a), self.cut_off(b));
-        let (weight_a, weight_b) = (self.weights[a], self.weights[b]);
-        share(cut_a + cut_b - 2.0 * between, weight_a + weight_b)
-            - share(cut_a, weight_a)
-            - share(cut_b, weight_b)
+    /// By how much the cut rises when two clusters become one, mostly below 0: all pairs, the least first.
+    fn unions(&self) -> Vec<(f64, u32, u32)> {
+        let k = self.weights.len();
+        let cuts: Vec<f64> = (0..k).map(|l| self.cut_off(l)).collect();
+        let shares: Vec<f64> = (0..k).map(|l| share(cuts[l], self.weights[l])).collect();
+        let mut unions = Vec::with_capacity(k * (k - 1) / 2);
+        for a in 0..k {
+            for b in a + 1..k {
+                let cut = cuts[a] + cuts[b] - 2.0 * self.matrix[a * k + b];
+                let rise = share(cut, self.weights[a] + self.weights[b]) - shares[a] - shares[b];
+                unions.push((rise, a as u32, b as u32));
+            }
+        }
+        unions.sort_by(|x, y| x.0.total_cmp(&y.0));
+        unions
     }
 }
 
