@@ -22,6 +22,8 @@ pub enum Purpose {
     Neighbors = 6,
     /// Starts of k-means and eigensolvers; the sub-stream tells them apart.
     Start = 7,
+    /// Fields that bend images, and moves.
+    Deformation = 8,
 }
 
 /// Ten rounds of Philox4x32 on one counter.

@@ -11,7 +11,9 @@ pub mod csr;
 pub mod safetensors;
 pub mod csv;
 pub mod folder;
+pub mod written;
 pub mod synthetic;
+pub mod infinite_mnist;
 
 use std::ops::Range;
 use std::path::Path;
@@ -51,7 +53,18 @@ impl Dataset {
     ///
     /// Files that can be mapped are left on the disk, however large, until rows are asked for; labels are read.
     pub fn open(source: &str) -> Result<Self> {
-        let (parts, labels) = find(source)?;
+        Self::of(source, find(source)?)
+    }
+
+    /// As [`open`](Self::open), but of a folder that has them the training images alone, without the test images.
+    pub fn open_training(source: &str) -> Result<Self> {
+        let (mut parts, mut labels) = find(source)?;
+        parts.truncate(1);
+        labels.iter_mut().for_each(|labels| labels.truncate(1));
+        Self::of(source, (parts, labels))
+    }
+
+    fn of(source: &str, (parts, labels): Parts) -> Result<Self> {
         let labels = labels.as_deref().map(Labels::from_matrices).transpose()?;
         let dataset = Self::join(source, parts)?;
         if let Some(labels) = &labels {

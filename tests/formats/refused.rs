@@ -2,7 +2,8 @@
 
 use std::process::Command;
 
-use neuncut::data::synthetic::{self, Generator};
+use neuncut::data::synthetic::{Figure, Generator};
+use neuncut::data::written;
 use neuncut::data::{Dataset, Labels, npz, safetensors};
 use zip::CompressionMethod::{Deflated, Stored};
 
@@ -673,7 +674,7 @@ fn synthetic_data_that_cannot_be_made() {
     let folder = Folder::new();
     let write = |rows, name: &str| {
         let path = folder.path(name);
-        let text = synthetic::write(Generator::Rings, rows, 1, &path, &mut |_| Ok(()))
+        let text = written::write(&Figure::new(Generator::Rings, 1), rows, &path, &mut |_| Ok(()))
             .unwrap_err()
             .to_string();
         assert_eq!(

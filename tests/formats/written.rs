@@ -2,15 +2,21 @@
 
 use std::collections::HashSet;
 
-use neuncut::data::synthetic::{self, Generator};
+use neuncut::data::infinite_mnist::InfiniteMnist;
+use neuncut::data::synthetic::{Figure, Generator};
+use neuncut::data::written::{self, Rows};
 use neuncut::data::{Dataset, Labels};
 
 use crate::make::{Folder, read_all};
 
 fn made(generator: Generator, seed: u64, first: u64, len: usize) -> (Vec<f32>, Vec<u32>) {
-    let (mut rows, mut labels) = (vec![f32::NAN; len * generator.dims()], vec![u32::MAX; len]);
-    generator.fill(seed, first, &mut rows, &mut labels);
-    (rows, labels)
+    let figure = Figure::new(generator, seed);
+    let mut rows = vec![f32::NAN; len * generator.dims()];
+    figure.fill(first, &mut rows);
+    let labels = (first..)
+        .take(len)
+        .map(|row| figure.label(row).expect("figures have labels"));
+    (rows, labels.collect())
 }
 
 fn fresh_seed() -> u64 {
@@ -217,19 +223,20 @@ fn every_format_holds_the_same_rows_and_labels() {
     let seed = fresh_seed();
     let folder = Folder::new();
     // More than one chunk, and not a whole number of them.
-    let n = 65_536 + 129;
+    let chunk = (1 << 22) / (8 * 4);
+    let n = chunk + 129;
     let generator = Generator::Blobs;
     let (rows, labels) = made(generator, seed, 0, n);
     let labels = Labels::from_integers(labels.into_iter().map(i64::from));
     for name in ["x.npy", "x.npz", "x.safetensors", "x.csv"] {
         let mut seen = Vec::new();
         let path = folder.path(name);
-        let written = synthetic::write(generator, n as u64, seed, &path, &mut |rows| {
+        let written = written::write(&Figure::new(generator, seed), n as u64, &path, &mut |rows| {
             seen.push(rows);
             Ok(())
         })
         .unwrap();
-        assert_eq!(seen, [65_536, n as u64]);
+        assert_eq!(seen, [chunk as u64, n as u64]);
         assert_eq!(written[0], path);
         let (dataset, read) = read_all(path.to_str().unwrap()).unwrap();
         assert_eq!(read, rows, "{name}");
@@ -242,7 +249,7 @@ fn every_format_holds_the_same_rows_and_labels() {
             more => panic!("{more:?}"),
         }
         let bytes = std::fs::read(&path).unwrap();
-        synthetic::write(generator, n as u64, seed, &path, &mut |_| Ok(())).unwrap();
+        written::write(&Figure::new(generator, seed), n as u64, &path, &mut |_| Ok(())).unwrap();
         assert_eq!(
             std::fs::read(&path).unwrap(),
             bytes,
@@ -266,4 +273,29 @@ fn names_and_generators_agree() {
         Generator::names(),
         ["rings", "double-c", "moons", "blobs", "subspaces", "spirals"]
     );
+}
+
+#[test]
+fn digits_without_end_are_images_with_labels() {
+    let folder = Folder::new();
+    let data = Dataset::open("mnist-t10k").unwrap();
+    let digits = InfiniteMnist::new(&data, fresh_seed()).unwrap();
+    let n = 10_000 + 1021;
+    let mut rows = vec![77; n * 784];
+    digits.fill(0, &mut rows);
+    let rows: Vec<f32> = rows.into_iter().map(f32::from).collect();
+    for name in ["x.npy", "x.npz", "x.safetensors"] {
+        let path = folder.path(name);
+        let written = written::write(&digits, n as u64, &path, &mut |_| Ok(())).unwrap();
+        let (dataset, read) = read_all(path.to_str().unwrap()).unwrap();
+        assert!(dataset.is_pixels(), "{name}");
+        assert_eq!(read, rows, "{name}");
+        let labels = match written.get(1) {
+            None => dataset.labels().unwrap().clone(),
+            Some(beside) => Labels::open(beside).unwrap(),
+        };
+        let of = &data.labels().unwrap().index;
+        assert_eq!(labels.index[..10_000], of[..], "{name}");
+        assert_eq!(labels.index[10_000..], of[..1021], "{name}");
+    }
 }

@@ -984,6 +984,21 @@ fn evaluate_and_generate() {
                 &["missing/y.csv: the folder missing does not exist"],
             ),
             ("neuncut generate rings --rows 9", 2, &["--output <FILE>"]),
+            (
+                "neuncut generate rings --rows 9 --from . -o y.npy",
+                1,
+                &["--from: rings is made of nothing", "mnist8m"],
+            ),
+            (
+                "neuncut generate mnist8m --rows 9 --from points.csv -o y.npy",
+                1,
+                &["--from: points is no set of grey 8-bit images"],
+            ),
+            (
+                "neuncut generate mnist8m --rows 9 -o y.csv",
+                1,
+                &["y.csv: only .npy or .npz or .safetensors"],
+            ),
         ],
     );
 }

@@ -3,14 +3,11 @@
 //! Row i is a pure function of the seed and i, so that any slice can be made by itself, by any number of threads, and
 //! ten million rows can be written in constant memory.
 
-mod write;
-
 use std::f64::consts::{FRAC_PI_2, PI, TAU};
 
 use rayon::prelude::*;
 
-pub use write::write;
-
+use super::written::Rows;
 use crate::error::{Error, Result};
 use crate::random::{Purpose, Stream};
 
@@ -109,25 +106,10 @@ impl Generator {
     fn label(self, row: u64) -> u32 {
         (row % self.classes() as u64) as u32
     }
-
-    /// Makes the rows `first_row..` and their labels, as many as fit.
-    ///
-    /// # Panics
-    /// If `rows` does not have [`dims`](Self::dims) numbers for each of `labels`.
-    pub fn fill(self, seed: u64, first_row: u64, rows: &mut [f32], labels: &mut [u32]) {
-        assert_eq!(rows.len(), labels.len() * self.dims());
-        let figure = Figure::new(self, seed);
-        let pairs = rows.par_chunks_exact_mut(self.dims()).zip(labels);
-        pairs.enumerate().with_min_len(256).for_each(|(i, (row, label))| {
-            let i = first_row + i as u64;
-            *label = self.label(i);
-            figure.draw(i, *label as usize, row);
-        });
-    }
 }
 
 /// A generator with what it draws once for all rows.
-struct Figure {
+pub struct Figure {
     generator: Generator,
     /// Numbers for the rows.
     points: Stream,
@@ -135,8 +117,29 @@ struct Figure {
     structure: Vec<Vec<f64>>,
 }
 
+impl Rows for Figure {
+    type Value = f32;
+
+    fn shape(&self) -> Vec<usize> {
+        vec![self.generator.dims()]
+    }
+
+    fn fill(&self, first_row: u64, rows: &mut [f32]) {
+        let rows = rows.par_chunks_exact_mut(self.generator.dims());
+        rows.enumerate().with_min_len(256).for_each(|(i, row)| {
+            let i = first_row + i as u64;
+            self.draw(i, self.generator.label(i) as usize, row);
+        });
+    }
+
+    fn label(&self, row: u64) -> Option<u32> {
+        Some(self.generator.label(row))
+    }
+}
+
 impl Figure {
-    fn new(generator: Generator, seed: u64) -> Self {
+    /// The figure that belongs to a seed.
+    pub fn new(generator: Generator, seed: u64) -> Self {
         let sub = 2 * generator as u32;
         let structure = Stream::new(seed, Purpose::Synthetic, sub);
         let frame = |which: usize, vectors: usize, dims: usize| {
