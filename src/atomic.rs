@@ -34,6 +34,43 @@ pub fn sweep(folder: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Where a file named `path` will really be, links followed, and the folder that is in; refused when no file can be there.
+pub(crate) fn place(path: &Path) -> Result<(PathBuf, PathBuf)> {
+    match fs::metadata(path) {
+        Ok(old) if old.is_dir() => {
+            return Err(Error::io(
+                path,
+                "write the file",
+                io::ErrorKind::IsADirectory.into(),
+            ));
+        }
+        // A rename would put a plain file in the place of a device such as /dev/null.
+        Ok(old) if !old.is_file() => {
+            let advice = "name a new file, or one that may be replaced";
+            return Err(Error::file(path, "not an ordinary file", advice));
+        }
+        _ => {}
+    }
+    let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
+    let folder = match target.parent() {
+        Some(folder) if folder != Path::new("") => folder,
+        _ => Path::new("."),
+    };
+    if !folder.exists() {
+        let problem = format!("the folder {} does not exist", folder.display());
+        return Err(Error::file(path, problem, "create it first"));
+    }
+    let folder = folder.to_path_buf();
+    Ok((target, folder))
+}
+
+/// A rename lasts once the folder is on the disk. Some file systems cannot sync a folder; the file is complete either way.
+pub(crate) fn sync_folder(target: &Path) {
+    if let Some(folder) = target.parent() {
+        let _ = File::open(folder).and_then(|folder| folder.sync_all());
+    }
+}
+
 /// A file being written. [`commit`](Self::commit) makes it appear; dropping it leaves no trace.
 #[derive(Debug)]
 pub struct AtomicFile {
@@ -48,30 +85,7 @@ impl AtomicFile {
     /// Starts the file that will appear at `path`, whose folder must exist.
     pub fn create(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        match fs::metadata(path) {
-            Ok(old) if old.is_dir() => {
-                return Err(Error::io(
-                    path,
-                    "write the file",
-                    io::ErrorKind::IsADirectory.into(),
-                ));
-            }
-            // A rename would put a plain file in the place of a device such as /dev/null.
-            Ok(old) if !old.is_file() => {
-                let advice = "name a new file, or one that may be replaced";
-                return Err(Error::file(path, "not an ordinary file", advice));
-            }
-            _ => {}
-        }
-        let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
-        let folder = match target.parent() {
-            Some(folder) if folder != Path::new("") => folder,
-            _ => Path::new("."),
-        };
-        if !folder.exists() {
-            let problem = format!("the folder {} does not exist", folder.display());
-            return Err(Error::file(path, problem, "create it first"));
-        }
+        let (target, folder) = place(path)?;
         // 0o666 is what any program asks for; the umask takes away what the user does not want.
         let file = tempfile::Builder::new()
             .prefix(PREFIX)
@@ -108,11 +122,7 @@ impl AtomicFile {
         let (file, _) = file.into_parts();
         file.persist(&target)
             .map_err(|e| Error::io(&path, "rename the finished file", e.error))?;
-        // The rename itself lasts once the folder is on the disk. Some file systems cannot sync a folder;
-        // the file is complete either way.
-        if let Some(folder) = target.parent() {
-            let _ = File::open(folder).and_then(|folder| folder.sync_all());
-        }
+        sync_folder(&target);
         Ok(())
     }
 

@@ -8,6 +8,7 @@
 pub mod error;
 pub mod random;
 pub mod atomic;
+pub mod resumable;
 pub mod progress;
 pub mod data;
 pub mod scores;

@@ -1,5 +1,9 @@
 //! Labels for any number of rows: read a chunk, transform it, pass it through the network, hand the labels on.
 
+use std::ops::Range;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::{self, Scope};
+
 use crate::data::Dataset;
 use crate::error::{Error, Result};
 use crate::features::{Pipeline, Prepared};
@@ -10,6 +14,52 @@ use crate::progress::Progress;
 
 /// Rows in flight at a time. Memory does not depend on the number of rows.
 pub const CHUNK: usize = 4096;
+
+/// A thread that reads rows, a chunk ahead of whoever takes them.
+struct Reader {
+    chunks: Receiver<Result<Chunk>>,
+    /// Room for further chunks.
+    room: Sender<Vec<f32>>,
+}
+
+/// Some rows of the data, and what they hold.
+type Chunk = (Range<usize>, Vec<f32>);
+
+impl Reader {
+    fn start<'scope>(scope: &'scope Scope<'scope, '_>, data: &'scope Dataset, rows: Range<usize>) -> Self {
+        let (room, spare) = channel::<Vec<f32>>();
+        let (full, chunks) = channel();
+        for _ in 0..2 {
+            // Nobody has hung up yet.
+            let _ = room.send(Vec::new());
+        }
+        scope.spawn(move || {
+            for first in rows.clone().step_by(CHUNK) {
+                let chunk = first..rows.end.min(first + CHUNK);
+                // Whoever takes the chunks has gone: so does this thread.
+                let Ok(mut values) = spare.recv() else {
+                    return;
+                };
+                values.resize(chunk.len() * data.cols(), 0.0);
+                let read = data.read_rows(first, &mut values);
+                let failed = read.is_err();
+                if full.send(read.map(|()| (chunk, values))).is_err() || failed {
+                    return;
+                }
+            }
+        });
+        Reader { chunks, room }
+    }
+
+    fn next(&self) -> Result<Option<Chunk>> {
+        self.chunks.recv().ok().transpose()
+    }
+
+    fn give_back(&self, values: Vec<f32>) {
+        // After the last chunk nobody needs it.
+        let _ = self.room.send(values);
+    }
+}
 
 /// A model and its features, ready to label rows on a backend.
 pub struct Predictor<'a, O: Ops> {
@@ -66,16 +116,17 @@ impl<'a, O: Ops> Predictor<'a, O> {
         Ok(())
     }
 
-    /// Labels all rows of `data`, chunk by chunk in order: `sink(labels, memberships)`, the latter empty unless
-    /// `with_probabilities`.
+    /// Labels the given rows of `data`, chunk by chunk in order: `sink(labels, memberships)`, the latter empty unless
+    /// `with_probabilities`. The next chunk is read while one is labelled.
     pub fn label_all(
         &mut self,
         data: &Dataset,
+        rows: Range<usize>,
         with_probabilities: bool,
         progress: &mut dyn Progress,
         mut sink: impl FnMut(&[u32], &[f32]) -> Result<()>,
     ) -> Result<()> {
-        let (rows, cols) = (data.rows(), data.cols());
+        let cols = data.cols();
         if cols != self.x.cols() {
             return Err(Error::Shape {
                 what: format!("a row of {}", data.name()),
@@ -83,23 +134,27 @@ impl<'a, O: Ops> Predictor<'a, O> {
                 expected: format!("{}, as in training", self.x.cols()),
             });
         }
-        let mut raw = vec![0.0; CHUNK.min(rows) * cols];
-        let mut labels = vec![0; CHUNK.min(rows)];
+        let mut labels = vec![0; CHUNK.min(rows.len())];
         let mut probabilities = Vec::new();
-        progress.begin("labelling", rows as u64, "rows");
-        for first in (0..rows).step_by(CHUNK) {
-            if progress.interrupted() {
-                return Err(Error::Interrupted(format!(
-                    "{first} of {rows} rows were labelled, nothing was written"
-                )));
+        progress.begin("labelling", rows.len() as u64, "rows");
+        let begin = rows.start;
+        thread::scope(|scope| {
+            let reader = Reader::start(scope, data, rows);
+            while let Some((rows, raw)) = reader.next()? {
+                let done = rows.start - begin;
+                if progress.interrupted() {
+                    return Err(Error::Interrupted(format!(
+                        "{done} rows were labelled, nothing was written"
+                    )));
+                }
+                let labels = &mut labels[..rows.len()];
+                self.label(&raw, labels, with_probabilities.then_some(&mut probabilities))?;
+                sink(labels, &probabilities)?;
+                progress.advance((done + rows.len()) as u64, "");
+                reader.give_back(raw);
             }
-            let count = CHUNK.min(rows - first);
-            let (raw, labels) = (&mut raw[..count * cols], &mut labels[..count]);
-            data.read_rows(first, raw)?;
-            self.label(raw, labels, with_probabilities.then_some(&mut probabilities))?;
-            sink(labels, &probabilities)?;
-            progress.advance((first + count) as u64, "");
-        }
+            Ok(())
+        })?;
         progress.end();
         Ok(())
     }

@@ -20,7 +20,7 @@ pub(super) fn labels<O: Ops>(
     let found = kmeans(ops, &prepared.x, task.clusters, STARTS, task.seed, progress)?;
     let mut predictor = Predictor::new(ops, &network(&found, task.clusters), &prepared.pipeline)?;
     let mut labels = Vec::with_capacity(data.rows());
-    predictor.label_all(data, false, progress, |chunk, _| {
+    predictor.label_all(data, 0..data.rows(), false, progress, |chunk, _| {
         labels.extend_from_slice(chunk);
         Ok(())
     })?;

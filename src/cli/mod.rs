@@ -12,6 +12,7 @@ mod gamma_search;
 mod generate;
 mod graph;
 mod info;
+mod merge;
 mod options;
 mod parse;
 mod predict;
@@ -52,6 +53,8 @@ enum Command {
     Fit(fit::FitArgs),
     /// Label the rows of DATA with the network of a run
     Predict(predict::PredictArgs),
+    /// Join the outputs of `predict --shard` into one file
+    Merge(merge::MergeArgs),
     /// Compare two labellings, or measure the cut of one
     Evaluate(evaluate::EvaluateArgs),
     /// Build the nearest-neighbour graph that a training would cut
@@ -89,6 +92,7 @@ pub fn main() -> ExitCode {
     let result = match cli.command {
         Command::Fit(args) => fit::run(args, &mut console),
         Command::Predict(args) => predict::run(args, &mut console),
+        Command::Merge(args) => merge::run(args, &mut console),
         Command::Evaluate(args) => evaluate::run(args, &mut console),
         Command::Graph(args) => graph::run(args, &mut console),
         Command::Spectrum(args) => spectrum::run(args, &mut console),

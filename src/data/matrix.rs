@@ -197,6 +197,16 @@ impl Matrix {
         })
     }
 
+    /// Hands out all elements as they are stored, piece by piece.
+    pub fn stream(&self, sink: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        self.bytes.stream(0..self.bytes.len(), sink)
+    }
+
+    /// The byte order of the elements.
+    pub fn endian(&self) -> Endian {
+        self.endian
+    }
+
     /// Where the array came from.
     pub fn origin(&self) -> &Origin {
         &self.origin

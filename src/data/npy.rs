@@ -261,6 +261,62 @@ fn to_c_order(shape: &[usize], element: Element, data: &Bytes) -> Result<Bytes> 
     Ok(out.into())
 }
 
+/// How the header names an element type.
+fn descr(element: Element, endian: Endian) -> String {
+    let order = match endian {
+        _ if element.size() == 1 => '|',
+        Endian::Little => '<',
+        Endian::Big => '>',
+    };
+    let kind = match element {
+        Element::U8 | Element::U16 | Element::U32 | Element::U64 => 'u',
+        Element::I8 | Element::I16 | Element::I32 | Element::I64 => 'i',
+        Element::F16 | Element::F32 | Element::F64 => 'f',
+        Element::BF16 => 'V',
+    };
+    format!("{order}{kind}{}", element.size())
+}
+
+/// Writes the rows of several arrays, of the same type and the same axes but for the first, one after the other to `path`. `progress`
+/// is told the number of rows written so far; its error ends the work, and no file appears.
+///
+/// # Errors
+/// When the arrays differ, and when the file cannot be written.
+pub fn join(
+    parts: &[Matrix],
+    path: impl AsRef<Path>,
+    progress: &mut dyn FnMut(usize) -> Result<()>,
+) -> Result<()> {
+    let first = &parts[0];
+    let kind = |part: &Matrix| {
+        (
+            descr(part.element(), part.endian()),
+            part.shape().get(1..).map(<[_]>::to_vec),
+        )
+    };
+    for part in parts {
+        if kind(part) != kind(first) || part.shape().is_empty() {
+            let told = |part: &Matrix| format!("{} of {}", ShapeText(part.shape()), part.element());
+            let problem = format!("shape {}, but the first part has {}", told(part), told(first));
+            return Err(part.origin().error(
+                problem,
+                "give parts of one whole: rows of the same length and type",
+            ));
+        }
+    }
+    let mut shape = first.shape().to_vec();
+    shape[0] = parts.iter().map(Matrix::rows).sum();
+    let mut file = AtomicFile::create(path)?;
+    file.put(&header(&descr(first.element(), first.endian()), &shape))?;
+    let mut done = 0;
+    for part in parts {
+        part.stream(|bytes| file.put(bytes))?;
+        done += part.rows();
+        progress(done)?;
+    }
+    file.commit()
+}
+
 /// The bytes before the data of an array, padded so that the data are aligned to 64 bytes.
 pub fn header(descr: &str, shape: &[usize]) -> Vec<u8> {
     let shape = ShapeText(shape);

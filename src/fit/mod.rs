@@ -226,7 +226,7 @@ pub fn fit<O: Ops>(
     let mut predictor = Predictor::new(ops, &model, pipeline)?;
     let mut labels: Vec<u32> = Vec::with_capacity(data.rows());
     let mut writer = LabelWriter::create(folder.labels_file(), data.rows())?;
-    predictor.label_all(&data, false, progress, |chunk, _| {
+    predictor.label_all(&data, 0..data.rows(), false, progress, |chunk, _| {
         labels.extend_from_slice(chunk);
         writer.write(chunk)
     })?;

@@ -884,6 +884,16 @@ fn predict() {
                 &["'tpu'", "--device"],
             ),
             ("neuncut predict run x.npy", 2, &["--output <LABELS.npy>"]),
+            (
+                "neuncut predict run x.npy -o y.npy --shard 2/2",
+                2,
+                &["'2/2'", "i from 0 to N - 1"],
+            ),
+            (
+                "neuncut predict run x.npy -o y.npy --shard 0/2",
+                1,
+                &["--shard: no rows in slice 0 of 2: 101 rows in chunks of 4096; use fewer slices"],
+            ),
         ],
     );
 }
@@ -1024,12 +1034,13 @@ fn a_disk_without_room_leaves_the_old_file_whole() {
             full(100, "neuncut generate moons --rows 1000000000000 -o z.csv"),
             "z.csv: cannot write the file",
         ),
+        // Not even a chunk: what is more would be kept for the same command to go on with.
         (
-            full(100, "neuncut predict run x.npy -o y.npy"),
+            full(10, "neuncut predict run x.npy -o y.npy"),
             "y.npy: cannot write the file",
         ),
         (
-            full(1000, "neuncut predict run x.npy -o y.npy --probabilities p.npy"),
+            full(50, "neuncut predict run x.npy -o y.npy --probabilities p.npy"),
             "p.npy: cannot write the file",
         ),
         (
@@ -1046,6 +1057,42 @@ fn a_disk_without_room_leaves_the_old_file_whole() {
         .collect();
     let table: Vec<(&str, i32, &[&str])> = table.iter().map(|(l, c, f)| (*l, *c, &f[..])).collect();
     refuse_all(&here, &table);
+}
+
+#[test]
+fn merge() {
+    let here = Sandbox::new();
+    here.ok("neuncut generate rings --rows 101 -o a.npy");
+    here.ok("neuncut generate blobs --rows 10 -o b.npy");
+    here.put("c.csv", "1\n");
+    refuse_all(
+        &here,
+        &[
+            ("neuncut merge -o y.npy", 2, &["<PART.npy>"]),
+            ("neuncut merge a.npy", 2, &["--output <FILE.npy>"]),
+            ("neuncut merge a.npy nowhere.npy -o y.npy", 1, &["nowhere.npy: "]),
+            (
+                "neuncut merge a.npy c.csv -o y.npy",
+                1,
+                &["c.csv: not a .npy file"],
+            ),
+            (
+                "neuncut merge a.npy b.npy -o a.npy",
+                1,
+                &["a.npy: the same file is read"],
+            ),
+            (
+                "neuncut merge a.npy b.npy -o y.npy",
+                1,
+                &["b.npy: shape (10, 8) of f32, but the first part has (101, 2) of f32"],
+            ),
+            (
+                "neuncut merge a.npy a-labels.npy -o y.npy",
+                1,
+                &["a-labels.npy: shape (101,) of u32"],
+            ),
+        ],
+    );
 }
 
 /// Name, shape and values.

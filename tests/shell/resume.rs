@@ -430,3 +430,65 @@ fn interrupted_while_rows_are_labelled_nothing_half_written_stays() {
     here.ok("neuncut predict run x.npy -o y.npy");
     assert_eq!(here.bytes("y.npy"), here.bytes("run/labels.npy"));
 }
+
+#[test]
+fn a_labelling_goes_on_behind_the_rows_that_are_done() {
+    let here = Sandbox::new();
+    here.ok("neuncut generate blobs --rows 200000 -o x.npy");
+    here.ok("neuncut fit x.npy -k 5 --epochs 1 --train-rows 300 --hidden 512,512 --out run");
+    let line = "neuncut predict run x.npy --labels x-labels.npy --threads 1 --json";
+    let told = here
+        .ok(&format!("{line} -o whole.npy --probabilities whole-p.npy"))
+        .json();
+
+    let parts = || -> Vec<String> {
+        let names = here.list(".").into_iter();
+        names.filter(|name| name.ends_with(".part")).collect()
+    };
+    let mut kills = 0;
+    for pause in [300, 700, 500] {
+        let mut child = here.start(&format!("{line} -o y.npy --probabilities p.npy"));
+        wait_until(&mut child, || parts().len() == 2);
+        std::thread::sleep(Duration::from_millis(pause));
+        if child.try_wait().unwrap().is_some() {
+            break;
+        }
+        if pause == 500 {
+            // Ctrl-C leaves what is done, too.
+            interrupt(&child);
+            let told = finish(child, line);
+            assert_eq!(told.code, 130, "{}", told.err);
+            let words = "rows are labelled; the same command goes on behind them";
+            assert!(told.err.contains(words), "{}", told.err);
+        } else {
+            kill(child);
+        }
+        kills += 1;
+        assert_eq!(parts().len(), 2, "{:?}", here.list("."));
+        assert!(!here.path("y.npy").exists());
+    }
+    assert!(kills > 0, "the labelling was too short to be killed");
+    let last = here.ok(&format!("{line} -o y.npy --probabilities p.npy"));
+    assert!(last.err.contains("going on behind"), "{}", last.err);
+    assert!(here.bytes("y.npy") == here.bytes("whole.npy"), "other labels");
+    assert!(
+        here.bytes("p.npy") == here.bytes("whole-p.npy"),
+        "other memberships"
+    );
+    assert!(parts().is_empty());
+    for score in ["acc", "nmi", "ari", "sizes", "rows"] {
+        assert_eq!(last.json()[score], told[score], "{score}");
+    }
+
+    // Slices, joined again, are the whole.
+    for i in 0..3 {
+        here.ok(&format!(
+            "neuncut predict run x.npy --shard {i}/3 -o s{i}.npy --probabilities s{i}-p.npy"
+        ));
+    }
+    for kind in ["", "-p"] {
+        let shards: Vec<String> = (0..3).map(|i| format!("s{i}{kind}.npy")).collect();
+        here.ok(&format!("neuncut merge {} -o joined.npy", shards.join(" ")));
+        assert!(here.bytes("joined.npy") == here.bytes(&format!("whole{kind}.npy")));
+    }
+}

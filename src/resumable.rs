@@ -1,0 +1,245 @@
+//! Output files that the same command goes on with when it was stopped or killed.
+//!
+//! The rows that are done lie beside the final file, in one whose name tells what they are part of. Rows are appended in order and
+//! nothing else is ever written, so that whatever is there of them is right; only a last row may be cut short.
+
+use std::fs::{self, File, TryLockError};
+use std::io::{BufWriter, Seek, SeekFrom, Write};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use crate::atomic::{place, sync_folder};
+use crate::error::{Error, Result};
+
+/// Names of files that are not finished begin and end so; between are the final name and 16 hexadecimal digits.
+const PREFIX: &str = ".neuncut-";
+const SUFFIX: &str = ".part";
+
+/// 64 bits that tell texts apart (FNV-1a).
+pub fn digest(bytes: &[u8]) -> u64 {
+    let round = |state: u64, &byte: &u8| (state ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3);
+    bytes.iter().fold(0xCBF2_9CE4_8422_2325, round)
+}
+
+/// A file of a header and rows of equal length, on its way to being finished by [`commit`](Self::commit).
+#[derive(Debug)]
+pub struct Resumable {
+    /// As the caller named it, for messages.
+    path: PathBuf,
+    target: PathBuf,
+    part: PathBuf,
+    file: BufWriter<File>,
+    header: u64,
+    row: u64,
+    /// Rows in the file.
+    rows: u64,
+}
+
+impl Resumable {
+    /// Opens what there is of the file that will appear at `path`: `header`, then rows of `row` bytes, at most `most`. `content`
+    /// describes all that decides what is written; what another command left unfinished under the same name is removed.
+    ///
+    /// # Errors
+    /// When the file cannot be written, or another process is writing it.
+    pub fn open(
+        path: impl AsRef<Path>,
+        content: &str,
+        header: &[u8],
+        row: usize,
+        most: usize,
+    ) -> Result<Self> {
+        let path = path.as_ref();
+        let (target, folder) = place(path)?;
+        let failed = |e| Error::io(path, "create the file", e);
+        let name = target
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        let own = format!("{PREFIX}{name}-{:016x}{SUFFIX}", digest(content.as_bytes()));
+        for entry in fs::read_dir(&folder).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let found = entry.file_name().to_string_lossy().into_owned();
+            if found != own && is_part_of(&found, &name) {
+                fs::remove_file(entry.path()).map_err(failed)?;
+            }
+        }
+        let part = folder.join(own);
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&part)
+            .map_err(failed)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let advice = "wait for it, or choose another name";
+                return Err(Error::file(path, "another process is writing this file", advice));
+            }
+            Err(TryLockError::Error(e)) => return Err(failed(e)),
+        }
+        let len = file.metadata().map_err(failed)?.len();
+        let mut found = vec![0; header.len()];
+        let begun = file.read_exact_at(&mut found, 0).is_ok() && found == header;
+        let mut this = Resumable {
+            path: path.to_path_buf(),
+            target,
+            part,
+            file: BufWriter::new(file),
+            header: header.len() as u64,
+            row: row as u64,
+            rows: 0,
+        };
+        if begun {
+            let rows = (len - this.header) / this.row;
+            this.go_on_behind(rows.min(most as u64) as usize)?;
+        } else {
+            this.file.get_ref().set_len(0).map_err(failed)?;
+            this.put(header)?;
+        }
+        Ok(this)
+    }
+
+    /// Rows that are there.
+    pub fn rows(&self) -> usize {
+        self.rows as usize
+    }
+
+    /// Forgets all but the first `rows` rows.
+    pub fn go_on_behind(&mut self, rows: usize) -> Result<()> {
+        self.rows = rows as u64;
+        let end = self.header + self.rows * self.row;
+        let cut = self.file.get_ref().set_len(end);
+        cut.and_then(|()| self.file.seek(SeekFrom::Start(end)))
+            .map(drop)
+            .map_err(|e| Error::io(&self.path, "write the file", e))
+    }
+
+    /// Appends whole rows.
+    pub fn write(&mut self, rows: &[u8]) -> Result<()> {
+        self.rows += rows.len() as u64 / self.row;
+        self.put(rows)
+    }
+
+    /// Reads the rows `first..` that were found, as many as fit.
+    pub fn read(&self, first: usize, rows: &mut [u8]) -> Result<()> {
+        let at = self.header + first as u64 * self.row;
+        let read = self.file.get_ref().read_exact_at(rows, at);
+        read.map_err(|e| Error::io(&self.path, "read what is done of the file", e))
+    }
+
+    /// Hands all that was written to the operating system: it stays if this process is killed.
+    pub fn keep(&mut self) -> Result<()> {
+        let kept = self.file.flush();
+        kept.map_err(|e| Error::io(&self.path, "write the file", e))
+    }
+
+    /// Writes everything to the disk and lets the file appear under its final name.
+    pub fn commit(mut self) -> Result<()> {
+        self.keep()?;
+        let synced = self.file.get_ref().sync_all();
+        synced.map_err(|e| Error::io(&self.path, "write the file", e))?;
+        let renamed = fs::rename(&self.part, &self.target);
+        renamed.map_err(|e| Error::io(&self.path, "rename the finished file", e))?;
+        sync_folder(&self.target);
+        Ok(())
+    }
+
+    /// Gives up what is there.
+    pub fn discard(self) {
+        // An error already says why there will be no file.
+        let _ = fs::remove_file(&self.part);
+    }
+
+    fn put(&mut self, bytes: &[u8]) -> Result<()> {
+        let put = self.file.write_all(bytes);
+        put.map_err(|e| Error::io(&self.path, "write the file", e))
+    }
+}
+
+/// Whether `found` is a part of a file `name`, whatever its content.
+fn is_part_of(found: &str, name: &str) -> bool {
+    let middle = found
+        .strip_prefix(PREFIX)
+        .and_then(|rest| rest.strip_suffix(SUFFIX))
+        .and_then(|rest| rest.strip_prefix(name))
+        .and_then(|rest| rest.strip_prefix('-'));
+    middle.is_some_and(|digits| digits.len() == 16 && digits.bytes().all(|b| b.is_ascii_hexdigit()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(folder: &Path) -> Vec<String> {
+        let entries = fs::read_dir(folder).unwrap();
+        let mut names: Vec<String> = entries
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn rows_that_are_whole_are_gone_on_with() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("out.bin");
+        let open = |content: &str| Resumable::open(&path, content, b"head", 3, 10).unwrap();
+        let mut file = open("this");
+        assert_eq!(file.rows(), 0);
+        file.write(b"abcdef").unwrap();
+        // As if the process had been killed within a row.
+        file.put(b"g").unwrap();
+        file.keep().unwrap();
+        drop(file);
+        assert!(!path.exists());
+
+        let mut file = open("this");
+        assert_eq!(file.rows(), 2);
+        let mut row = [0; 3];
+        file.read(1, &mut row).unwrap();
+        assert_eq!(&row, b"def");
+        file.go_on_behind(1).unwrap();
+        file.write(b"xyz").unwrap();
+        file.commit().unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"headabcxyz");
+        assert_eq!(names(folder.path()), ["out.bin"]);
+    }
+
+    #[test]
+    fn another_content_begins_anew_and_leaves_other_names_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let open = |name: &str, content: &str, header: &[u8]| {
+            Resumable::open(folder.path().join(name), content, header, 1, 10).unwrap()
+        };
+        for name in ["a", "a-b"] {
+            let mut file = open(name, "one", b"");
+            file.write(b"12").unwrap();
+            file.keep().unwrap();
+        }
+        assert_eq!(open("a", "two", b"").rows(), 0);
+        assert_eq!(open("a-b", "one", b"").rows(), 2);
+        assert_eq!(open("a-b", "one", b"other").rows(), 0, "another header");
+        assert_eq!(names(folder.path()).len(), 2);
+        open("a", "two", b"").discard();
+        open("a-b", "one", b"other").discard();
+        assert!(names(folder.path()).is_empty());
+    }
+
+    #[test]
+    fn two_processes_do_not_write_the_same_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("out.bin");
+        let open = || Resumable::open(&path, "this", b"", 1, 10);
+        let first = open().unwrap();
+        let text = open().unwrap_err().to_string();
+        assert!(
+            text.contains("out.bin: another process is writing this file; wait"),
+            "{text}"
+        );
+        drop(first);
+        open().unwrap();
+    }
+}
