@@ -61,6 +61,8 @@ impl Resumable {
             let entry = entry.map_err(failed)?;
             let found = entry.file_name().to_string_lossy().into_owned();
             if found != own && is_part_of(&found, &name) {
+                let other = File::open(entry.path()).map_err(failed)?;
+                lock(&other, path)?;
                 fs::remove_file(entry.path()).map_err(failed)?;
             }
         }
@@ -72,14 +74,7 @@ impl Resumable {
             .truncate(false)
             .open(&part)
             .map_err(failed)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let advice = "wait for it, or choose another name";
-                return Err(Error::file(path, "another process is writing this file", advice));
-            }
-            Err(TryLockError::Error(e)) => return Err(failed(e)),
-        }
+        lock(&file, path)?;
         let len = file.metadata().map_err(failed)?.len();
         let mut found = vec![0; header.len()];
         let begun = file.read_exact_at(&mut found, 0).is_ok() && found == header;
@@ -159,6 +154,18 @@ impl Resumable {
     }
 }
 
+/// Nobody else is to write what will be at `path` as long as `file` is open.
+fn lock(file: &File, path: &Path) -> Result<()> {
+    match file.try_lock() {
+        Ok(()) => Ok(()),
+        Err(TryLockError::WouldBlock) => {
+            let advice = "wait for it, or choose another name";
+            Err(Error::file(path, "another process is writing this file", advice))
+        }
+        Err(TryLockError::Error(e)) => Err(Error::io(path, "create the file", e)),
+    }
+}
+
 /// Whether `found` is a part of a file `name`, whatever its content.
 fn is_part_of(found: &str, name: &str) -> bool {
     let middle = found
@@ -232,14 +239,14 @@ mod tests {
     fn two_processes_do_not_write_the_same_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("out.bin");
-        let open = || Resumable::open(&path, "this", b"", 1, 10);
-        let first = open().unwrap();
-        let text = open().unwrap_err().to_string();
-        assert!(
-            text.contains("out.bin: another process is writing this file; wait"),
-            "{text}"
-        );
+        let open = |content: &str| Resumable::open(&path, content, b"", 1, 10);
+        let first = open("this").unwrap();
+        for content in ["this", "that"] {
+            let text = open(content).unwrap_err().to_string();
+            let words = "out.bin: another process is writing this file; wait";
+            assert!(text.contains(words), "{text}");
+        }
         drop(first);
-        open().unwrap();
+        open("that").unwrap();
     }
 }
