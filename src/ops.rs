@@ -330,6 +330,17 @@ pub trait Ops {
     /// Name of the device and precision, for logs.
     fn name(&self) -> String;
 
+    /// A handle that works beside this one: neither waits for what the other was asked to do. What was made here until now, the
+    /// training rows `rows` among it, can be read there. `None` where one alone keeps the device busy, or where these rows can be
+    /// read by one alone.
+    fn beside(&self, rows: &Self::Matrix) -> Result<Option<Self>>
+    where
+        Self: Sized,
+    {
+        let _ = rows;
+        Ok(None)
+    }
+
     // ---- memory: all of it allocated before training -------------------------------------------------------------
 
     /// Makes all allocations that `allocate` makes, as one: a backend with little memory learns the sum before it takes any, and

@@ -43,19 +43,22 @@ impl Card {
     pub fn open(ordinal: usize) -> Result<Card> {
         let context = Rc::new(Context::open(ordinal)?);
         let wanted = context.architecture()?;
-        let (queue, copies) = (Stream::new(&context)?, Stream::new(&context)?);
-        let mut device = Device {
-            queue,
-            copies,
-            functions: HashMap::new(),
-            modules: Vec::new(),
-            context,
-        };
+        let mut loaded = Kernels::default();
         // All of them now: a kernel that the driver loads at its first launch would spoil a capture.
         for module in kernels::MODULES.iter().filter(|module| module.arch == wanted) {
-            device.load(module)?;
+            loaded.load(&context, module)?;
         }
-        Ok(Card(Rc::new(device)))
+        Card::with(Rc::new(loaded), context)
+    }
+
+    /// A pair of queues for kernels that are loaded.
+    fn with(kernels: Rc<Kernels>, context: Rc<Context>) -> Result<Card> {
+        Ok(Card(Rc::new(Device {
+            queue: Stream::new(&context)?,
+            copies: Stream::new(&context)?,
+            kernels,
+            context,
+        })))
     }
 
     /// What there is to know of this card.
@@ -225,41 +228,49 @@ impl Drop for Loaded {
     }
 }
 
+/// All kernels, which several queues run.
+#[derive(Default)]
+struct Kernels {
+    /// By file and name.
+    functions: HashMap<(&'static str, &'static str), sys::CUfunction>,
+    modules: Vec<Loaded>,
+}
+
+impl Kernels {
+    /// Loads a module and all its kernels.
+    fn load(&mut self, context: &Rc<Context>, source: &'static Module) -> Result<()> {
+        let what = format!("load {} for {}", source.file, source.arch);
+        // The driver reads machine code as it lies; embedded bytes have no alignment.
+        let mut image = vec![0u64; source.image.len().div_ceil(8)];
+        bytemuck::cast_slice_mut(&mut image)[..source.image.len()].copy_from_slice(source.image);
+        // SAFETY: the image is whole, and PTX ends in a 0 byte; the driver keeps no reference to it.
+        let handle = context.check(&what, unsafe { module::load_data(image.as_ptr().cast()) })?;
+        self.modules.push(Loaded {
+            handle,
+            context: context.clone(),
+        });
+        for kernel in source.kernels {
+            let name = CString::new(kernel.name).expect("a C identifier");
+            let function = context.check(&what, unsafe { module::get_function(handle, name) })?;
+            context.check(&what, unsafe { sys::cuFuncLoad(function) }.result())?;
+            self.functions.insert((source.file, kernel.name), function);
+        }
+        Ok(())
+    }
+}
+
 /// What a card is made of. Fields are dropped in this order.
 struct Device {
     queue: Stream,
     /// For copies beside the queue.
     copies: Stream,
-    /// By file and name.
-    functions: HashMap<(&'static str, &'static str), sys::CUfunction>,
-    modules: Vec<Loaded>,
+    kernels: Rc<Kernels>,
     context: Rc<Context>,
 }
 
 impl Device {
     fn check<T>(&self, what: &str, result: std::result::Result<T, DriverError>) -> Result<T> {
         self.context.check(what, result)
-    }
-
-    /// Loads a module and all its kernels.
-    fn load(&mut self, source: &'static Module) -> Result<()> {
-        let what = format!("load {} for {}", source.file, source.arch);
-        // The driver reads machine code as it lies; embedded bytes have no alignment.
-        let mut image = vec![0u64; source.image.len().div_ceil(8)];
-        bytemuck::cast_slice_mut(&mut image)[..source.image.len()].copy_from_slice(source.image);
-        // SAFETY: the image is whole, and PTX ends in a 0 byte; the driver keeps no reference to it.
-        let handle = self.check(&what, unsafe { module::load_data(image.as_ptr().cast()) })?;
-        self.modules.push(Loaded {
-            handle,
-            context: self.context.clone(),
-        });
-        for kernel in source.kernels {
-            let name = CString::new(kernel.name).expect("a C identifier");
-            let function = self.check(&what, unsafe { module::get_function(handle, name) })?;
-            self.check(&what, unsafe { sys::cuFuncLoad(function) }.result())?;
-            self.functions.insert((source.file, kernel.name), function);
-        }
-        Ok(())
     }
 
     fn synchronize(&self) -> Result<()> {
@@ -286,6 +297,12 @@ impl Driver for Card {
         self.0.context.name.clone()
     }
 
+    fn beside(&self) -> Result<Card> {
+        let device = self.current()?;
+        device.synchronize()?;
+        Card::with(device.kernels.clone(), device.context.clone())
+    }
+
     fn free_memory(&self) -> Result<u64> {
         Ok(self.current()?.context.memory()?.0 as u64)
     }
@@ -302,9 +319,9 @@ impl Driver for Card {
     }
 
     fn free(&self, at: Address) {
-        if let Ok(device) = self.current() {
-            // An error of earlier work is reported by whoever waits for its results.
-            let _ = device.synchronize();
+        if self.current().is_ok() {
+            // All queues of the card. An error of earlier work is reported by whoever waits for its results.
+            let _ = result::ctx::synchronize();
             let _ = unsafe { result::free_sync(at.0) };
         }
     }
@@ -381,13 +398,18 @@ impl Driver for Card {
             threads,
             arguments,
         } = launch;
-        let function = device.functions.get(&(file, kernel)).copied().ok_or_else(|| {
-            Error::device(
-                self.name(),
-                format!("kernels/{file}.cu has no kernel {kernel}"),
-                "this is a mistake of this program: please report it",
-            )
-        })?;
+        let function = device
+            .kernels
+            .functions
+            .get(&(file, kernel))
+            .copied()
+            .ok_or_else(|| {
+                Error::device(
+                    self.name(),
+                    format!("kernels/{file}.cu has no kernel {kernel}"),
+                    "this is a mistake of this program: please report it",
+                )
+            })?;
         // SAFETY: the caller's arguments are those of the kernel; the driver copies them before it returns.
         let result = unsafe {
             result::launch_kernel(

@@ -31,7 +31,8 @@ pub struct Launch<'a> {
     pub arguments: &'a mut [*mut c_void],
 }
 
-/// A device: memory, kernels, and one queue in which they run in the order of the calls.
+/// A device: memory, kernels, and one queue in which they run in the order of the calls. Handles that are opened
+/// [`beside`](Self::beside) each other share the memory and the kernels; each has a queue of its own.
 ///
 /// Every call may report an error of an earlier one, as CUDA does.
 pub trait Driver {
@@ -44,11 +45,17 @@ pub trait Driver {
 
     /// Name of the device, for logs and errors.
     fn name(&self) -> String;
+    /// Another queue of the same device, which sees what was written by all calls made so far: they are waited for. From then on
+    /// neither queue waits for the other.
+    fn beside(&self) -> Result<Self>
+    where
+        Self: Sized;
     /// Bytes that could be allocated now.
     fn free_memory(&self) -> Result<u64>;
     /// Memory of this many bytes, aligned to 256, its contents undefined; `None` when there is not enough.
     fn allocate(&self, bytes: usize) -> Result<Option<Address>>;
-    /// Gives memory back, after all calls made so far are done. Never fails: there is nothing to do about it.
+    /// Gives memory back, after all calls made so far are done, those of queues beside this one too. Never fails: there is nothing
+    /// to do about it.
     fn free(&self, at: Address);
     /// Sets bytes to 0.
     fn clear(&self, at: Address, bytes: usize) -> Result<()>;

@@ -189,6 +189,21 @@ impl<D: Driver> Ops for Cuda<D> {
         format!("{} ({})", self.driver.name(), self.precision.name())
     }
 
+    fn beside(&self, rows: &Matrix<D>) -> Result<Option<Self>> {
+        // Rows on the host are fed in the order of one training at a time.
+        if rows.host().is_some() {
+            return Ok(None);
+        }
+        let driver = Rc::new(self.driver.beside()?);
+        Ok(Some(Cuda {
+            memory: Memory::new(driver.clone()),
+            driver,
+            recorder: RefCell::new(None),
+            profile: RefCell::new(None),
+            ..*self
+        }))
+    }
+
     fn plan<T>(&self, what: &str, allocate: &dyn Fn() -> Result<T>) -> Result<T> {
         self.memory.plan(what, allocate)
     }

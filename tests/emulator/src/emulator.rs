@@ -5,6 +5,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::ffi::c_void;
+use std::rc::Rc;
 use std::time::Instant;
 
 use neuncut::cuda::{Address, Driver, Launch};
@@ -19,7 +20,7 @@ const GRID_LIMITS: [u32; 3] = [i32::MAX as u32, 65535, 65535];
 
 /// A GPU on the CPU.
 pub struct Emulator {
-    memory: RefCell<Memory>,
+    memory: Rc<RefCell<Memory>>,
     /// Order of the threads; 0 is the natural one.
     seed: u64,
     /// The graph that is being recorded.
@@ -28,7 +29,8 @@ pub struct Emulator {
     cleared: RefCell<Vec<Cleared>>,
     /// Clears so far.
     clears: Cell<u64>,
-    counts: Cell<Counts>,
+    /// Of all queues of the device.
+    counts: Rc<Cell<Counts>>,
 }
 
 /// Memory that was cleared, and by which of all clears.
@@ -41,6 +43,8 @@ struct Cleared {
 /// How often a device was called, but for what is only recorded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
+    /// Queues opened beside the first.
+    pub queues: usize,
     /// Kernels launched one by one.
     pub launches: usize,
     /// Graphs run.
@@ -94,19 +98,19 @@ impl Emulator {
     /// A device with 16 GiB that runs threads in their natural order.
     pub fn new() -> Self {
         Emulator {
-            memory: RefCell::new(Memory::new(16 << 30)),
+            memory: Rc::new(RefCell::new(Memory::new(16 << 30))),
             seed: 0,
             recording: RefCell::new(None),
             cleared: RefCell::new(Vec::new()),
             clears: Cell::new(0),
-            counts: Cell::default(),
+            counts: Rc::default(),
         }
     }
 
     /// The same with so many bytes of memory, all of them free.
     pub fn with_memory(self, bytes: u64) -> Self {
         Emulator {
-            memory: RefCell::new(Memory::new(bytes)),
+            memory: Rc::new(RefCell::new(Memory::new(bytes))),
             ..self
         }
     }
@@ -187,6 +191,17 @@ impl Driver for Emulator {
 
     fn name(&self) -> String {
         NAME.to_string()
+    }
+
+    fn beside(&self) -> Result<Self> {
+        self.synchronize_for("another queue")?;
+        self.count(|counts| counts.queues += 1);
+        Ok(Emulator {
+            memory: self.memory.clone(),
+            counts: self.counts.clone(),
+            seed: self.seed,
+            ..Emulator::new()
+        })
     }
 
     fn free_memory(&self) -> Result<u64> {

@@ -349,6 +349,7 @@ impl Watch for Calls<'_> {
     fn step(&mut self, _: usize, _: usize, _: usize, _: usize) {
         let (before, after) = (self.before.get(), self.emulator.counts());
         self.steps.push(Counts {
+            queues: after.queues - before.queues,
             launches: after.launches - before.launches,
             replays: after.replays - before.replays,
             replayed_launches: after.replayed_launches - before.replayed_launches,
@@ -391,10 +392,9 @@ fn from_the_second_step_on_each_is_one_recorded_graph_and_nothing_else() {
             assert_eq!(first.replays, 0, "the first step may have to allocate");
             assert_eq!(later.len(), 2 * 15 - 1);
             let graph = Counts {
-                launches: 0,
                 replays: 1,
                 replayed_launches: first.launches,
-                others: 0,
+                ..Counts::default()
             };
             for (i, &step) in later.iter().enumerate() {
                 assert_eq!(
