@@ -19,7 +19,7 @@ use crate::train::{Checkpoint, EpochRecord};
 
 /// A run: `config.toml`, `features.safetensors`, `model.safetensors`, `history.jsonl`, `metrics.json`, `labels.npy`, `report.html`;
 /// `training-rows.npy` and, where a graph of them was cut, `graph.npz`, `graph-features.safetensors` and `spectrum.json`; and, while it
-/// is not finished, `checkpoint.safetensors`.
+/// is not finished, `checkpoint.safetensors` of its first attempt, `checkpoint-2.safetensors` of its second, and so on.
 #[derive(Clone, Debug)]
 pub struct RunFolder {
     path: PathBuf,
@@ -124,7 +124,7 @@ impl RunFolder {
 
     /// Whether a training that stopped can go on, rather than begin anew.
     pub fn has_progress(&self) -> bool {
-        self.checkpoint_file().exists() || self.model_file().exists()
+        !self.checkpoint_files().is_empty() || self.model_file().exists()
     }
 
     /// The folder itself.
@@ -175,17 +175,38 @@ impl RunFolder {
     pub fn report_file(&self) -> PathBuf {
         self.path.join("report.html")
     }
-    /// State of an unfinished training.
-    pub fn checkpoint_file(&self) -> PathBuf {
-        self.path.join("checkpoint.safetensors")
+    /// State of an attempt, counted from 0, of an unfinished training.
+    pub fn checkpoint_file(&self, attempt: usize) -> PathBuf {
+        self.path.join(match attempt {
+            0 => "checkpoint.safetensors".to_string(),
+            _ => format!("checkpoint-{}.safetensors", attempt + 1),
+        })
+    }
+
+    /// Those that are there, in the order of their names.
+    fn checkpoint_files(&self) -> Vec<PathBuf> {
+        let is_one = |name: &str| {
+            let middle = name
+                .strip_prefix("checkpoint")
+                .and_then(|rest| rest.strip_suffix(".safetensors"));
+            middle.is_some_and(|middle| {
+                let number = middle.strip_prefix('-').map(str::parse::<usize>);
+                middle.is_empty() || matches!(number, Some(Ok(_)))
+            })
+        };
+        let entries = fs::read_dir(&self.path).into_iter().flatten().flatten();
+        let mut found: Vec<PathBuf> = entries
+            .filter(|entry| entry.file_name().to_str().is_some_and(is_one))
+            .map(|entry| entry.path())
+            .collect();
+        found.sort();
+        found
     }
 
     /// In an order in which they can be removed: what is left, should that be cut short, is an unfinished run.
-    fn files(&self) -> [PathBuf; 12] {
-        [
-            self.metrics_file(),
-            self.model_file(),
-            self.checkpoint_file(),
+    fn files(&self) -> Vec<PathBuf> {
+        let before = [self.metrics_file(), self.model_file()];
+        let after = [
             self.history_file(),
             self.features_file(),
             self.graph_features_file(),
@@ -195,7 +216,8 @@ impl RunFolder {
             self.labels_file(),
             self.report_file(),
             self.config_file(),
-        ]
+        ];
+        [&before[..], &self.checkpoint_files(), &after].concat()
     }
 
     /// Reads the options of the run.
@@ -241,19 +263,15 @@ impl RunFolder {
         safetensors::write(self.model_file(), &tensors, &Default::default())
     }
 
-    /// Reads the checkpoint, if there is one.
-    pub fn load_checkpoint<R: Real>(&self) -> Result<Option<Checkpoint<R>>> {
-        let path = self.checkpoint_file();
-        if path.exists() {
-            Checkpoint::load(&path).map(Some)
-        } else {
-            Ok(None)
-        }
+    /// Reads the checkpoints of all attempts that have one.
+    pub fn load_checkpoints<R: Real>(&self) -> Result<Vec<Checkpoint<R>>> {
+        let files = self.checkpoint_files();
+        files.iter().map(|path| Checkpoint::load(path)).collect()
     }
 
-    /// Removes the checkpoint of a finished run.
-    pub fn remove_checkpoint(&self) -> Result<()> {
-        remove(&self.checkpoint_file())
+    /// Removes the checkpoints of a finished run.
+    pub fn remove_checkpoints(&self) -> Result<()> {
+        self.checkpoint_files().iter().try_for_each(|file| remove(file))
     }
 
     /// Reads the history, leaving out a last line that a kill cut short.

@@ -21,7 +21,7 @@ use neuncut::spectral::Labelling;
 use neuncut::spectral::cluster;
 use neuncut::train::{
     Beginning, Checkpoint, Goal, Kind, Plan, SearchPlan, Stage, StepRule, Targets, TrainingGraph,
-    TrainingRows, WarmUp, search, train,
+    TrainingRows, WarmUp, search, train, winner,
 };
 use neuncut::validate::compare_training;
 use training::{Notes, bits, rows, told};
@@ -198,6 +198,7 @@ fn search_plan(form: GraphForm, seed: u64) -> SearchPlan {
         begin_with: Some(5),
         moves: 1,
         attempts: 2,
+        side_by_side: 2,
     }
 }
 
@@ -217,7 +218,7 @@ fn run_search<O: Ops>(
     plan: &SearchPlan,
     rows: &[f32],
     d: usize,
-    from: Option<Checkpoint<O::Real>>,
+    from: Vec<Checkpoint<O::Real>>,
     notes: &mut Notes<O::Real>,
 ) -> Result<Model> {
     let x = filled(ops, rows.len() / d, d, rows);
@@ -233,7 +234,7 @@ fn run_search<O: Ops>(
     };
     let cut = plan.cut.rule.objective.cut;
     let mut starts = |attempt: usize, clusters: usize| {
-        let seed = plan.cut.seed + attempt as u64;
+        let seed = plan.cut.seed + ((attempt as u64) << 32);
         let labels = cluster(ops, &edges, clusters, cut, seed, &mut Silent)?;
         Ok(Targets::refined(
             &edges,
@@ -255,11 +256,19 @@ fn a_search_gives_the_same_bits_on_any_number_of_threads() {
         let rows = rows(&random, 800, d, 3);
         let plan = search_plan(form, random.below(1000) as u64);
         let mut first = Notes::default();
-        let model = run_search(&Fast::new(1).unwrap(), &plan, &rows, d, None, &mut first).unwrap();
+        let model = run_search(&Fast::new(1).unwrap(), &plan, &rows, d, Vec::new(), &mut first).unwrap();
         assert!(model.is_finite());
         for threads in [1, 2, 3] {
             let mut again = Notes::default();
-            let other = run_search(&Fast::new(threads).unwrap(), &plan, &rows, d, None, &mut again).unwrap();
+            let other = run_search(
+                &Fast::new(threads).unwrap(),
+                &plan,
+                &rows,
+                d,
+                Vec::new(),
+                &mut again,
+            )
+            .unwrap();
             assert_eq!(bits(&model), bits(&other), "{threads} threads, {form:?}");
             assert_eq!(told(&first.records), told(&again.records));
         }
@@ -276,7 +285,7 @@ fn a_search_resumed_in_any_stage_gives_the_bits_of_an_uninterrupted_one() {
         steps_allowed: Some(usize::MAX),
         ..Notes::default()
     };
-    let model = run_search(&ops, &plan, &rows, d, None, &mut whole).unwrap();
+    let model = run_search(&ops, &plan, &rows, d, Vec::new(), &mut whole).unwrap();
     let seen = |kind, attempt| {
         let stage = whole
             .stages
@@ -287,48 +296,95 @@ fn a_search_resumed_in_any_stage_gives_the_bits_of_an_uninterrupted_one() {
     for kind in [Kind::ManyTargets, Kind::ManyCut, Kind::Targets, Kind::Cut] {
         assert!(seen(kind, 0) && seen(kind, 1), "{kind:?} in {:?}", whole.stages);
     }
-    let last = whole.records.last().unwrap().epoch;
-    assert_eq!(last, whole.records.len(), "epochs are counted through all stages");
+    for attempt in [1, 2] {
+        let of_it = whole.records.iter().filter(|record| record.attempt == attempt);
+        for (i, record) in of_it.enumerate() {
+            assert_eq!(record.epoch, i + 1, "epochs are counted through all stages");
+        }
+    }
 
     let total = usize::MAX - whole.steps_allowed.unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("checkpoint.safetensors");
-    let mut kinds = Vec::new();
+    let mut stages = Vec::new();
     for _ in 0..40 {
         let steps = random.below(total);
         let mut before = Notes {
             steps_allowed: Some(steps),
             ..Notes::default()
         };
-        let stopped = run_search(&ops, &plan, &rows, d, None, &mut before);
+        let stopped = run_search(&ops, &plan, &rows, d, Vec::new(), &mut before);
         assert!(matches!(stopped, Err(Error::Interrupted(_))), "{stopped:?}");
-        let checkpoint = before.checkpoints.pop().unwrap();
-        checkpoint.save(&path).unwrap();
-        let loaded = Checkpoint::load(&path).unwrap();
-        assert_eq!(loaded, checkpoint, "what was saved is what is loaded");
-        kinds.push(checkpoint.stage.kind);
+        let loaded = before.reloaded(folder.path());
+        let stage = loaded.last().unwrap().stage;
+        let finished: Vec<bool> = loaded.iter().map(|checkpoint| checkpoint.finished).collect();
+        let expected: Vec<bool> = (0..=stage.attempt)
+            .map(|attempt| attempt < stage.attempt)
+            .collect();
+        assert_eq!(
+            finished, expected,
+            "of attempts one after the other, all are over but one"
+        );
+        stages.push(stage);
         let mut after = Notes::default();
-        let resumed = run_search(&ops, &plan, &rows, d, Some(loaded), &mut after).unwrap();
-        let name = format!("stopped after {steps} of {total} steps in {:?}", checkpoint.stage);
+        let resumed = run_search(&ops, &plan, &rows, d, loaded, &mut after).unwrap();
+        let name = format!("stopped after {steps} of {total} steps in {stage:?}");
         assert_eq!(bits(&model), bits(&resumed), "{name}");
         let records = [told(&before.records), told(&after.records)].concat();
         assert_eq!(records, told(&whole.records), "{name}");
     }
+    let differs = |of: &dyn Fn(&Stage, &Stage) -> bool| stages.iter().any(|stage| of(stage, &stages[0]));
     assert!(
-        kinds.iter().any(|&kind| kind != kinds[0]),
-        "stops in one stage only"
+        differs(&|a, b| a.kind != b.kind),
+        "stops in stages of one kind only"
+    );
+    assert!(
+        differs(&|a, b| a.attempt != b.attempt),
+        "stops in one attempt only"
     );
 }
 
-/// Whatever the last network, none that was trained towards a small cut reached a smaller one than the one that is returned.
+/// An attempt among several comes to what it would come to alone.
+#[test]
+fn an_attempt_is_a_search_of_its_own() {
+    let random = random("search_alone");
+    let (d, ops) = (5, Fast::new(2).unwrap());
+    let rows = rows(&random, 120, d, 3);
+    let plan = search_plan(GraphForm::Sparse, random.below(1000) as u64);
+    let mut both = Notes::default();
+    let model = run_search(&ops, &plan, &rows, d, Vec::new(), &mut both).unwrap();
+    let winner = winner(&both.records).unwrap();
+    for attempt in [1, 2] {
+        let mut alone = plan.clone();
+        alone.attempts = 1;
+        alone.cut.seed += (attempt as u64 - 1) << 32;
+        let mut notes = Notes::default();
+        let found = run_search(&ops, &alone, &rows, d, Vec::new(), &mut notes).unwrap();
+        for record in &mut notes.records {
+            record.attempt = attempt;
+        }
+        let of_both = both.records.iter().filter(|record| record.attempt == attempt);
+        let of_both: Vec<_> = of_both.cloned().collect();
+        assert_eq!(told(&notes.records), told(&of_both), "attempt {attempt}");
+        assert_eq!(
+            bits(&found) == bits(&model),
+            attempt == winner,
+            "attempt {attempt}"
+        );
+    }
+}
+
+/// Whatever the last network, and whichever attempt, none that was trained towards a small cut reached a smaller one than the one that is returned.
 #[test]
 fn the_best_network_by_the_exact_cut_is_returned() {
     let random = random("search_best");
     let (d, ops) = (5, Fast::new(2).unwrap());
     let rows = rows(&random, 200, d, 3);
-    let plan = search_plan(GraphForm::Sparse, random.below(1000) as u64);
+    let plan = SearchPlan {
+        attempts: 3,
+        ..search_plan(GraphForm::Sparse, random.below(1000) as u64)
+    };
     let mut notes = Notes::default();
-    let model = run_search(&ops, &plan, &rows, d, None, &mut notes).unwrap();
+    let model = run_search(&ops, &plan, &rows, d, Vec::new(), &mut notes).unwrap();
     let x = filled(&ops, 200, d, &rows);
     let edges = neighbour_graph(&ops, &x);
     let pipeline = Pipeline::fit(&ops, &[], &mut filled(&ops, 200, d, &rows)).unwrap();
@@ -340,7 +396,9 @@ fn the_best_network_by_the_exact_cut_is_returned() {
     let found = ranking(&edges, &labels, 3, Cut::Ncut);
     // Networks of five clusters are not among those.
     let of_three = || notes.records.iter().filter(|record| record.sizes.len() == 3);
-    assert!(of_three().any(|record| record.cut == Some(found)));
+    let winner = winner(&notes.records).unwrap();
+    let mut kept = of_three().filter(|record| record.attempt == winner && record.kept);
+    assert_eq!(kept.next_back().unwrap().cut, Some(found));
     let trained = of_three().filter(|record| record.agreement.is_none());
     let least = trained
         .filter_map(|record| record.cut)

@@ -4,6 +4,7 @@
 //! the smallest L_lap is taken.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 
 use serde::Serialize;
 
@@ -17,7 +18,7 @@ use crate::prepare::prepare;
 use crate::progress::Progress;
 use crate::scores::Scores;
 use crate::train::{
-    Checkpoint, EpochRecord, Goal, Plan, Stage, TrainingGraph, TrainingRows, Truth, Watch, search,
+    Checkpoint, EpochRecord, Goal, Plan, Stage, TrainingGraph, TrainingRows, Truth, Watch, in_order, search,
 };
 
 /// The gammas that are tried: one in which the penalty is all that counts, and from there a ladder down.
@@ -114,11 +115,11 @@ pub fn gamma_search<O: Ops>(
             progress: &shared,
             history: Vec::new(),
             name: format!("gamma {gamma}"),
-            first_epoch: 0,
+            first_epochs: BTreeMap::new(),
         };
         let mut targets =
             |attempt: usize, clusters: usize| starts.targets(attempt, clusters, *shared.borrow_mut());
-        search(ops, &plan, &rows, &mut targets, None, &mut watch)?;
+        search(ops, &plan, &rows, &mut targets, Vec::new(), &mut watch)?;
         let found = watch.rung(gamma, began.elapsed().as_secs_f64());
         shared.borrow_mut().end();
         tell(&found, *shared.borrow_mut());
@@ -143,11 +144,13 @@ struct Listener<'a, 'b> {
     progress: &'a RefCell<&'b mut dyn Progress>,
     history: Vec<EpochRecord>,
     name: String,
-    first_epoch: usize,
+    /// Epochs of each attempt before the stage that it is in.
+    first_epochs: BTreeMap<usize, usize>,
 }
 
 impl Listener<'_, '_> {
-    fn rung(self, gamma: f64, seconds: f64) -> Rung {
+    fn rung(mut self, gamma: f64, seconds: f64) -> Rung {
+        in_order(&mut self.history);
         let epochs = || self.history.iter().filter(|epoch| epoch.agreement.is_none());
         let lowest = epochs().min_by(|a, b| a.l_orth.total_cmp(&b.l_orth));
         Rung {
@@ -163,7 +166,7 @@ impl Listener<'_, '_> {
 
 impl<R> Watch<R> for Listener<'_, '_> {
     fn stage(&mut self, plan: &Plan, stage: Stage) {
-        self.first_epoch = stage.first_epoch;
+        self.first_epochs.insert(stage.attempt + 1, stage.first_epoch);
         let name = match plan.goal {
             Goal::Targets => "warm-up",
             Goal::Cut => &self.name,
@@ -177,11 +180,11 @@ impl<R> Watch<R> for Listener<'_, '_> {
         let note = format!("L_lap {:.4} L_orth {:.4}", record.l_lap, record.l_orth);
         self.progress
             .borrow_mut()
-            .advance((record.epoch - self.first_epoch) as u64, &note);
+            .advance((record.epoch - self.first_epochs[&record.attempt]) as u64, &note);
         self.history.push(record.clone());
         Ok(())
     }
-    fn wants_checkpoint(&mut self) -> bool {
+    fn wants_checkpoint(&mut self, _attempt: usize) -> bool {
         false
     }
     fn checkpoint(&mut self, _checkpoint: &Checkpoint<R>) -> Result<()> {

@@ -31,7 +31,7 @@ use crate::progress::Progress;
 use crate::random::{Permutation, Purpose};
 use crate::run_folder::RunFolder;
 use crate::scores::{Contingency, Mean, Scores, nmi};
-use crate::train::{TrainingGraph, TrainingRows, Truth, collapse};
+use crate::train::{EpochRecord, TrainingGraph, TrainingRows, Truth, collapse, winner};
 
 /// Rows over which the exact cut is computed at most; its time grows with their square.
 const CUT_ROWS: usize = 20_000;
@@ -260,7 +260,13 @@ pub fn fit<O: Ops>(
         .transpose()?;
     let sizes = count(&labels, options.clusters);
     let warnings: Vec<String> = collapse(&sizes).into_iter().collect();
-    let last = history.iter().rev().find(|record| record.agreement.is_none());
+    // What the network was trained in: other attempts stay in the history alone.
+    let winner = winner(&history);
+    let attempt: Vec<EpochRecord> = history
+        .into_iter()
+        .filter(|record| Some(record.attempt) == winner)
+        .collect();
+    let last = attempt.iter().rev().find(|record| record.agreement.is_none());
     let mut metrics = Metrics {
         data: data.name().to_string(),
         rows: data.rows(),
@@ -284,7 +290,7 @@ pub fn fit<O: Ops>(
         &options,
         &data,
         &mut predictor,
-        &history,
+        &attempt,
         &metrics,
         stored.or(fresh).as_ref(),
         table.as_ref(),
@@ -293,7 +299,7 @@ pub fn fit<O: Ops>(
     stages.done("report");
     metrics.seconds = stages.total();
     metrics.stages = stages.seconds;
-    folder.remove_checkpoint()?;
+    folder.remove_checkpoints()?;
     // Last, since they say that the run is finished.
     folder.save_metrics(&metrics)?;
     Ok(metrics)

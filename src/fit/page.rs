@@ -15,7 +15,7 @@ use crate::train::EpochRecord;
 /// Images shown of each cluster, half of them confident, half doubtful.
 const IMAGES: usize = 20;
 
-/// The report of a run as HTML.
+/// The report of a run as HTML; `history` is that of the attempt whose network was kept.
 pub fn page<O: Ops>(
     options: &FitOptions,
     data: &Dataset,
@@ -57,7 +57,7 @@ pub fn page<O: Ops>(
     });
     Report {
         title: &format!("{} in {} clusters", data.name(), options.clusters),
-        summary: &summary(metrics),
+        summary: &summary(metrics, options, history),
         config: &settings(options),
         history,
         spectrum,
@@ -72,7 +72,7 @@ pub fn page<O: Ops>(
     .to_html()
 }
 
-fn summary(metrics: &Metrics) -> Vec<(String, String)> {
+fn summary(metrics: &Metrics, options: &FitOptions, history: &[EpochRecord]) -> Vec<(String, String)> {
     let mut lines = Vec::new();
     let mut add = |name: &str, value: String| lines.push((name.to_string(), value));
     if let Some(scores) = metrics.scores {
@@ -81,6 +81,9 @@ fn summary(metrics: &Metrics) -> Vec<(String, String)> {
         add("ARI", format!("{:.3}", scores.ari));
     }
     add("Ncut", format!("{:.4}", metrics.cuts.ncut));
+    if let Some(record) = history.first().filter(|_| options.restarts > 1) {
+        add("Attempt", format!("{} of {}", record.attempt, options.restarts));
+    }
     add("Rows", metrics.rows.to_string());
     add("Seconds", format!("{:.1}", metrics.seconds));
     lines

@@ -37,7 +37,7 @@ pub struct Report<'a> {
     pub summary: &'a [(String, String)],
     /// The settings of the run: name and value.
     pub config: &'a [(String, String)],
-    /// The epochs, in order. Numbers that are not finite are left out of the charts.
+    /// The epochs of one attempt, in order. Numbers that are not finite are left out of the charts.
     pub history: &'a [EpochRecord],
     /// The leading eigenvalues of the training graph, when there is one.
     pub spectrum: Option<&'a Spectrum>,

@@ -25,6 +25,7 @@ fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
 fn history(epochs: usize, clusters: usize, scores: Option<Scores>) -> Vec<EpochRecord> {
     (1..=epochs)
         .map(|epoch| EpochRecord {
+            attempt: 1,
             epoch,
             l_lap: 0.5 / epoch as f64,
             l_orth: 2.0 / (epoch * epoch) as f64,
@@ -32,6 +33,7 @@ fn history(epochs: usize, clusters: usize, scores: Option<Scores>) -> Vec<EpochR
             learning_rate: 0.005 / epoch as f64,
             sizes: (0..clusters).map(|c| (c * 7 % 13 + epoch) as u64).collect(),
             cut: None,
+            kept: false,
             agreement: None,
             seconds: epoch as f64 * 0.7,
             scores,

@@ -1,4 +1,4 @@
-//! The whole state of a training, between two steps.
+//! The whole state of an attempt, between two steps.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,7 +11,8 @@ use crate::model::{Dense, Model};
 use crate::network::{download, to_real};
 use crate::ops::{Ops, Real, Shape};
 
-/// Everything a training needs to go on as if it had never stopped, in the precision `R` that it computes in.
+/// Everything an attempt needs to go on as if it had never stopped, in the precision `R` that it computes in. Attempts know nothing of
+/// each other, and so do their checkpoints.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Checkpoint<R = f32> {
     /// The training rows, as [`fingerprint`] tells them from others.
@@ -24,7 +25,7 @@ pub struct Checkpoint<R = f32> {
     pub second_moments: Model<R>,
     /// Epochs finished.
     pub epoch: usize,
-    /// Mini-batches finished in the epoch begun.
+    /// Mini-batches finished in the epoch begun; it may be all of them, what they led to not yet judged.
     pub batch: usize,
     /// Steps finished in all.
     pub step: u64,
@@ -40,19 +41,8 @@ pub struct Checkpoint<R = f32> {
     pub stage: Stage,
     /// The labels that the stage pursues, if it does.
     pub targets: Option<Targets>,
-}
-
-/// How far a stage has come.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Place {
-    /// Epochs finished.
-    pub epoch: usize,
-    /// Mini-batches finished in the epoch begun.
-    pub batch: usize,
-    /// Steps finished in all.
-    pub step: u64,
-    /// Seconds spent so far.
-    pub seconds: f64,
+    /// Whether the attempt is over: its best network, or else the last, is what it has come to.
+    pub finished: bool,
 }
 
 impl<R: Real> Checkpoint<R> {
@@ -80,51 +70,8 @@ impl<R: Real> Checkpoint<R> {
             best,
             stage: Stage::default(),
             targets: None,
+            finished: false,
         }
-    }
-
-    /// The state of a step in training, or [`Error::Diverged`]: what is no number must be neither saved nor handed on.
-    pub(super) fn take<O: Ops<Real = R>>(
-        ops: &O,
-        start: &Checkpoint<R>,
-        step: &Step<O>,
-        at: Place,
-        patience: Patience,
-        best: Option<Best<R>>,
-    ) -> Result<Self> {
-        let Place { epoch, batch, .. } = at;
-        let mut losses = download(ops, &step.losses)?;
-        losses.truncate(3 * batch);
-        check_losses(&losses, epoch)?;
-        let taken = Checkpoint {
-            data: start.data.clone(),
-            model: step.network.to_model(ops)?,
-            first_moments: step.first_moments.to_model(ops)?,
-            second_moments: step.second_moments.to_model(ops)?,
-            epoch,
-            batch,
-            step: at.step,
-            losses,
-            seconds: at.seconds,
-            patience,
-            best,
-            stage: start.stage,
-            targets: start.targets.clone(),
-        };
-        let parts = [&taken.model, &taken.first_moments, &taken.second_moments];
-        if parts.iter().all(|part| part.is_finite()) {
-            return Ok(taken);
-        }
-        // The last update did it; the next loss would have shown it.
-        let (epoch, batch) = match batch {
-            0 => (epoch, step.losses.rows()),
-            _ => (epoch + 1, batch),
-        };
-        Err(Error::Diverged {
-            loss: f64::NAN,
-            epoch,
-            batch,
-        })
     }
 
     /// Puts moments and losses back; the parameters are already there.
@@ -134,18 +81,23 @@ impl<R: Real> Checkpoint<R> {
         ops.upload(&to_real::<O>(&self.losses), &mut step.losses, 0)
     }
 
-    /// Whether this checkpoint belongs to a training like `plan` on `data`.
-    pub(super) fn check(&self, data: &str, plan: &Plan, inputs: usize, batches: usize) -> Result<()> {
-        if self.data != data {
-            return Err(Error::option(
-                "--resume",
-                format!(
-                    "the training rows have changed since the run began: {}, now {data}",
-                    self.data
-                ),
-                "bring the old data back, or begin again with --overwrite",
-            ));
+    /// Whether this checkpoint belongs to a training on rows with the fingerprint `data`.
+    pub(super) fn check_rows(&self, data: &str) -> Result<()> {
+        if self.data == data {
+            return Ok(());
         }
+        Err(Error::option(
+            "--resume",
+            format!(
+                "the training rows have changed since the run began: {}, now {data}",
+                self.data
+            ),
+            "bring the old data back, or begin again with --overwrite",
+        ))
+    }
+
+    /// Whether this checkpoint belongs to a training like `plan`.
+    pub(super) fn check(&self, plan: &Plan, inputs: usize, batches: usize) -> Result<()> {
         let shape = |model: &Model<R>| (model.inputs(), model.hidden(), model.clusters());
         let expected = (inputs, plan.hidden.clone(), plan.clusters);
         let fits = [&self.model, &self.first_moments, &self.second_moments]
@@ -154,7 +106,7 @@ impl<R: Real> Checkpoint<R> {
         let steps = (self.epoch as u64)
             .saturating_mul(batches as u64)
             .saturating_add(self.batch as u64);
-        if fits && self.batch < batches.max(1) && self.step == steps && self.losses.len() == 3 * self.batch {
+        if fits && self.batch <= batches && self.step == steps && self.losses.len() == 3 * self.batch {
             return Ok(());
         }
         Err(Error::Shape {
@@ -183,6 +135,7 @@ impl<R: Real> Checkpoint<R> {
             ("seconds".to_string(), self.seconds.to_string()),
             ("patience.best".to_string(), self.patience.best.to_string()),
             ("patience.epochs".to_string(), self.patience.epochs.to_string()),
+            ("finished".to_string(), self.finished.to_string()),
             (
                 "stage".to_string(),
                 serde_json::to_string(&self.stage).unwrap_or_default(),
@@ -197,7 +150,8 @@ impl<R: Real> Checkpoint<R> {
         }
         if let Some(best) = &self.best {
             tensors.extend(best.model.tensors("best."));
-            metadata.insert("best".to_string(), best.cut.to_string());
+            metadata.insert("best.cut".to_string(), best.cut.to_string());
+            metadata.insert("best.rank".to_string(), best.rank.to_string());
         }
         let tensors: Vec<(&str, &[usize], &[R])> = tensors
             .iter()
@@ -237,10 +191,12 @@ impl<R: Real> Checkpoint<R> {
                     enough: entry(path, &metadata, "enough")?,
                 }),
             },
-            best: match metadata.contains_key("best") {
+            finished: entry(path, &metadata, "finished")?,
+            best: match metadata.contains_key("best.cut") {
                 false => None,
                 true => Some(Best {
-                    cut: entry(path, &metadata, "best")?,
+                    cut: entry(path, &metadata, "best.cut")?,
+                    rank: entry(path, &metadata, "best.rank")?,
                     model: Model::from_tensors(path, "best.", &tensors)?,
                 }),
             },

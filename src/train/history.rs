@@ -1,5 +1,7 @@
 //! What is recorded of every epoch: one line of `history.jsonl`.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::scores::Scores;
@@ -7,7 +9,9 @@ use crate::scores::Scores;
 /// One epoch of training.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EpochRecord {
-    /// Counted from 1.
+    /// The attempt that it belongs to, counted from 1.
+    pub attempt: usize,
+    /// Of the attempt, through all its stages, counted from 1.
     pub epoch: usize,
     /// Mean over the epoch's mini-batches of `L_lap = trace(H' L H)`.
     pub l_lap: f64,
@@ -22,15 +26,37 @@ pub struct EpochRecord {
     /// Exact cut of the training graph by the hard labels after the epoch, when there is one; an empty cluster counts 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cut: Option<f64>,
+    /// Whether the network is the best of its attempt up to now, by that cut.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub kept: bool,
     /// Share of the training rows that have the labels they should get, in a stage that pursues labels; its loss is the
     /// cross-entropy, and it has no L_lap.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agreement: Option<f64>,
-    /// Wall seconds since training began, up to the end of this epoch (resumed parts add up).
+    /// Wall seconds since the attempt began, up to the end of this epoch (resumed parts add up).
     pub seconds: f64,
     /// Agreement with the labels on the training rows, when there are labels.
     #[serde(flatten)]
     pub scores: Option<Scores>,
+}
+
+/// Brings the records of attempts that ran side by side into the order in which they would have come one after the other.
+pub fn in_order(history: &mut [EpochRecord]) {
+    history.sort_by_key(|record| (record.attempt, record.epoch));
+}
+
+/// The attempt, counted from 1, whose network a search returns: that of the smallest exact cut, the first among equals; the first of
+/// all where nothing tells them apart. `history` is in order.
+pub fn winner(history: &[EpochRecord]) -> Option<usize> {
+    let mut best = BTreeMap::new();
+    for record in history {
+        let cut = best.entry(record.attempt).or_insert(f64::INFINITY);
+        if let (true, Some(kept)) = (record.kept, record.cut) {
+            *cut = kept;
+        }
+    }
+    let smallest = best.into_iter().min_by(|a, b| a.1.total_cmp(&b.1));
+    smallest.map(|(attempt, _)| attempt)
 }
 
 /// A cluster with fewer than this share of the rows counts as collapsed.
@@ -69,6 +95,45 @@ pub fn collapse(sizes: &[u64]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn record(attempt: usize, epoch: usize, cut: Option<f64>, kept: bool) -> EpochRecord {
+        EpochRecord {
+            attempt,
+            epoch,
+            l_lap: 0.0,
+            l_orth: 0.0,
+            loss: 0.0,
+            learning_rate: 0.0,
+            sizes: Vec::new(),
+            cut,
+            kept,
+            agreement: None,
+            seconds: 0.0,
+            scores: None,
+        }
+    }
+
+    #[test]
+    fn the_winner_is_the_attempt_that_kept_the_smallest_cut() {
+        let mut history = [
+            // Kept first though smaller: while fitted to labels, both were good enough, or it had other clusters.
+            record(1, 1, Some(0.5), true),
+            record(2, 1, Some(0.3), false),
+            record(1, 2, Some(0.6), false),
+            record(2, 2, Some(0.45), true),
+            record(2, 3, Some(0.46), false),
+            record(3, 1, Some(0.45), true),
+        ];
+        in_order(&mut history);
+        let places: Vec<_> = history.iter().map(|r| (r.attempt, r.epoch)).collect();
+        assert_eq!(places, [(1, 1), (1, 2), (2, 1), (2, 2), (2, 3), (3, 1)]);
+        assert_eq!(winner(&history), Some(2));
+        assert_eq!(
+            winner(&[record(1, 1, None, false), record(2, 1, None, false)]),
+            Some(1)
+        );
+        assert_eq!(winner(&[]), None);
+    }
 
     #[test]
     fn healthy_sizes_have_not_collapsed() {

@@ -1,25 +1,22 @@
-//! Algorithm 1: epochs of mini-batch steps, with a history, checkpoints, and a clean stop.
+//! Algorithm 1: epochs of mini-batch steps, with a history, checkpoints, and a clean stop; and the search among several trainings.
 
 mod checkpoint;
 mod history;
 mod step;
+mod training;
 mod search;
 
-use std::time::Instant;
-
 pub use checkpoint::{Checkpoint, fingerprint};
-use checkpoint::{Place, check_losses};
-pub use history::{EpochRecord, collapse};
+pub use history::{EpochRecord, collapse, in_order, winner};
 pub use search::{Kind, SearchPlan, Stage, Starts, Targets, WarmUp, search};
 pub use step::{Step, StepRule, StepSize};
+use training::Training;
 
 use crate::data::csr::Csr;
-use crate::error::{Error, Result};
-use crate::graph::{Sampler, count as count_labels, ranking};
+use crate::error::Result;
+use crate::graph::Sampler;
 use crate::model::Model;
-use crate::network::to_host;
-use crate::ops::{Ops, Shape, StepState};
-use crate::scores::Scores;
+use crate::ops::{Ops, Real, Shape, StepState};
 
 /// What a stage of training pursues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +42,7 @@ pub struct Plan {
     pub batch: usize,
     /// Neighbours that a seed row brings into its mini-batch, where mini-batches are parts of a graph.
     pub per_seed: usize,
-    /// Epochs before this stage: their orders are not used again.
+    /// Epochs of the same attempt before this stage: their orders are not used again.
     pub first_epoch: usize,
     /// Passes over the training rows. A stage towards targets ends earlier once the network has learned them.
     pub epochs: usize,
@@ -142,7 +139,7 @@ pub struct Beginning {
     pub model: Model,
     /// The labels that the stage pursues, if it does.
     pub targets: Option<Targets>,
-    /// The best network of earlier stages.
+    /// The best network of earlier stages of the attempt.
     pub best: Option<Best>,
 }
 
@@ -155,15 +152,41 @@ impl Beginning {
             best: None,
         }
     }
+
+    /// The same as a checkpoint before the first step of `stage`, which `seconds` of the attempt came before.
+    fn checkpoint<R: Real>(self, data: String, stage: Stage, seconds: f64) -> Checkpoint<R> {
+        let best = self.best.map(|best| best.cast());
+        Checkpoint {
+            targets: self.targets,
+            stage,
+            seconds,
+            ..Checkpoint::fresh(data, self.model.cast(), best)
+        }
+    }
 }
 
-/// The network that gave the smallest exact cut of the training graph so far, after any epoch.
+/// The best network of an attempt so far: after any epoch, the one of the smallest exact cut of the training graph, as
+/// [`ranking`](crate::graph::ranking) counts it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Best<R = f32> {
-    /// That cut, as [`ranking`] counts it.
+    /// That cut. By it attempts are compared.
     pub cut: f64,
+    /// The same, but while the network is fitted to labels at least what is [`enough`](Targets::enough). By it the networks of an attempt
+    /// are compared.
+    pub rank: f64,
     /// The network.
     pub model: Model<R>,
+}
+
+impl<R: Real> Best<R> {
+    /// The same in another precision.
+    pub fn cast<U: Real>(&self) -> Best<U> {
+        Best {
+            cut: self.cut,
+            rank: self.rank,
+            model: self.model.cast(),
+        }
+    }
 }
 
 /// How long a stage has made no progress.
@@ -206,31 +229,30 @@ pub struct Trained {
     pub model: Model,
     /// Its hard labels of the training rows.
     pub labels: Vec<u32>,
-    /// The best network of this and earlier stages.
+    /// The best network of this and earlier stages of the attempt.
     pub best: Option<Best>,
     /// Epochs of this stage.
     pub epochs: usize,
+    /// Seconds that the attempt has taken so far.
+    pub seconds: f64,
 }
 
-/// What the training loop, which computes in `R`, tells, and asks, the outside.
+/// What the training loop, which computes in `R`, tells, and asks, the outside. Where attempts run side by side, what is told of one may
+/// come between what is told of others.
 pub trait Watch<R = f32> {
     /// A stage begins, or goes on.
     fn stage(&mut self, plan: &Plan, stage: Stage);
-    /// A mini-batch is done: `batch` of `batches` in `epoch` of `epochs`, all counted from 1.
+    /// A mini-batch is on its way: `batch` of `batches` in `epoch` of `epochs`, all counted from 1.
     fn step(&mut self, epoch: usize, epochs: usize, batch: usize, batches: usize);
     /// An epoch is done.
     fn epoch(&mut self, record: &EpochRecord) -> Result<()>;
-    /// Whether to save a checkpoint after this epoch.
-    fn wants_checkpoint(&mut self) -> bool;
-    /// A checkpoint to save.
+    /// Whether to save a checkpoint of this attempt, counted from 0, after this epoch.
+    fn wants_checkpoint(&mut self, attempt: usize) -> bool;
+    /// A checkpoint to save, in place of the one before of the same attempt.
     fn checkpoint(&mut self, checkpoint: &Checkpoint<R>) -> Result<()>;
-    /// Whether to stop as soon as possible, after a last checkpoint.
+    /// Whether to stop as soon as possible, after a last checkpoint of each attempt under way.
     fn stop(&mut self) -> bool;
 }
-
-/// Targets are learned when the cut is theirs up to this share of it, or, without a graph, when this share of the rows is given theirs.
-const SAME_CUT: f64 = 1e-3;
-const AGREEMENT: f64 = 0.999;
 
 /// Epochs without a smaller cut after which a stage towards one ends, and steps, where epochs are short.
 const PATIENCE: usize = 5;
@@ -239,7 +261,8 @@ const PATIENCE_STEPS: usize = 25;
 /// Runs a stage of training, from its beginning or from a checkpoint.
 ///
 /// # Errors
-/// When the checkpoint is of another plan or other rows, [`Error::Diverged`] when a loss or a parameter is not finite, [`Error::Interrupted`] after [`Watch::stop`], [`Error::Memory`].
+/// When the checkpoint is of another plan or other rows, [`Error::Diverged`](crate::Error::Diverged) when a loss or a parameter is not
+/// finite, [`Error::Interrupted`](crate::Error::Interrupted) after [`Watch::stop`], [`Error::Memory`](crate::Error::Memory).
 pub fn train<O: Ops>(
     ops: &O,
     plan: &Plan,
@@ -249,218 +272,21 @@ pub fn train<O: Ops>(
     resume: Option<Checkpoint<O::Real>>,
     watch: &mut dyn Watch<O::Real>,
 ) -> Result<Trained> {
-    watch.stage(plan, stage);
-    let count = rows.x.rows();
-    if plan.batch == 0 || plan.batch > count {
-        return Err(Error::option(
-            "--batch",
-            format!("{} rows, but there are {count} training rows", plan.batch),
-            "choose a smaller mini-batch or more rows",
-        ));
-    }
-    let sampler = plan.sampler(rows);
-    let batches = sampler.batches();
-    let fingerprint = fingerprint(ops, rows.x)?;
-    let Beginning { model, targets, best } = beginning;
-    let start = resume.unwrap_or_else(|| {
-        let best = best.map(|best| Best {
-            cut: best.cut,
-            model: best.model.cast(),
-        });
-        Checkpoint {
-            targets: targets.clone(),
-            stage,
-            ..Checkpoint::fresh(fingerprint.clone(), model.cast(), best)
-        }
-    });
-    start.check(&fingerprint, plan, rows.x.cols(), batches)?;
-    let cut_of = |labels: &[u32]| {
-        let cut = plan.rule.objective.cut;
-        rows.graph
-            .map(|graph| ranking(graph.edges, labels, plan.clusters, cut))
+    let data = fingerprint(ops, rows.x)?;
+    let start = match resume {
+        Some(checkpoint) => checkpoint,
+        None => beginning.checkpoint(data.clone(), stage, 0.0),
     };
-    let targets = start.targets.clone().unwrap_or(Targets::of(Vec::new()));
-    let targets_cut = match plan.goal {
-        Goal::Targets => cut_of(&targets.labels),
-        Goal::Cut => None,
-    };
-
-    let state = StepState {
-        batch: start.batch as u32,
-        ..plan.state_at(start.epoch, start.step)
-    };
-    let graph = rows.graph.map(|graph| graph.resident);
-    let size = StepSize {
-        rows: plan.batch,
-        batches,
-        training_rows: count,
-    };
-    let (mut step, mut labeller) = ops.plan("training", &|| {
-        let step = Step::new(ops, &start.model, plan.rule, size, graph, state)?;
-        let labeller = Labeller::new(ops, &step, count, plan.batch)?;
-        Ok((step, labeller))
-    })?;
-    start.restore(ops, &mut step)?;
-    ops.upload_labels(&targets.labels, &mut step.targets)?;
-
-    let clock = Instant::now();
-    let seconds = || start.seconds + clock.elapsed().as_secs_f64();
-    let mut best = start.best.clone();
-    let mut patience = start.patience;
-    let mut steps_done = start.step;
-    let mut first_batch = start.batch;
-    let mut labels = Vec::new();
-    let mut epoch = start.epoch;
-    while epoch < plan.epochs {
-        let state = plan.state_at(epoch, steps_done);
-        ops.upload_labels(&sampler.epoch(state.seed, state.epoch), &mut step.order)?;
-        if first_batch == 0 {
-            ops.set_state(state, &mut step.state)?;
+    start.check_rows(&data)?;
+    let mut training = Training::begin(ops, plan.clone(), rows, &start, watch)?;
+    while !training.is_over() {
+        if !training.queue_epoch(watch)? {
+            watch.checkpoint(&training.checkpoint()?)?;
+            return Err(training.interrupted());
         }
-        for batch in first_batch..batches {
-            if watch.stop() {
-                let at = Place {
-                    epoch,
-                    batch,
-                    step: steps_done,
-                    seconds: seconds(),
-                };
-                watch.checkpoint(&Checkpoint::take(ops, &start, &step, at, patience, best)?)?;
-                let done = format!("stopped in epoch {} of {}", epoch + 1, plan.epochs);
-                return Err(Error::Interrupted(done));
-            }
-            match plan.goal {
-                Goal::Cut => step.run(ops, rows.x, graph)?,
-                Goal::Targets => step.run_to_targets(ops, rows.x)?,
-            }
-            steps_done += 1;
-            watch.step(epoch + 1, plan.epochs, batch + 1, batches);
-        }
-        first_batch = 0;
-
-        let losses = to_host(ops, &step.losses)?;
-        check_losses(&losses, epoch)?;
-        let mean = |column: usize| {
-            losses.chunks_exact(3).map(|l| f64::from(l[column])).sum::<f64>() / batches as f64
-        };
-        labels = labeller.labels(ops, &step, rows.x)?.to_vec();
-        let cut = cut_of(&labels);
-        // Of the networks that have learned the targets well enough, the first is as good as any: later ones know these rows by heart.
-        let rank = cut.map(|cut| match plan.goal {
-            Goal::Targets => cut.max(targets.enough),
-            Goal::Cut => cut,
-        });
-        if let Some(cut) = rank.filter(|&cut| plan.ranked && best.as_ref().is_none_or(|best| cut < best.cut))
-        {
-            let model = step.network.to_model(ops)?;
-            best = Some(Best { cut, model });
-        }
-        let agreement = match plan.goal {
-            Goal::Targets => Some(agreement(&labels, &targets.labels)),
-            Goal::Cut => None,
-        };
-        let scores = rows
-            .truth
-            .map(|truth| Scores::of(&labels, plan.clusters, truth.index, truth.classes));
-        watch.epoch(&EpochRecord {
-            epoch: plan.first_epoch + epoch + 1,
-            l_lap: mean(0),
-            l_orth: mean(1),
-            loss: mean(2),
-            learning_rate: plan.learning_rate_at(epoch),
-            sizes: count_labels(&labels, plan.clusters),
-            cut,
-            agreement,
-            seconds: seconds(),
-            scores: scores.transpose()?,
-        })?;
-        epoch += 1;
-        let over = match (agreement, cut) {
-            (Some(agreement), cut) => match (cut, targets_cut) {
-                (Some(cut), Some(of_targets)) => cut <= of_targets * (1.0 + SAME_CUT),
-                _ => agreement >= AGREEMENT,
-            },
-            (None, Some(cut)) => patience.is_over(-cut, batches),
-            (None, None) => false,
-        };
-        if over {
-            break;
-        }
-        if epoch < plan.epochs && watch.wants_checkpoint() {
-            let at = Place {
-                epoch,
-                batch: 0,
-                step: steps_done,
-                seconds: seconds(),
-            };
-            watch.checkpoint(&Checkpoint::take(ops, &start, &step, at, patience, best.clone())?)?;
-        }
+        training.judge(watch)?;
     }
-    let model = Checkpoint::take(
-        ops,
-        &start,
-        &step,
-        Place {
-            epoch,
-            batch: 0,
-            step: steps_done,
-            seconds: seconds(),
-        },
-        patience,
-        None,
-    )?
-    .model;
-    Ok(Trained {
-        model: model.cast(),
-        labels,
-        best: best.map(|best| Best {
-            cut: best.cut,
-            model: best.model.cast(),
-        }),
-        epochs: epoch,
-    })
-}
-
-/// Share of the rows that have their targets.
-fn agreement(labels: &[u32], targets: &[u32]) -> f64 {
-    let same = labels
-        .iter()
-        .zip(targets)
-        .filter(|(label, target)| label == target);
-    same.count() as f64 / labels.len() as f64
-}
-
-/// Labels all training rows with the network as it stands.
-struct Labeller<O: Ops> {
-    x: O::Matrix,
-    activations: crate::network::Activations<O>,
-    on_device: O::Labels,
-    labels: Vec<u32>,
-    chunk: usize,
-}
-
-impl<O: Ops> Labeller<O> {
-    fn new(ops: &O, step: &Step<O>, rows: usize, chunk: usize) -> Result<Self> {
-        Ok(Labeller {
-            x: ops.matrix("rows to be labelled", chunk, step.x.cols())?,
-            activations: step.network.activations(ops, chunk)?,
-            on_device: ops.labels("labels of the training rows", rows)?,
-            labels: vec![0; rows],
-            chunk,
-        })
-    }
-
-    fn labels(&mut self, ops: &O, step: &Step<O>, data: &O::Matrix) -> Result<&[u32]> {
-        let rows = self.labels.len();
-        for first in (0..rows).step_by(self.chunk) {
-            self.x.set_rows(self.chunk.min(rows - first));
-            ops.copy_rows(data, first, &mut self.x)?;
-            step.network.forward(ops, &self.x, &mut self.activations)?;
-            ops.argmax(self.activations.logits(), &mut self.on_device, first)?;
-        }
-        ops.download_labels(&self.on_device, &mut self.labels)?;
-        Ok(&self.labels)
-    }
+    training.finish()
 }
 
 #[cfg(test)]

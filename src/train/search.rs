@@ -1,14 +1,16 @@
 //! Trainings in stages: fitted to labels, then towards a small cut; with more clusters first and fewer then; with moves; and from
 //! several starts, of which the best by the exact cut is taken.
 
+use std::collections::{BTreeMap, VecDeque};
+
 use serde::{Deserialize, Serialize};
 
-use super::{Beginning, Best, Checkpoint, Goal, Plan, TrainingRows, Watch, train};
+use super::{Beginning, Checkpoint, Goal, Plan, Trained, Training, TrainingRows, Watch, fingerprint};
 use crate::data::csr::Csr;
 use crate::error::Result;
 use crate::graph::{count, cut_matrix, merge, ranking, refine};
 use crate::model::Model;
-use crate::ops::{Cut, Ops, Shape};
+use crate::ops::{Cut, Ops, Real, Shape};
 use crate::spectral::{Labelling, split_and_merge};
 
 /// Labels that the network is fitted to before it is trained towards a small cut: `(attempt, clusters)`, or none for a random
@@ -85,8 +87,10 @@ pub struct SearchPlan {
     pub begin_with: Option<usize>,
     /// Rounds of split and merge moves at most, each followed by another training.
     pub moves: usize,
-    /// Attempts, each from a start of its own.
+    /// Attempts, each from a start and with a seed of its own; at least 1.
     pub attempts: usize,
+    /// How many of them may run side by side. Fewer do where the backend has no room for so many, or no use.
+    pub side_by_side: usize,
 }
 
 /// Which stage it is.
@@ -104,7 +108,7 @@ pub enum Kind {
     Cut,
 }
 
-/// How far a search has come. By default it is a single stage towards a small cut.
+/// How far an attempt has come. By default it is a single stage towards a small cut.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stage {
     /// The attempt, from 0.
@@ -113,7 +117,7 @@ pub struct Stage {
     pub moves: usize,
     /// The stage.
     pub kind: Kind,
-    /// Epochs of all stages before.
+    /// Epochs of all its stages before.
     pub first_epoch: usize,
 }
 
@@ -147,23 +151,18 @@ impl SearchPlan {
             batch,
             learning_rate,
             first_epoch: stage.first_epoch,
+            seed: self.seed(stage.attempt),
             ..self.cut.clone()
         }
     }
 
+    /// Attempts are as if each were a training of its own, with a seed of its own.
     fn seed(&self, attempt: usize) -> u64 {
         self.cut.seed.wrapping_add((attempt as u64) << 32)
     }
 
     /// How an attempt begins.
-    fn attempt(
-        &self,
-        attempt: usize,
-        first_epoch: usize,
-        inputs: usize,
-        best: Option<Best>,
-        starts: &mut Starts,
-    ) -> Result<(Stage, Beginning)> {
+    fn first(&self, attempt: usize, inputs: usize, starts: &mut Starts) -> Result<(Stage, Beginning)> {
         let clusters = self.begin_with.unwrap_or(self.cut.clusters);
         let targets = starts(attempt, clusters)?;
         let kind = match (self.begin_with, &targets) {
@@ -174,73 +173,46 @@ impl SearchPlan {
         };
         let stage = Stage {
             attempt,
-            moves: 0,
             kind,
-            first_epoch,
+            ..Stage::default()
         };
         let beginning = Beginning {
-            model: Model::random(self.seed(attempt), inputs, &self.cut.hidden, clusters),
             targets,
-            best,
+            ..Beginning::of(Model::random(
+                self.seed(attempt),
+                inputs,
+                &self.cut.hidden,
+                clusters,
+            ))
         };
         Ok((stage, beginning))
     }
-}
 
-/// Runs all stages, from the first or from a checkpoint, and returns the best network: that of the smallest exact cut of the training
-/// graph, or the last one when there is no graph.
-///
-/// # Errors
-/// As [`train`].
-pub fn search<O: Ops>(
-    ops: &O,
-    plan: &SearchPlan,
-    rows: &TrainingRows<O>,
-    starts: &mut Starts,
-    resume: Option<Checkpoint<O::Real>>,
-    watch: &mut dyn Watch<O::Real>,
-) -> Result<Model> {
-    let inputs = rows.x.cols();
-    let (mut stage, mut beginning, mut resume) = match resume {
-        Some(checkpoint) => {
-            let beginning = Beginning {
-                model: checkpoint.model.cast(),
-                targets: None,
-                best: None,
-            };
-            (checkpoint.stage, beginning, Some(checkpoint))
-        }
-        None => {
-            let (stage, beginning) = plan.attempt(0, 0, inputs, None, starts)?;
-            (stage, beginning, None)
-        }
-    };
-    loop {
-        let now = plan.stage(stage);
-        let trained = train(ops, &now, rows, stage, beginning, resume.take(), watch)?;
-        let first_epoch = stage.first_epoch + trained.epochs;
-        let graph = rows.graph.map(|graph| graph.edges);
+    /// How it goes on after a stage, unless that was its last.
+    fn after<O: Ops>(
+        &self,
+        ops: &O,
+        graph: Option<&Csr>,
+        stage: Stage,
+        trained: &Trained,
+    ) -> Result<Option<(Stage, Beginning)>> {
+        let now = self.stage(stage);
         let cut = now.rule.objective.cut;
         let next = |kind: Kind| Stage {
             kind,
-            first_epoch,
+            first_epoch: stage.first_epoch + trained.epochs,
             ..stage
         };
-        (stage, beginning) = match (stage.kind, graph) {
-            (Kind::ManyTargets | Kind::Targets, _) => {
-                let kind = match stage.kind {
-                    Kind::Targets => Kind::Cut,
-                    _ => Kind::ManyCut,
-                };
-                let beginning = Beginning {
-                    model: trained.model,
-                    targets: None,
-                    best: trained.best,
-                };
-                (next(kind), beginning)
-            }
+        let beginning = |model: &Model, targets: Option<Targets>| Beginning {
+            model: model.clone(),
+            targets,
+            best: trained.best.clone(),
+        };
+        Ok(match (stage.kind, graph) {
+            (Kind::ManyTargets, _) => Some((next(Kind::ManyCut), beginning(&trained.model, None))),
+            (Kind::Targets, _) => Some((next(Kind::Cut), beginning(&trained.model, None))),
             (Kind::ManyCut, Some(graph)) => {
-                let (many, wanted) = (now.clusters, plan.cut.clusters);
+                let (many, wanted) = (now.clusters, self.cut.clusters);
                 let matrix = cut_matrix(graph, &trained.labels, many);
                 let into = merge(&matrix, &count(&trained.labels, many), wanted, cut);
                 let merged = Labelling {
@@ -249,51 +221,227 @@ pub fn search<O: Ops>(
                 };
                 let targets = Targets::refined(graph, vec![merged], wanted, cut, now.seed);
                 // The hidden layers have learned; the last one has another width.
-                let mut model = Model::random(plan.seed(stage.attempt), inputs, &plan.cut.hidden, wanted);
+                let mut model = Model::random(now.seed, trained.model.inputs(), &self.cut.hidden, wanted);
                 let last = model.layers.len() - 1;
                 model.layers[..last].clone_from_slice(&trained.model.layers[..last]);
-                let beginning = Beginning {
-                    model,
-                    targets,
-                    best: trained.best,
-                };
-                (next(Kind::Targets), beginning)
+                Some((next(Kind::Targets), beginning(&model, targets)))
             }
-            (Kind::Cut, Some(graph)) if stage.moves < plan.moves => {
+            (Kind::Cut, Some(graph)) if stage.moves < self.moves => {
                 let clusters = now.clusters;
                 let before = ranking(graph, &trained.labels, clusters, cut);
-                let mut labels = trained.labels;
+                let mut labels = trained.labels.clone();
                 let made = split_and_merge(ops, graph, &mut labels, clusters, cut, now.seed)?;
                 let after = ranking(graph, &labels, clusters, cut);
-                if made > 0 && after < before {
-                    let stage = Stage {
-                        moves: stage.moves + 1,
-                        ..next(Kind::Targets)
-                    };
-                    let targets = Some(Targets {
-                        labels,
-                        enough: 0.5 * (before + after),
-                    });
-                    let beginning = Beginning {
-                        model: trained.model,
-                        targets,
-                        best: trained.best,
-                    };
-                    (stage, beginning)
-                } else if stage.attempt + 1 < plan.attempts {
-                    plan.attempt(stage.attempt + 1, first_epoch, inputs, trained.best, starts)?
-                } else {
-                    return Ok(best_of(trained.best, trained.model));
-                }
+                let stage = Stage {
+                    moves: stage.moves + 1,
+                    ..next(Kind::Targets)
+                };
+                let targets = Targets {
+                    labels,
+                    enough: 0.5 * (before + after),
+                };
+                (made > 0 && after < before).then(|| (stage, beginning(&trained.model, Some(targets))))
             }
-            _ if stage.attempt + 1 < plan.attempts => {
-                plan.attempt(stage.attempt + 1, first_epoch, inputs, trained.best, starts)?
-            }
-            _ => return Ok(best_of(trained.best, trained.model)),
-        };
+            _ => None,
+        })
     }
 }
 
-fn best_of(best: Option<Best>, last: Model) -> Model {
-    best.map_or(last, |best| best.model)
+/// What is next in an attempt.
+enum Next<R> {
+    /// Its first stage.
+    First(usize),
+    /// What comes after a stage.
+    After(Stage, Trained),
+    /// What is left of a stage.
+    Rest(Checkpoint<R>),
+}
+
+impl SearchPlan {
+    /// Where an attempt goes on; its end, where nothing comes after a stage.
+    fn checkpoint<O: Ops>(
+        &self,
+        ops: &O,
+        rows: &TrainingRows<O>,
+        data: &str,
+        next: &Next<O::Real>,
+        starts: &mut Starts,
+    ) -> Result<Checkpoint<O::Real>> {
+        let graph = rows.graph.map(|graph| graph.edges);
+        let ((stage, beginning), seconds) = match next {
+            Next::Rest(checkpoint) => return Ok(checkpoint.clone()),
+            Next::First(attempt) => (self.first(*attempt, rows.x.cols(), starts)?, 0.0),
+            Next::After(stage, trained) => match self.after(ops, graph, *stage, trained)? {
+                Some(next) => (next, trained.seconds),
+                None => {
+                    let end = Beginning {
+                        best: trained.best.clone(),
+                        ..Beginning::of(trained.model.clone())
+                    };
+                    return Ok(Checkpoint {
+                        epoch: trained.epochs,
+                        finished: true,
+                        ..end.checkpoint(data.to_string(), *stage, trained.seconds)
+                    });
+                }
+            },
+        };
+        Ok(beginning.checkpoint(data.to_string(), stage, seconds))
+    }
+}
+
+/// What an attempt has come to.
+struct Outcome {
+    /// The exact cut of the training graph; infinite where there is none.
+    cut: f64,
+    attempt: usize,
+    model: Model,
+}
+
+impl Outcome {
+    fn of<R: Real>(finished: &Checkpoint<R>) -> Self {
+        let best = finished.best.as_ref();
+        Outcome {
+            cut: best.map_or(f64::INFINITY, |best| best.cut),
+            attempt: finished.stage.attempt,
+            model: best.map_or(&finished.model, |best| &best.model).cast(),
+        }
+    }
+
+    /// The one of the smaller cut, and of equals the attempt that comes first, whichever ended first.
+    fn or(self, other: Self) -> Self {
+        match (other.cut, other.attempt) < (self.cut, self.attempt) {
+            true => other,
+            false => self,
+        }
+    }
+}
+
+/// Makes all attempts, each in all its stages, from the beginning or from their checkpoints, and returns the best network of the attempt
+/// whose best has the smallest exact cut of the training graph; where there is no graph, the last network of the first attempt.
+///
+/// Attempts run side by side where the backend can ([`Ops::beside`]): an epoch of each is queued before one of them is waited for. What
+/// they come to does not depend on it.
+///
+/// # Errors
+/// As [`train`](super::train).
+pub fn search<O: Ops>(
+    ops: &O,
+    plan: &SearchPlan,
+    rows: &TrainingRows<O>,
+    starts: &mut Starts,
+    resume: Vec<Checkpoint<O::Real>>,
+    watch: &mut dyn Watch<O::Real>,
+) -> Result<Model> {
+    let data = fingerprint(ops, rows.x)?;
+    let mut resumed = BTreeMap::new();
+    for checkpoint in resume {
+        checkpoint.check_rows(&data)?;
+        resumed.insert(checkpoint.stage.attempt, checkpoint);
+    }
+    let mut waiting: VecDeque<Next<O::Real>> = (0..plan.attempts)
+        .map(|attempt| resumed.remove(&attempt).map_or(Next::First(attempt), Next::Rest))
+        .collect();
+
+    let mut beside = Vec::new();
+    while beside.len() + 1 < plan.side_by_side.min(plan.attempts) {
+        match ops.beside(rows.x)? {
+            Some(another) => beside.push(another),
+            None => break,
+        }
+    }
+    let mut lanes: Vec<&O> = beside.iter().chain([ops]).collect();
+    let mut running: VecDeque<Training<O>> = VecDeque::new();
+    let mut outcome: Option<Outcome> = None;
+    loop {
+        let mut training = if !lanes.is_empty()
+            && let Some(next) = waiting.pop_front()
+            && let Some(lane) = lanes.pop()
+        {
+            let begun = plan
+                .checkpoint(ops, rows, &data, &next, starts)
+                .and_then(|start| match start.finished {
+                    true => Ok((start, None)),
+                    false => Training::begin(lane, plan.stage(start.stage), rows, &start, watch)
+                        .map(|training| (start, Some(training))),
+                });
+            match begun {
+                Ok((_, Some(training))) => training,
+                Ok((end, None)) => {
+                    if plan.attempts > 1 && !matches!(next, Next::Rest(_)) {
+                        watch.checkpoint(&end)?;
+                    }
+                    let found = Outcome::of(&end);
+                    outcome = Some(match outcome {
+                        Some(before) => before.or(found),
+                        None => found,
+                    });
+                    lanes.push(lane);
+                    continue;
+                }
+                // Most likely there is no room for more than run now, so from now on no more do. If that is not why, it will show again
+                // when the attempt is alone.
+                Err(_) if !running.is_empty() => {
+                    waiting.push_front(next);
+                    lanes.clear();
+                    continue;
+                }
+                Err(error) => return Err(error),
+            }
+        } else if let Some(mut training) = running.pop_front() {
+            training.judge(watch)?;
+            training
+        } else {
+            break;
+        };
+        if training.is_over() {
+            lanes.push(training.ops());
+            waiting.push_front(Next::After(training.stage(), training.finish()?));
+        } else if training.queue_epoch(watch)? {
+            running.push_back(training);
+        } else {
+            for training in running.iter().chain([&training]) {
+                watch.checkpoint(&training.checkpoint()?)?;
+            }
+            return Err(training.interrupted());
+        }
+    }
+    Ok(outcome.expect("there is at least one attempt").model)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::train::Best;
+
+    #[test]
+    fn attempts_are_compared_by_the_exact_cut_whichever_ended_first() {
+        let finished = |(attempt, cut, rank)| {
+            let model = Model::random(attempt as u64, 3, &[], 2);
+            let best = Some(Best { cut, rank, model });
+            let mut end = Checkpoint::<f32>::fresh(String::new(), Model::random(9, 3, &[], 2), best);
+            end.stage.attempt = attempt;
+            end
+        };
+        let winner = |of: &[(usize, f64, f64)]| {
+            let outcomes = of.iter().map(|&of| Outcome::of(&finished(of)));
+            let found = outcomes.reduce(Outcome::or).expect("some attempts");
+            assert_eq!(found.model, Model::random(found.attempt as u64, 3, &[], 2));
+            found.attempt
+        };
+        // While it was fitted to labels, the third was good enough at 0.5, and the exact cut of that network is smaller.
+        let mut attempts = [(0, 0.6, 0.6), (1, 0.48, 0.48), (2, 0.45, 0.5), (3, 0.45, 0.45)];
+        assert_eq!(winner(&attempts), 2);
+        attempts.reverse();
+        assert_eq!(winner(&attempts), 2);
+    }
+
+    #[test]
+    fn without_a_graph_the_first_attempt_is_taken() {
+        let mut end = Checkpoint::<f32>::fresh(String::new(), Model::random(5, 3, &[], 2), None);
+        let first = Outcome::of(&end);
+        assert_eq!(first.model, end.model);
+        end.stage.attempt = 1;
+        assert_eq!(Outcome::of(&end).or(first).attempt, 0);
+    }
 }

@@ -1,4 +1,4 @@
-//! A whole training: the losses of its epochs against those of the f64 reference, and the same bits twice.
+//! A whole training: the losses of its epochs against those of the f64 reference, the same bits twice, and the same bits beside others.
 
 use super::bench::Bench;
 use super::errors::{FLOOR, distance, largest};
@@ -13,12 +13,15 @@ use crate::ops::{
 };
 use crate::progress::Silent;
 use crate::train::{
-    Beginning, Checkpoint, EpochRecord, Goal, Plan, Stage, StepRule, Targets, TrainingGraph, TrainingRows,
-    Watch, train,
+    Beginning, Checkpoint, EpochRecord, Goal, Plan, SearchPlan, Stage, StepRule, Targets, TrainingGraph,
+    TrainingRows, WarmUp, Watch, in_order, search, train,
 };
 
 /// Trainings that are compared: of a single one the ratio of errors is luck, because training amplifies every rounding.
 const SEEDS: usize = 5;
+
+/// Attempts of a search that run side by side.
+const ATTEMPTS: usize = 4;
 
 /// How the graph of a training is made.
 const GRAPH: GraphRule = GraphRule {
@@ -34,6 +37,25 @@ pub struct Bits {
     pub model: Vec<u64>,
     /// Of L_lap, L_orth and loss, epoch by epoch.
     pub losses: Vec<u64>,
+}
+
+impl Bits {
+    fn of(model: &Model, losses: &[f64]) -> Self {
+        let parameters = model
+            .layers
+            .iter()
+            .flat_map(|layer| layer.weight.iter().chain(&layer.bias));
+        Bits {
+            model: parameters.map(|v| v.to_bits().into()).collect(),
+            losses: losses.iter().map(|v| v.to_bits()).collect(),
+        }
+    }
+
+    /// How many numbers have other bits.
+    fn changed(&self, other: &Self) -> usize {
+        let changed = |a: &[u64], b: &[u64]| a.iter().zip(b).filter(|(a, b)| a != b).count();
+        changed(&self.model, &other.model) + changed(&self.losses, &other.losses)
+    }
 }
 
 /// Errors of losses against f64, over epochs: of several trainings the median.
@@ -52,18 +74,30 @@ impl Comparison {
     }
 }
 
-/// Notes the losses of epochs.
+/// Notes the epochs.
 #[derive(Default)]
-struct Losses(Vec<f64>);
+struct Epochs(Vec<EpochRecord>);
 
-impl<R: Real> Watch<R> for Losses {
+impl Epochs {
+    /// L_lap, L_orth and loss, epoch by epoch, attempt by attempt.
+    fn losses(mut self) -> Vec<f64> {
+        in_order(&mut self.0);
+        let losses = self
+            .0
+            .iter()
+            .map(|record| [record.l_lap, record.l_orth, record.loss]);
+        losses.flatten().collect()
+    }
+}
+
+impl<R: Real> Watch<R> for Epochs {
     fn stage(&mut self, _: &Plan, _: Stage) {}
     fn step(&mut self, _: usize, _: usize, _: usize, _: usize) {}
     fn epoch(&mut self, record: &EpochRecord) -> Result<()> {
-        self.0.extend([record.l_lap, record.l_orth, record.loss]);
+        self.0.push(record.clone());
         Ok(())
     }
-    fn wants_checkpoint(&mut self) -> bool {
+    fn wants_checkpoint(&mut self, _: usize) -> bool {
         false
     }
     fn checkpoint(&mut self, _: &Checkpoint<R>) -> Result<()> {
@@ -74,10 +108,14 @@ impl<R: Real> Watch<R> for Losses {
     }
 }
 
-/// A training of one stage. Where mini-batches are parts of a graph it is one that plain loops build of the rows; labels to pursue are
-/// such as nothing in the rows tells, so that no training comes to its end before the others.
-fn trained<O: Ops>(ops: &O, plan: &Plan, rows: &[f32], d: usize) -> Result<(Model, Vec<f64>)> {
-    let mut losses = Losses::default();
+/// Does `work` on rows of `d` columns. Where mini-batches are parts of a graph it is one that plain loops build of the rows.
+fn on_rows<O: Ops, T>(
+    ops: &O,
+    plan: &Plan,
+    rows: &[f32],
+    d: usize,
+    work: impl FnOnce(&TrainingRows<O>) -> Result<T>,
+) -> Result<T> {
     let n = rows.len() / d;
     let mut data = ops.training_rows(n, d)?;
     ops.upload(&to_real::<O>(rows), &mut data, 0)?;
@@ -93,24 +131,58 @@ fn trained<O: Ops>(ops: &O, plan: &Plan, rows: &[f32], d: usize) -> Result<(Mode
         None => None,
     };
     let graph = edges.as_ref().zip(resident.as_ref());
-    let rows = TrainingRows {
+    work(&TrainingRows {
         x: &data,
         graph: graph.map(|(edges, resident)| TrainingGraph { edges, resident }),
         truth: None,
-    };
-    let stage = Stage::default();
+    })
+}
+
+/// A training of one stage. Labels to pursue are such as nothing in the rows tells, so that no training comes to its end before the
+/// others.
+fn trained<O: Ops>(ops: &O, plan: &Plan, rows: &[f32], d: usize) -> Result<(Model, Vec<f64>)> {
     let beginning = Beginning {
         targets: match plan.goal {
             Goal::Cut => None,
             Goal::Targets => {
                 let label = |i: usize| (i / plan.clusters % plan.clusters) as u32;
-                Some(Targets::of((0..n).map(label).collect()))
+                Some(Targets::of((0..rows.len() / d).map(label).collect()))
             }
         },
         ..Beginning::of(plan.random_model(d))
     };
-    let trained = train(ops, plan, &rows, stage, beginning, None, &mut losses)?;
-    Ok((trained.model, losses.0))
+    on_rows(ops, plan, rows, d, |rows| {
+        let mut epochs = Epochs::default();
+        let trained = train(ops, plan, rows, Stage::default(), beginning, None, &mut epochs)?;
+        Ok((trained.model, epochs.losses()))
+    })
+}
+
+/// What several attempts from random networks come to, one after the other and side by side: the two must be equal.
+///
+/// # Errors
+/// Those of training.
+fn attempts_repeat<O: Ops>(ops: &O, plan: &Plan, rows: &[f32], d: usize) -> Result<[Bits; 2]> {
+    let run = |side_by_side| {
+        let plan = SearchPlan {
+            cut: plan.clone(),
+            warm_up: WarmUp {
+                epochs: 0,
+                batch: plan.batch,
+                learning_rate: 0.0,
+            },
+            begin_with: None,
+            moves: 0,
+            attempts: ATTEMPTS,
+            side_by_side,
+        };
+        on_rows(ops, &plan.cut, rows, d, |rows| {
+            let mut epochs = Epochs::default();
+            let model = search(ops, &plan, rows, &mut |_, _| Ok(None), Vec::new(), &mut epochs)?;
+            Ok(Bits::of(&model, &epochs.losses()))
+        })
+    };
+    Ok([run(1)?, run(ATTEMPTS)?])
 }
 
 /// Losses of a backend's trainings against the f64 reference and the plain computation at its precision. `problems` are
@@ -161,14 +233,7 @@ fn errors<O: Ops>(ops: &O, problems: &[(Plan, Vec<f32>)], d: usize, exact: &[Vec
 pub fn training_repeats<O: Ops>(ops: &O, plan: &Plan, rows: &[f32], d: usize) -> Result<[Bits; 2]> {
     let run = || {
         let (model, losses) = trained(ops, plan, rows, d)?;
-        let parameters = model
-            .layers
-            .iter()
-            .flat_map(|layer| layer.weight.iter().chain(&layer.bias));
-        Ok(Bits {
-            model: parameters.map(|v| v.to_bits().into()).collect(),
-            losses: losses.iter().map(|v| v.to_bits()).collect(),
-        })
+        Ok(Bits::of(&model, &losses))
     };
     Ok([run()?, run()?])
 }
@@ -249,13 +314,15 @@ pub fn check<O: Ops>(bench: &mut Bench<O>) -> Result<()> {
             }
             let (plan, rows) = &problems[0];
             let [first, second] = training_repeats(ops, plan, rows, d)?;
-            let changed = |a: &[u64], b: &[u64]| a.iter().zip(b).filter(|(a, b)| a != b).count();
             let case = format!("the same bits twice, {name}");
-            tally.errors.count(
-                "train",
-                &case,
-                changed(&first.model, &second.model) + changed(&first.losses, &second.losses),
-            );
+            tally.errors.count("train", &case, first.changed(&second));
+            if let AffinityRule::Graph(GraphForm::Sparse) = affinity
+                && goal == Goal::Cut
+            {
+                let [alone, beside] = attempts_repeat(ops, plan, rows, d)?;
+                let case = format!("the same bits in {ATTEMPTS} attempts side by side");
+                tally.errors.count("train", &case, alone.changed(&beside));
+            }
         }
     }
     bench.report("512 rows, 3 epochs", tallies);

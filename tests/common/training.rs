@@ -1,6 +1,9 @@
 //! What the tests of training share: notes on how it goes, a stop before a given step, and results bit by bit.
 #![allow(dead_code)] // each test file compiles this module anew and uses its own part of it
 
+use std::collections::BTreeMap;
+use std::path::Path;
+
 use neuncut::error::Result;
 use neuncut::model::Model;
 use neuncut::ops::Real;
@@ -30,7 +33,7 @@ impl<R: Real> Watch<R> for Notes<R> {
         self.records.push(record.clone());
         Ok(())
     }
-    fn wants_checkpoint(&mut self) -> bool {
+    fn wants_checkpoint(&mut self, _: usize) -> bool {
         self.every_epoch
     }
     fn checkpoint(&mut self, checkpoint: &Checkpoint<R>) -> Result<()> {
@@ -39,6 +42,25 @@ impl<R: Real> Watch<R> for Notes<R> {
     }
     fn stop(&mut self) -> bool {
         self.steps_allowed == Some(0)
+    }
+}
+
+impl<R: Real> Notes<R> {
+    /// The last checkpoint of each attempt, saved to a folder and loaded from there.
+    pub fn reloaded(&self, folder: &Path) -> Vec<Checkpoint<R>> {
+        let last: BTreeMap<usize, &Checkpoint<R>> = self
+            .checkpoints
+            .iter()
+            .map(|checkpoint| (checkpoint.stage.attempt, checkpoint))
+            .collect();
+        let reloaded = |(attempt, checkpoint): (usize, &Checkpoint<R>)| {
+            let path = folder.join(format!("{attempt}.safetensors"));
+            checkpoint.save(&path).unwrap();
+            let loaded = Checkpoint::load(&path).unwrap();
+            assert_eq!(&loaded, checkpoint, "what was saved is what is loaded");
+            loaded
+        };
+        last.into_iter().map(reloaded).collect()
     }
 }
 

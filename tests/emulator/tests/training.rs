@@ -1,5 +1,5 @@
-//! Whole trainings through the kernels: the same bits in any order of threads, from rows on the host, and after interruptions;
-//! memory that is planned; steps that are one recorded graph; and a model that labels as it does on the CPU.
+//! Whole trainings through the kernels: the same bits in any order of threads, from rows on the host, after interruptions, and of
+//! attempts side by side; memory that is planned; steps that are one recorded graph; and a model that labels as it does on the CPU.
 
 mod common;
 #[path = "../../common/training.rs"]
@@ -12,14 +12,17 @@ use neuncut::bench::StepShape;
 use neuncut::cpu::{Fast, Reference};
 use neuncut::cuda::{Cuda, Driver};
 use neuncut::features::{Pipeline, Transform};
+use neuncut::graph::{GraphRule, Width, build};
 use neuncut::model::Model;
 use neuncut::ops::{
-    AdamRule, AffinityRule, Cut, HeatKernel, Objective, Ops, Penalty, Precision, Shape, StepState, Volumes,
+    AdamRule, AffinityRule, Cut, GraphForm, HeatKernel, Objective, Ops, Penalty, Precision, Shape, StepState,
+    Volumes,
 };
 use neuncut::predict::Predictor;
+use neuncut::progress::Silent;
 use neuncut::train::{
-    Beginning, Checkpoint, EpochRecord, Goal, Plan, Stage, Step, StepRule, StepSize, TrainingRows, Watch,
-    train,
+    Beginning, Checkpoint, EpochRecord, Goal, Plan, SearchPlan, Stage, Step, StepRule, StepSize, Targets,
+    TrainingGraph, TrainingRows, WarmUp, Watch, in_order, search, train,
 };
 use neuncut::validate::Random;
 use neuncut::{Error, Result};
@@ -160,6 +163,200 @@ fn an_interrupted_training_gives_the_bits_of_an_uninterrupted_one() {
             );
         }
     }
+}
+
+/// A search from labels that hardly fit, on a graph, with a round of moves: short attempts in several stages.
+fn search_plan(side_by_side: usize) -> SearchPlan {
+    let plan = plan(None);
+    SearchPlan {
+        cut: Plan {
+            ranked: true,
+            hidden: vec![8],
+            batch: 32,
+            per_seed: 3,
+            epochs: 2,
+            rule: StepRule {
+                affinity: AffinityRule::Graph(GraphForm::Sparse),
+                ..plan.rule
+            },
+            ..plan
+        },
+        warm_up: WarmUp {
+            epochs: 2,
+            batch: 32,
+            learning_rate: 0.01,
+        },
+        begin_with: None,
+        moves: 1,
+        attempts: 3,
+        side_by_side,
+    }
+}
+
+/// Runs a search on rows that are already where the backend wants them.
+fn run_search(
+    cuda: &Cuda<Emulator>,
+    plan: &SearchPlan,
+    (rows, d): (&[f32], usize),
+    from: Vec<Checkpoint>,
+    watch: &mut dyn Watch,
+) -> Result<Model> {
+    let cpu = Fast::new(1).unwrap();
+    let rule = GraphRule {
+        neighbors: 6,
+        width: Width::SelfTuning,
+        one_sided: 0.1,
+    };
+    let edges = build(&cpu, &resident(&cpu, rows, d), rule, &mut Silent).unwrap();
+    let (x, graph) = (resident(cuda, rows, d), cuda.graph("the graph", &edges)?);
+    let rows = TrainingRows {
+        x: &x,
+        graph: Some(TrainingGraph {
+            edges: &edges,
+            resident: &graph,
+        }),
+        truth: None,
+    };
+    // Rows of different clouds in some clusters, so that moves find something.
+    let mut starts = |attempt: usize, clusters: usize| {
+        let label = |i: usize| ((i + attempt) / 2 % clusters) as u32;
+        Ok(Some(Targets::of((0..edges.rows()).map(label).collect())))
+    };
+    search(cuda, plan, &rows, &mut starts, from, watch)
+}
+
+/// Notes of a search in the order in which attempts would come one after the other.
+fn ordered(records: &[EpochRecord]) -> Vec<EpochRecord> {
+    let mut records = told(records);
+    in_order(&mut records);
+    records
+}
+
+#[test]
+fn attempts_side_by_side_give_the_bits_of_attempts_one_after_the_other() {
+    let rows = (&rows(96, 20)[..], 20);
+    let cuda = || Cuda::new(Emulator::new(), Precision::Fp32);
+    let mut alone = Notes {
+        steps_allowed: Some(usize::MAX),
+        ..Notes::default()
+    };
+    let one = cuda();
+    let model = run_search(&one, &search_plan(1), rows, Vec::new(), &mut alone).unwrap();
+    assert_eq!(one.driver().counts().queues, 0);
+    assert_eq!(ordered(&alone.records), told(&alone.records));
+    assert!(
+        alone.stages.iter().any(|stage| stage.moves > 0),
+        "moves are made in none of {:?}",
+        alone.stages
+    );
+
+    let three = cuda();
+    let mut beside = Notes::default();
+    let found = run_search(&three, &search_plan(3), rows, Vec::new(), &mut beside).unwrap();
+    assert_eq!(three.driver().counts().queues, 2);
+    assert_eq!(bits(&model), bits(&found));
+    assert_eq!(ordered(&beside.records), told(&alone.records));
+    let epochs: Vec<_> = beside.records.iter().map(|r| (r.attempt, r.epoch)).collect();
+    assert_eq!(epochs[..4], [(1, 1), (2, 1), (3, 1), (1, 2)], "one epoch of each");
+
+    // Stopped with one under way, with all three, at random, and with some over; resumed either way.
+    let total = usize::MAX - alone.steps_allowed.unwrap();
+    let at_random = 4 + Random::new(seed("the stop"), 0).below(total - 8);
+    let folder = tempfile::tempdir().unwrap();
+    for (steps, resumed_side_by_side) in [(1, 3), (10, 1), (at_random, 2), (total - 1, 3)] {
+        let mut before = Notes {
+            steps_allowed: Some(steps),
+            ..Notes::default()
+        };
+        let stopped = run_search(&cuda(), &search_plan(3), rows, Vec::new(), &mut before);
+        assert!(matches!(stopped, Err(Error::Interrupted(_))), "{stopped:?}");
+        let from = before.reloaded(folder.path());
+        assert_eq!(from.len(), if steps == 1 { 1 } else { 3 });
+        let mut after = Notes::default();
+        let plan = search_plan(resumed_side_by_side);
+        let resumed = run_search(&cuda(), &plan, rows, from, &mut after).unwrap();
+        assert_eq!(
+            bits(&model),
+            bits(&resumed),
+            "stopped after {steps} of {total} steps"
+        );
+        let records = [&before.records[..], &after.records].concat();
+        assert_eq!(
+            ordered(&records),
+            told(&alone.records),
+            "stopped after {steps} of {total} steps"
+        );
+    }
+}
+
+/// Looks after the memory while a search runs.
+struct Least<'a> {
+    emulator: &'a Emulator,
+    free: u64,
+    notes: Notes,
+}
+
+impl Watch for Least<'_> {
+    fn stage(&mut self, plan: &Plan, stage: Stage) {
+        Watch::stage(&mut self.notes, plan, stage);
+    }
+    fn stop(&mut self) -> bool {
+        self.free = self.free.min(self.emulator.free_memory().unwrap());
+        false
+    }
+    fn step(&mut self, _: usize, _: usize, _: usize, _: usize) {}
+    fn epoch(&mut self, record: &EpochRecord) -> Result<()> {
+        self.notes.epoch(record)
+    }
+    fn wants_checkpoint(&mut self, _: usize) -> bool {
+        false
+    }
+    fn checkpoint(&mut self, _: &Checkpoint) -> Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn as_many_attempts_run_side_by_side_as_the_memory_has_room_for() {
+    let rows = (&rows(96, 20)[..], 20);
+    // The bytes that the steps take, and what it comes to.
+    let run = |side_by_side, memory| {
+        let cuda = Cuda::new(Emulator::new().with_memory(memory), Precision::Fp32);
+        let mut watch = Least {
+            emulator: cuda.driver(),
+            free: memory,
+            notes: Notes::default(),
+        };
+        let plan = search_plan(side_by_side);
+        let model = run_search(&cuda, &plan, rows, Vec::new(), &mut watch).unwrap();
+        (memory - watch.free, (bits(&model), ordered(&watch.notes.records)))
+    };
+    let [one, two, three] = [1, 2, 3].map(|side_by_side| run(side_by_side, 16 * MIB));
+    assert!(one.0 < two.0 && two.0 < three.0);
+    // To the byte what one needs, or two.
+    for memory in [one.0, two.0] {
+        let found = run(3, memory);
+        assert_eq!(found.0, memory, "all of it is used");
+        assert_eq!(found.1, one.1, "{memory} bytes");
+    }
+}
+
+#[test]
+fn rows_that_the_host_feeds_are_fed_to_one_attempt_at_a_time() {
+    let rows = (&rows(96, 20)[..], 20);
+    let trained = |cuda: Cuda<Emulator>| {
+        let mut notes = Notes::default();
+        let model = run_search(&cuda, &search_plan(3), rows, Vec::new(), &mut notes).unwrap();
+        (
+            cuda.driver().counts().queues,
+            bits(&model),
+            ordered(&notes.records),
+        )
+    };
+    let cuda = || Cuda::new(Emulator::new(), Precision::Fp32);
+    let (on_device, fed) = (trained(cuda()), trained(cuda().feeding_rows()));
+    assert_eq!((on_device.0, fed.0), (2, 0));
+    assert_eq!((on_device.1, on_device.2), (fed.1, fed.2));
 }
 
 /// Rows that fill more than 80 % of the memory stay on the host, and the rest of the training has to fit: long rows, short
@@ -359,7 +556,7 @@ impl Watch for Calls<'_> {
     fn epoch(&mut self, _: &EpochRecord) -> Result<()> {
         Ok(())
     }
-    fn wants_checkpoint(&mut self) -> bool {
+    fn wants_checkpoint(&mut self, _: usize) -> bool {
         false
     }
     fn checkpoint(&mut self, _: &Checkpoint) -> Result<()> {
