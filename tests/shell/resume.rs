@@ -76,6 +76,10 @@ fn killed_in_any_stage_a_search_goes_on_to_the_same_bits() {
         let found = history.iter().any(|epoch| epoch["agreement"].is_f64() == stage);
         assert!(found, "a warm-up and a training in {history:?}");
     }
+    let attempts: Vec<_> = history.iter().map(|epoch| epoch["attempt"].as_u64()).collect();
+    assert!(attempts.is_sorted(), "{attempts:?}");
+    assert_eq!((attempts[0], attempts[attempts.len() - 1]), (Some(1), Some(2)));
+    assert!(here.text("whole/report.html").contains("<dt>Attempt</dt>"));
     killed_again_and_again(&here, SEARCH);
 }
 
