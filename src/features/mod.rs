@@ -1,9 +1,11 @@
 //! From raw rows to what the network reads, and to what its graph is built on: chains of transforms, fitted once on the training
 //! rows, stored with the model, and replayed on every row that is ever labelled.
 
+mod scattering;
 mod pipeline;
 
 pub use pipeline::{Pipeline, Prepared};
+pub use scattering::{Scattering, ScatteringRule};
 
 use crate::error::{Error, Result};
 

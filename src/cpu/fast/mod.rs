@@ -30,6 +30,7 @@ use crate::ops::{
 pub use affinity::Affinity;
 pub(crate) use points::Points;
 pub use simd::instructions;
+pub(crate) use simd::vectorised;
 pub use subgraph::Graph;
 
 /// More threads than any machine has cores to run them; starting many more takes minutes.
