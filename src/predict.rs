@@ -2,7 +2,7 @@
 
 use crate::data::Dataset;
 use crate::error::{Error, Result};
-use crate::features::{Pipeline, Prepared};
+use crate::features::{Pipeline, Prepared, Reader};
 use crate::model::Model;
 use crate::network::{Activations, Network, to_host, to_real};
 use crate::ops::{Ops, Shape};
@@ -14,6 +14,7 @@ pub const CHUNK: usize = 4096;
 /// A model and its features, ready to label rows on a backend.
 pub struct Predictor<'a, O: Ops> {
     ops: &'a O,
+    reader: Reader,
     pipeline: Prepared<O>,
     network: Network<O>,
     x: O::Matrix,
@@ -25,18 +26,19 @@ pub struct Predictor<'a, O: Ops> {
 impl<'a, O: Ops> Predictor<'a, O> {
     /// Uploads `model` and `pipeline` and allocates room for [`CHUNK`] rows.
     pub fn new(ops: &'a O, model: &Model, pipeline: &Pipeline) -> Result<Self> {
-        if model.inputs() != pipeline.columns() {
+        if model.inputs() != pipeline.outputs() {
             return Err(Error::Shape {
                 what: "the input of the network".into(),
                 found: format!("{} numbers", model.inputs()),
-                expected: format!("{}, as the features give", pipeline.columns()),
+                expected: format!("{}, as the features give", pipeline.outputs()),
             });
         }
         let network = Network::new(ops, model)?;
         Ok(Predictor {
             ops,
-            pipeline: pipeline.prepare(ops)?,
-            x: ops.matrix("a chunk of rows", CHUNK, model.inputs())?,
+            reader: pipeline.reader().clone(),
+            pipeline: pipeline.prepare(ops, CHUNK)?,
+            x: ops.matrix("a chunk of rows", CHUNK, pipeline.reader().outputs())?,
             activations: network.activations(ops, CHUNK)?,
             membership: ops.matrix("a chunk of memberships", CHUNK, model.clusters())?,
             labels: ops.labels("a chunk of labels", CHUNK)?,
@@ -53,9 +55,9 @@ impl<'a, O: Ops> Predictor<'a, O> {
     ) -> Result<()> {
         let ops = self.ops;
         self.x.set_rows(labels.len());
-        ops.upload(&to_real::<O>(rows), &mut self.x, 0)?;
-        self.pipeline.apply(ops, &mut self.x)?;
-        self.network.forward(ops, &self.x, &mut self.activations)?;
+        ops.upload(&to_real::<O>(&self.reader.read(ops, rows)), &mut self.x, 0)?;
+        let x = self.pipeline.apply(ops, &mut self.x)?;
+        self.network.forward(ops, x, &mut self.activations)?;
         ops.argmax(self.activations.logits(), &mut self.labels, 0)?;
         ops.download_labels(&self.labels, labels)?;
         if let Some(probabilities) = probabilities {
@@ -75,14 +77,8 @@ impl<'a, O: Ops> Predictor<'a, O> {
         progress: &mut dyn Progress,
         mut sink: impl FnMut(&[u32], &[f32]) -> Result<()>,
     ) -> Result<()> {
+        self.reader.check(data)?;
         let (rows, cols) = (data.rows(), data.cols());
-        if cols != self.x.cols() {
-            return Err(Error::Shape {
-                what: format!("a row of {}", data.name()),
-                found: format!("{cols} numbers"),
-                expected: format!("{}, as in training", self.x.cols()),
-            });
-        }
         let mut raw = vec![0.0; CHUNK.min(rows) * cols];
         let mut labels = vec![0; CHUNK.min(rows)];
         let mut probabilities = Vec::new();

@@ -132,6 +132,10 @@ impl Ops for Fast {
         self.pool.install(ceilings::ceilings).map(Some)
     }
 
+    fn on_host<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        self.pool.install(work)
+    }
+
     fn scale(&self, factor: f64, x: &mut Matrix<f32>) -> Result<()> {
         self.pool.install(|| normalize::scale(factor, x));
         Ok(())

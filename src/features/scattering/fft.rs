@@ -68,10 +68,20 @@ impl<T: FftNum> Fft2<T> {
 
 /// Writes the rows of `from`, `columns` numbers each, as columns of `to`.
 fn turn<T: Copy>(from: &[T], columns: usize, to: &mut [T]) {
+    /// Rows at a time: what is written in one go.
+    const ROWS: usize = 4;
     let rows = from.len() / columns;
-    for (column, to) in to.chunks_exact_mut(rows).enumerate() {
-        for (to, row) in to.iter_mut().zip(from.chunks_exact(columns)) {
-            *to = row[column];
+    let blocks = from.chunks_exact(ROWS * columns);
+    let left = rows / ROWS * ROWS;
+    for (row, from) in (left..rows).zip(blocks.remainder().chunks_exact(columns)) {
+        for (column, &value) in from.iter().enumerate() {
+            to[column * rows + row] = value;
+        }
+    }
+    for (block, from) in blocks.enumerate() {
+        for column in 0..columns {
+            let values: [T; ROWS] = std::array::from_fn(|row| from[row * columns + column]);
+            to[column * rows + block * ROWS..][..ROWS].copy_from_slice(&values);
         }
     }
 }

@@ -174,53 +174,66 @@ impl Filter {
 
 /// The Gaussian for pictures of one grid.
 struct LowPass {
-    /// outputs x rows of the grid.
+    /// Rows of a path, and of the grid.
+    heights: [usize; 2],
+    /// Columns of a path, and of the grid.
+    widths: [usize; 2],
+    /// Rows of a path x rows of the grid.
     left: Vec<f32>,
-    /// Columns of the grid x outputs.
-    right: Vec<f32>,
+    /// For every [`LANES`] columns of a path, filled up with zeros: columns of the grid x these.
+    right: Vec<[f32; LANES]>,
 }
+
+/// Columns of a path that are computed at a time.
+const LANES: usize = 4;
 
 impl LowPass {
     fn new((rows, columns): (usize, usize), scales: usize, level: usize) -> Self {
-        let narrow = |values: Vec<f64>| values.into_iter().map(|value| value as f32).collect::<Vec<f32>>();
-        let left = narrow(filters::low_pass(rows, scales, level));
-        let right = narrow(filters::low_pass(columns, scales, level));
-        let kept = columns >> level;
-        let outputs = right.len() / kept;
-        let turned = (0..kept).flat_map(|at| (0..outputs).map(move |output| output * kept + at));
+        let left = filters::low_pass(rows, scales, level);
+        let right = filters::low_pass(columns, scales, level);
+        let (height, width) = (rows >> level, columns >> level);
+        let widths = right.len() / width;
+        let lanes = (0..widths).step_by(LANES).flat_map(|first| {
+            let entry = |column: usize, at: usize| {
+                if column < widths {
+                    right[column * width + at] as f32
+                } else {
+                    0.0
+                }
+            };
+            (0..width).map(move |at| std::array::from_fn(|lane| entry(first + lane, at)))
+        });
         LowPass {
-            left,
-            right: turned.map(|at| right[at]).collect(),
+            heights: [left.len() / height, height],
+            widths: [widths, width],
+            right: lanes.collect(),
+            left: left.into_iter().map(|value| value as f32).collect(),
         }
     }
 
-    /// `S = P U Q'` of a picture that comes row by row.
+    /// `S = P U Q'` of a picture; `between` is room to work in.
     #[inline(always)]
-    fn apply<'a>(
-        &self,
-        rows: impl ExactSizeIterator<Item = &'a [f32]>,
-        between: &mut [f32],
-        path: &mut [f32],
-    ) {
-        let (height, count) = (rows.len(), path.len());
-        let heights = self.left.len() / height;
-        let (columns, widths) = (self.right.len() / (count / heights), count / heights);
-        let between = &mut between[..heights * columns];
+    fn apply(&self, picture: &[f32], between: &mut [f32], path: &mut [f32]) {
+        let ([heights, height], [widths, width]) = (self.heights, self.widths);
+        let between = &mut between[..heights * width];
         between.fill(0.0);
-        for (at, row) in rows.enumerate() {
-            for (output, sums) in between.chunks_exact_mut(columns).enumerate() {
+        for (at, row) in picture.chunks_exact(width).enumerate() {
+            for (output, sums) in between.chunks_exact_mut(width).enumerate() {
                 let weight = self.left[output * height + at];
                 for (sum, value) in sums.iter_mut().zip(row) {
                     *sum += weight * value;
                 }
             }
         }
-        path.fill(0.0);
-        for (path, sums) in path.chunks_exact_mut(widths).zip(between.chunks_exact(columns)) {
-            for (sum, weights) in sums.iter().zip(self.right.chunks_exact(widths)) {
-                for (path, weight) in path.iter_mut().zip(weights) {
-                    *path += sum * weight;
+        for (path, sums) in path.chunks_exact_mut(widths).zip(between.chunks_exact(width)) {
+            for (path, weights) in path.chunks_mut(LANES).zip(self.right.chunks_exact(width)) {
+                let mut totals = [0.0; LANES];
+                for (sum, weights) in sums.iter().zip(weights) {
+                    for (total, weight) in totals.iter_mut().zip(weights) {
+                        *total += sum * weight;
+                    }
                 }
+                path.copy_from_slice(&totals[..path.len()]);
             }
         }
     }
@@ -367,6 +380,11 @@ impl Scattering {
         })
     }
 
+    /// What decides the paths.
+    pub fn rule(&self) -> ScatteringRule {
+        self.rule
+    }
+
     /// The shape of the pictures.
     pub fn image(&self) -> ImageShape {
         self.image
@@ -384,6 +402,11 @@ impl Scattering {
     /// # Panics
     /// If `pictures` and `coefficients` do not hold equally many.
     pub fn transform(&self, pictures: &[f32], coefficients: &mut [f32]) {
+        self.paths(pictures, coefficients, |paths| self.normalise(paths));
+    }
+
+    /// The same, with what becomes of the paths of a channel left to `finish`.
+    fn paths(&self, pictures: &[f32], coefficients: &mut [f32], finish: impl Fn(&mut [f32]) + Sync) {
         let ImageShape {
             height,
             width,
@@ -405,7 +428,7 @@ impl Scattering {
                         workspace.pixels.extend(pixels.map(|&pixel| pixel as u8));
                         vectorised(|| {
                             self.scatter(workspace, paths);
-                            self.normalise(paths);
+                            finish(paths);
                         });
                     }
                 },
@@ -452,13 +475,9 @@ impl Scattering {
             *complex = Complex::new(value, 0.0);
         }
         levels[0].fft.forward(picture, whole, scratch);
-        let mut low_passed = |level: &Level, rows: &[f32], to: Option<&mut [f32]>| {
-            if let Some(path) = to {
-                let columns = level.grid.1;
-                level.low_pass.apply(rows.chunks_exact(columns), sums, path);
-            }
-        };
-        low_passed(&levels[0], &padded[..rows * columns], paths_1.next());
+        if let Some(path) = paths_1.next() {
+            levels[0].low_pass.apply(&padded[..rows * columns], sums, path);
+        }
 
         for (j, level) in levels.iter().enumerate() {
             let len = level.fft.len();
@@ -468,7 +487,9 @@ impl Scattering {
                     filter.apply(whole, level.grid.0, filtered);
                     level.fft.inverse(filtered, &mut picture[..len], scratch);
                     absolute(&picture[..len], modulus);
-                    low_passed(level, modulus, paths_1.next());
+                    if let Some(path) = paths_1.next() {
+                        level.low_pass.apply(modulus, sums, path);
+                    }
                 }
                 if level.second.is_empty() {
                     continue;
@@ -490,7 +511,9 @@ impl Scattering {
                                 .inverse(&mut filtered[..len], &mut picture[..len], scratch);
                             let modulus = &mut moduli[0][..len];
                             absolute(&picture[..len], modulus);
-                            low_passed(coarse, modulus, paths_2.next());
+                            if let Some(path) = paths_2.next() {
+                                coarse.low_pass.apply(modulus, sums, path);
+                            }
                         }
                     }
                 }
@@ -596,17 +619,22 @@ mod tests {
             let scattering = Scattering::new("--features", rule, image).expect("large enough");
             let count = pictures.len() / (image.height * image.width * image.channels);
             assert_eq!(expected.len(), count * scattering.outputs());
-            let mut normalised = vec![f32::NAN; expected.len()];
+            let mut plain = vec![f32::NAN; expected.len()];
+            let mut normalised = plain.clone();
+            scattering.paths(&pictures, &mut plain, |_| {});
             scattering.transform(&pictures, &mut normalised);
             let positions = scattering.plan.positions;
-            let paths = expected
+            let found = plain
                 .chunks_exact(positions)
                 .zip(normalised.chunks_exact(positions));
             let mut worst = 0f64;
-            for (expected, found) in paths {
+            for (expected, (plain, normalised)) in expected.chunks_exact(positions).zip(found) {
                 let largest = expected.iter().fold(0.0, |most: f64, v| most.max(v.abs()));
-                for (expected, &found) in expected.iter().zip(found) {
-                    worst = worst.max((f64::from(found) - expected / largest).abs());
+                for (&expected, (&plain, &normalised)) in expected.iter().zip(plain.iter().zip(normalised)) {
+                    let apart = (f64::from(plain) - expected).abs() / largest;
+                    worst = worst
+                        .max(apart)
+                        .max((f64::from(normalised) - expected / largest).abs());
                 }
             }
             println!("{rule:?} {image:?}: {worst:.1e}");
@@ -642,5 +670,68 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn pictures_without_contrast_have_no_paths_but_their_brightness() {
+        let image = ImageShape {
+            height: 28,
+            width: 28,
+            channels: 1,
+        };
+        let scattering =
+            Scattering::new("--features", ScatteringRule::default(), image).expect("large enough");
+        for brightness in [0.0, 1.0, 128.0, 255.0] {
+            let mut paths = vec![f32::NAN; scattering.outputs()];
+            scattering.transform(&[brightness; 784], &mut paths);
+            let positions = scattering.plan.positions;
+            assert!(paths[positions..].iter().all(|&v| v == 0.0), "{brightness}");
+            let mean = if brightness > 0.0 { 1.0 } else { 0.0 };
+            assert!(
+                paths[..positions].iter().all(|v| (v - mean).abs() < 1e-5),
+                "{brightness}"
+            );
+        }
+    }
+
+    #[test]
+    fn rules_are_read_as_they_are_written() {
+        let rule = |scales, angles, order| ScatteringRule {
+            scales,
+            angles,
+            order,
+        };
+        for (text, expected) in [
+            ("3", rule(3, 8, 2)),
+            ("4:16", rule(4, 16, 2)),
+            ("1:1:1", rule(1, 1, 1)),
+        ] {
+            assert_eq!(ScatteringRule::parse(text), Some(expected));
+            assert_eq!(ScatteringRule::parse(&expected.describe()), Some(expected));
+        }
+        for wrong in [
+            "", "0", "5", "3:0", "3:17", "3:8:0", "3:8:3", "3:8:2:1", "3:", "-1", "three",
+        ] {
+            assert_eq!(ScatteringRule::parse(wrong), None, "{wrong}");
+        }
+        assert_eq!(rule(3, 8, 2).paths(), 217);
+        assert_eq!(rule(3, 8, 1).paths(), 25);
+        assert_eq!(rule(1, 4, 2).paths(), 5);
+    }
+
+    #[test]
+    fn pictures_too_small_are_refused_in_one_line() {
+        let image = ImageShape {
+            height: 7,
+            width: 28,
+            channels: 1,
+        };
+        let refused = Scattering::new("--features", ScatteringRule::default(), image).expect_err("7 < 8");
+        let message = refused.to_string();
+        assert!(
+            message.contains("at least 8 x 8") && message.contains("7 x 28"),
+            "{message}"
+        );
+        assert!(!message.contains('\n'));
     }
 }
