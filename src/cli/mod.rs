@@ -7,6 +7,7 @@ mod console;
 mod device;
 mod drawing;
 mod evaluate;
+mod features;
 mod fit;
 mod gamma_search;
 mod generate;
@@ -52,6 +53,8 @@ enum Command {
     Fit(fit::FitArgs),
     /// Label the rows of DATA with the network of a run
     Predict(predict::PredictArgs),
+    /// Turn rows into features once, and keep them in a file
+    Features(features::FeaturesArgs),
     /// Compare two labellings, or measure the cut of one
     Evaluate(evaluate::EvaluateArgs),
     /// Build the nearest-neighbour graph that a training would cut
@@ -89,6 +92,7 @@ pub fn main() -> ExitCode {
     let result = match cli.command {
         Command::Fit(args) => fit::run(args, &mut console),
         Command::Predict(args) => predict::run(args, &mut console),
+        Command::Features(args) => features::run(args, &mut console),
         Command::Evaluate(args) => evaluate::run(args, &mut console),
         Command::Graph(args) => graph::run(args, &mut console),
         Command::Spectrum(args) => spectrum::run(args, &mut console),

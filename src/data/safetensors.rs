@@ -206,10 +206,10 @@ pub fn write<T: Stored>(
     file.commit()
 }
 
-/// The bytes before the data of tensors (name, type of four bytes or F64, shape) that follow one another in this order.
+/// The bytes before the data of tensors (name, type of four bytes, F64 or I64, shape) that follow one another in this order.
 ///
 /// The crate's own serialiser keeps metadata in a hash map, whose order changes from run to run.
-pub(super) fn header(tensors: &[(&str, &str, &[usize])], metadata: &BTreeMap<String, String>) -> Vec<u8> {
+pub(crate) fn header(tensors: &[(&str, &str, &[usize])], metadata: &BTreeMap<String, String>) -> Vec<u8> {
     let mut map = Map::new();
     if !metadata.is_empty() {
         map.insert("__metadata__".to_string(), json!(metadata));
@@ -217,7 +217,7 @@ pub(super) fn header(tensors: &[(&str, &str, &[usize])], metadata: &BTreeMap<Str
     let mut end = 0;
     for &(name, dtype, shape) in tensors {
         let begin = end;
-        let size = if dtype == f64::TYPE { 8 } else { 4 };
+        let size = if dtype.ends_with("64") { 8 } else { 4 };
         end += shape.iter().product::<usize>() * size;
         let tensor = json!({ "dtype": dtype, "shape": shape, "data_offsets": [begin, end] });
         map.insert(name.to_string(), tensor);

@@ -5,7 +5,9 @@ mod scattering;
 mod reader;
 mod fitting;
 mod pipeline;
+mod file;
 
+pub use file::{Extracted, Extraction};
 pub use pipeline::{Pipeline, Prepared};
 pub use reader::{Reader, Widths};
 pub use scattering::{Scattering, ScatteringRule};

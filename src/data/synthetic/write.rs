@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use super::Generator;
 use crate::atomic::AtomicFile;
 use crate::data::format::Format;
+use crate::data::labels::labels_beside;
 use crate::data::{npy, npz, safetensors};
 use crate::error::{Error, Result};
 
@@ -91,13 +92,6 @@ pub fn write(
             ))
         }
     }
-}
-
-/// `NAME-labels.npy` for `NAME.npy`.
-fn labels_beside(path: &Path) -> PathBuf {
-    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-    let extension = path.extension().unwrap_or_default().to_string_lossy();
-    path.with_file_name(format!("{stem}-labels.{extension}"))
 }
 
 /// All rows to be written.
