@@ -189,7 +189,7 @@ impl PartialFile {
     }
 
     /// Bytes of it that are there.
-    pub fn len(&self) -> Result<u64> {
+    pub fn written(&self) -> Result<u64> {
         let metadata = self.file.metadata();
         metadata.map(|found| found.len()).map_err(|e| self.error(e))
     }
@@ -314,7 +314,7 @@ mod tests {
         drop(file);
         assert_eq!(entries(folder.path()), ["out.bin.part"]);
         let mut file = PartialFile::open(&path).unwrap();
-        assert_eq!(file.len().unwrap(), 11);
+        assert_eq!(file.written().unwrap(), 11);
         file.keep(8).unwrap();
         file.put(b"three").unwrap();
         file.commit().unwrap();

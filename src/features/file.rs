@@ -67,12 +67,8 @@ impl Extraction<'_> {
                 file.keep(0)?;
                 // Of something else, perhaps.
                 let _ = fs::remove_file(&fitted);
-                let made = Pipeline::fit_streamed(ops, reader, self.transforms, data, progress).and_then(
-                    |pipeline| {
-                        pipeline.save_with(&fitted, &BTreeMap::from([("data".to_string(), known)]))?;
-                        Ok(pipeline)
-                    },
-                );
+                let made = Pipeline::fit_streamed(ops, reader, self.transforms, data, progress)
+                    .and_then(|pipeline| self.keep_fitted(&pipeline, known).map(|()| pipeline));
                 made.inspect_err(|_| {
                     // Nothing in it to go on with.
                     let _ = fs::remove_file(PartialFile::part(self.output));
@@ -83,7 +79,7 @@ impl Extraction<'_> {
         let (start, row) = (header.len() as u64, 4 * pipeline.outputs() as u64);
         // Whole chunks only: in others, rows might come out of a product with other last digits.
         let chunk = pipeline.chunk_rows();
-        let there = (file.len()?.saturating_sub(start) / row) as usize;
+        let there = (file.written()?.saturating_sub(start) / row) as usize;
         let resumed = if there >= rows {
             rows
         } else {
@@ -138,6 +134,16 @@ impl Extraction<'_> {
             resumed,
             pipeline,
         })
+    }
+
+    /// Under names that do not change: whatever the moment at which a process is killed, the next one takes its place.
+    fn keep_fitted(&self, pipeline: &Pipeline, known: String) -> Result<()> {
+        let mut file = PartialFile::open(self.fitted_file())?;
+        file.keep(0)?;
+        pipeline.encode(BTreeMap::from([("data".to_string(), known)]), |bytes| {
+            file.put(bytes)
+        })?;
+        file.commit()
     }
 
     /// What the process before has fitted, if it was the same.

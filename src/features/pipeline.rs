@@ -7,6 +7,7 @@ use super::fitting::{self, Fitted};
 use super::reader::Reader;
 use super::scattering::Scattering;
 use super::{Transform, describe, parse};
+use crate::atomic::AtomicFile;
 use crate::data::{Dataset, ImageShape, safetensors};
 use crate::error::{Error, Result};
 use crate::network::{download, to_real};
@@ -258,12 +259,17 @@ impl Pipeline {
 
     /// Writes the pipeline to a safetensors file, atomically.
     pub fn save(&self, path: &Path) -> Result<()> {
-        self.save_with(path, &BTreeMap::new())
+        let mut file = AtomicFile::create(path)?;
+        self.encode(BTreeMap::new(), |bytes| file.put(bytes))?;
+        file.commit()
     }
 
-    /// The same with more text in its metadata.
-    pub(super) fn save_with(&self, path: &Path, more: &BTreeMap<String, String>) -> Result<()> {
-        let mut metadata = more.clone();
+    /// Hands on the bytes of that file, with more text in its metadata.
+    pub(super) fn encode(
+        &self,
+        mut metadata: BTreeMap<String, String>,
+        put: impl FnMut(&[u8]) -> Result<()>,
+    ) -> Result<()> {
         metadata.insert("features".to_string(), describe(&self.transforms()));
         metadata.insert("columns".to_string(), self.reader.columns().to_string());
         if let Some(scattering) = self.reader.scattering() {
@@ -292,7 +298,7 @@ impl Pipeline {
             .iter()
             .map(|(name, shape, values)| (&name[..], &shape[..], &values[..]))
             .collect();
-        safetensors::write(path, &tensors, &metadata)
+        safetensors::encode(&tensors, &metadata, put)
     }
 
     /// Reads what [`save`](Self::save) wrote.

@@ -11,6 +11,7 @@ const NOTHING: f64 = -45.0;
 const PERIODS: isize = 2;
 
 /// What the areas of filters are divided by begins with 2 pi, which Kymatio cuts short here. Only the scale of paths depends on it.
+#[allow(clippy::approx_constant, reason = "this number is meant")]
 const TWICE_PI: f64 = 2.0 * 3.1415;
 
 /// Width of the filters of scale 0, in pixels; those of scale j are 2^j times as wide.

@@ -165,9 +165,7 @@ impl Filter {
         for (segment, values) in self.segments.iter().zip(self.values.chunks_exact(2 * line)) {
             let from = &spectrum[2 * segment.from..][..2 * line];
             let to = &mut folded[2 * segment.to..][..2 * line];
-            for ((to, from), value) in to.iter_mut().zip(from).zip(values) {
-                *to += from * value;
-            }
+            add_products(to, from, values);
         }
     }
 }
@@ -220,9 +218,7 @@ impl LowPass {
         for (at, row) in picture.chunks_exact(width).enumerate() {
             for (output, sums) in between.chunks_exact_mut(width).enumerate() {
                 let weight = self.left[output * height + at];
-                for (sum, value) in sums.iter_mut().zip(row) {
-                    *sum += weight * value;
-                }
+                add_multiple(sums, weight, row);
             }
         }
         for (path, sums) in path.chunks_exact_mut(widths).zip(between.chunks_exact(width)) {
@@ -426,10 +422,12 @@ impl Scattering {
                         let pixels = picture[channel..].iter().step_by(channels);
                         // Whole numbers from 0 to 255, as `Dataset` reads bytes.
                         workspace.pixels.extend(pixels.map(|&pixel| pixel as u8));
-                        vectorised(|| {
-                            self.scatter(workspace, paths);
-                            finish(paths);
-                        });
+                        // What is not inlined is not compiled for the widest registers, and of itself so much would not be.
+                        vectorised(
+                            #[inline(always)]
+                            || self.scatter(workspace, paths),
+                        );
+                        finish(paths);
                     }
                 },
             );
@@ -522,7 +520,6 @@ impl Scattering {
     }
 
     /// Divides each path by its largest absolute value. One that rounding alone has left, as of a picture without any contrast, is 0.
-    #[inline(always)]
     fn normalise(&self, paths: &mut [f32]) {
         let largest = |path: &[f32]| path.iter().fold(0.0, |most: f32, value| most.max(value.abs()));
         let positions = self.plan.positions;
@@ -549,6 +546,39 @@ impl PartialEq for Scattering {
 impl std::fmt::Debug for Scattering {
     fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
         write!(f, "scatnet={} of {:?}", self.rule.describe(), self.image)
+    }
+}
+
+/// Numbers that short loops do at a time: lines are too short for what the compiler would choose, and would be left to its scalar rest.
+const AT_A_TIME: usize = 8;
+
+/// `to <- to + a b`, number by number.
+#[inline(always)]
+fn add_products(to: &mut [f32], a: &[f32], b: &[f32]) {
+    let (to, to_rest) = to.as_chunks_mut::<AT_A_TIME>();
+    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<AT_A_TIME>(), b.as_chunks::<AT_A_TIME>());
+    for ((to, a), b) in to.iter_mut().zip(a).zip(b) {
+        for i in 0..AT_A_TIME {
+            to[i] += a[i] * b[i];
+        }
+    }
+    for ((to, a), b) in to_rest.iter_mut().zip(a_rest).zip(b_rest) {
+        *to += a * b;
+    }
+}
+
+/// `to <- to + factor a`.
+#[inline(always)]
+fn add_multiple(to: &mut [f32], factor: f32, a: &[f32]) {
+    let (to, to_rest) = to.as_chunks_mut::<AT_A_TIME>();
+    let (a, a_rest) = a.as_chunks::<AT_A_TIME>();
+    for (to, a) in to.iter_mut().zip(a) {
+        for i in 0..AT_A_TIME {
+            to[i] += factor * a[i];
+        }
+    }
+    for (to, a) in to_rest.iter_mut().zip(a_rest) {
+        *to += factor * a;
     }
 }
 
