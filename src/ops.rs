@@ -400,6 +400,11 @@ pub trait Ops {
         Ok(None)
     }
 
+    /// Does work of the host on the threads that this backend leaves to it.
+    fn on_host<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        work()
+    }
+
     // ---- features -------------------------------------------------------------------------------------------------
 
     /// `X <- factor X`.

@@ -6,7 +6,7 @@ use std::thread::{self, Scope};
 
 use crate::data::Dataset;
 use crate::error::{Error, Result};
-use crate::features::{Pipeline, Prepared};
+use crate::features::{Pipeline, Prepared, Reader};
 use crate::model::Model;
 use crate::network::{Activations, Network, to_host, to_real};
 use crate::ops::{Ops, Shape};
@@ -16,7 +16,7 @@ use crate::progress::Progress;
 pub const CHUNK: usize = 4096;
 
 /// A thread that reads rows, a chunk ahead of whoever takes them.
-struct Reader {
+struct ReadAhead {
     chunks: Receiver<Result<Chunk>>,
     /// Room for further chunks.
     room: Sender<Vec<f32>>,
@@ -25,7 +25,7 @@ struct Reader {
 /// Some rows of the data, and what they hold.
 type Chunk = (Range<usize>, Vec<f32>);
 
-impl Reader {
+impl ReadAhead {
     fn start<'scope>(scope: &'scope Scope<'scope, '_>, data: &'scope Dataset, rows: Range<usize>) -> Self {
         let (room, spare) = channel::<Vec<f32>>();
         let (full, chunks) = channel();
@@ -48,7 +48,7 @@ impl Reader {
                 }
             }
         });
-        Reader { chunks, room }
+        ReadAhead { chunks, room }
     }
 
     fn next(&self) -> Result<Option<Chunk>> {
@@ -64,6 +64,7 @@ impl Reader {
 /// A model and its features, ready to label rows on a backend.
 pub struct Predictor<'a, O: Ops> {
     ops: &'a O,
+    reader: Reader,
     pipeline: Prepared<O>,
     network: Network<O>,
     x: O::Matrix,
@@ -75,18 +76,19 @@ pub struct Predictor<'a, O: Ops> {
 impl<'a, O: Ops> Predictor<'a, O> {
     /// Uploads `model` and `pipeline` and allocates room for [`CHUNK`] rows.
     pub fn new(ops: &'a O, model: &Model, pipeline: &Pipeline) -> Result<Self> {
-        if model.inputs() != pipeline.columns() {
+        if model.inputs() != pipeline.outputs() {
             return Err(Error::Shape {
                 what: "the input of the network".into(),
                 found: format!("{} numbers", model.inputs()),
-                expected: format!("{}, as the features give", pipeline.columns()),
+                expected: format!("{}, as the features give", pipeline.outputs()),
             });
         }
         let network = Network::new(ops, model)?;
         Ok(Predictor {
             ops,
-            pipeline: pipeline.prepare(ops)?,
-            x: ops.matrix("a chunk of rows", CHUNK, model.inputs())?,
+            reader: pipeline.reader().clone(),
+            pipeline: pipeline.prepare(ops, CHUNK)?,
+            x: ops.matrix("a chunk of rows", CHUNK, pipeline.reader().outputs())?,
             activations: network.activations(ops, CHUNK)?,
             membership: ops.matrix("a chunk of memberships", CHUNK, model.clusters())?,
             labels: ops.labels("a chunk of labels", CHUNK)?,
@@ -103,9 +105,9 @@ impl<'a, O: Ops> Predictor<'a, O> {
     ) -> Result<()> {
         let ops = self.ops;
         self.x.set_rows(labels.len());
-        ops.upload(&to_real::<O>(rows), &mut self.x, 0)?;
-        self.pipeline.apply(ops, &mut self.x)?;
-        self.network.forward(ops, &self.x, &mut self.activations)?;
+        ops.upload(&to_real::<O>(&self.reader.read(ops, rows)), &mut self.x, 0)?;
+        let x = self.pipeline.apply(ops, &mut self.x)?;
+        self.network.forward(ops, x, &mut self.activations)?;
         ops.argmax(self.activations.logits(), &mut self.labels, 0)?;
         ops.download_labels(&self.labels, labels)?;
         if let Some(probabilities) = probabilities {
@@ -126,21 +128,14 @@ impl<'a, O: Ops> Predictor<'a, O> {
         progress: &mut dyn Progress,
         mut sink: impl FnMut(&[u32], &[f32]) -> Result<()>,
     ) -> Result<()> {
-        let cols = data.cols();
-        if cols != self.x.cols() {
-            return Err(Error::Shape {
-                what: format!("a row of {}", data.name()),
-                found: format!("{cols} numbers"),
-                expected: format!("{}, as in training", self.x.cols()),
-            });
-        }
+        self.reader.check(data)?;
         let mut labels = vec![0; CHUNK.min(rows.len())];
         let mut probabilities = Vec::new();
         progress.begin("labelling", rows.len() as u64, "rows");
         let begin = rows.start;
         thread::scope(|scope| {
-            let reader = Reader::start(scope, data, rows);
-            while let Some((rows, raw)) = reader.next()? {
+            let ahead = ReadAhead::start(scope, data, rows);
+            while let Some((rows, raw)) = ahead.next()? {
                 let done = rows.start - begin;
                 if progress.interrupted() {
                     return Err(Error::Interrupted(format!(
@@ -151,7 +146,7 @@ impl<'a, O: Ops> Predictor<'a, O> {
                 self.label(&raw, labels, with_probabilities.then_some(&mut probabilities))?;
                 sink(labels, &probabilities)?;
                 progress.advance((done + rows.len()) as u64, "");
-                reader.give_back(raw);
+                ahead.give_back(raw);
             }
             Ok(())
         })?;

@@ -7,11 +7,11 @@ use crate::data::csr::Csr;
 use crate::data::{Dataset, Labels};
 use crate::error::{Error, Result};
 use crate::estimate;
-use crate::features::{self, Pipeline, Transform};
+use crate::features::{self, Pipeline, Reader, Transform, Widths};
 use crate::graph::{GraphRule, Width, build, distinct};
-use crate::network::to_real;
+use crate::network::{gathered_training_rows, to_real};
 use crate::ops::{Ops, Shape};
-use crate::options::{Affinity, Auto, Neighbors, ONE_SIDED, Preparation};
+use crate::options::{Affinity, Auto, FitOptions, Neighbors, ONE_SIDED, Preparation};
 use crate::progress::Progress;
 use crate::random::{Permutation, Purpose};
 use crate::values;
@@ -55,9 +55,9 @@ impl<O: Ops> Prepared<O> {
 
     /// The training rows made so.
     pub fn graph_rows(&self, ops: &O, data: &Dataset, progress: &mut dyn Progress) -> Result<O::Matrix> {
-        let mut rows = load_rows(ops, data, &self.chosen, progress)?;
-        self.graph_pipeline().apply(ops, &mut rows)?;
-        Ok(rows)
+        let pipeline = self.graph_pipeline();
+        let rows = load_rows(ops, data, &self.chosen, pipeline.reader(), progress)?;
+        pipeline.apply(ops, rows)
     }
 }
 
@@ -105,12 +105,19 @@ pub fn prepare<O: Ops>(
     let began = Instant::now();
     let mut seconds = Seconds::default();
     let chosen = training_rows(options, data.rows());
-    let mut x = load_rows(ops, data, &chosen, progress)?;
-    let transforms = match &options.features[..] {
-        "auto" => usual_transforms(ops, data, &x, options.seed)?,
-        text => features::parse("--features", text)?,
-    };
+    let mut transforms = given_transforms("--features", &options.features)?;
+    let reader = Reader::new("--features", transforms.as_deref().unwrap_or_default(), data)?;
+    let rows = load_rows(ops, data, &chosen, &reader, progress)?;
+    if transforms.is_none() {
+        transforms = Some(usual_transforms(ops, data, &rows, options.seed)?);
+    }
+    let transforms = transforms.unwrap_or_default();
     options.features = features::describe(&transforms);
+    if transforms.iter().any(|t| matches!(t, Transform::Pca(_))) {
+        // Eigenvectors of thousands of columns take a while.
+        progress.line(&format!("fitting {} on {} rows", options.features, chosen.len()));
+    }
+    let (pipeline, x) = Pipeline::fit(ops, reader, &transforms, rows)?;
     seconds.features = began.elapsed().as_secs_f64();
     let mut graph_pipeline = None;
     let graph = match &options.affinity {
@@ -118,13 +125,21 @@ pub fn prepare<O: Ops>(
         Affinity::File(path) => Some(graph_from(Path::new(path), chosen.len())?),
         Affinity::Knn => {
             let began = Instant::now();
-            let mut rows = load_rows(ops, data, &chosen, progress)?;
-            let transforms = match &options.graph_features[..] {
-                "auto" => graph_transforms(ops, &transforms, data, &chosen, options.seed, progress)?,
-                text => features::parse("--graph-features", text)?,
+            let of_graph = match given_transforms("--graph-features", &options.graph_features)? {
+                Some(given) => given,
+                None => graph_transforms(ops, &transforms, &x, options.seed)?,
             };
-            options.graph_features = features::describe(&transforms);
-            graph_pipeline = Some(Pipeline::fit(ops, &transforms, &mut rows)?);
+            options.graph_features = features::describe(&of_graph);
+            // What the network reads is often the beginning of it.
+            let (fitted, rows) = match of_graph.strip_prefix(&transforms[..]) {
+                Some(more) => pipeline.extend(ops, more, copied(ops, &x)?)?,
+                None => {
+                    let reader = Reader::new("--graph-features", &of_graph, data)?;
+                    let rows = load_rows(ops, data, &chosen, &reader, progress)?;
+                    Pipeline::fit(ops, reader, &of_graph, rows)?
+                }
+            };
+            graph_pipeline = Some(fitted);
             seconds.graph_features = began.elapsed().as_secs_f64();
             check_distinct(distinct(ops, &rows)?, options)?;
             let rule = graph_rule(options, chosen.len())?;
@@ -135,9 +150,6 @@ pub fn prepare<O: Ops>(
             Some(graph)
         }
     };
-    let began = Instant::now();
-    let pipeline = Pipeline::fit(ops, &transforms, &mut x)?;
-    seconds.features += began.elapsed().as_secs_f64();
     Ok(Prepared {
         chosen,
         x,
@@ -200,19 +212,29 @@ pub fn usual_transforms<O: Ops>(
     }
 }
 
-/// What `--graph-features auto` means: those of the network, and whitening where it makes better neighbours.
+/// Lengths of rows on their way to the network, before the long work begins.
+pub fn widths(options: &FitOptions, data: &Dataset) -> Result<Widths> {
+    let transforms = given_transforms("--features", &options.features)?;
+    Widths::of("--features", &transforms.unwrap_or_default(), data)
+}
+
+/// A list of transforms as typed, unless it is left to the data.
+fn given_transforms(option: &'static str, text: &str) -> Result<Option<Vec<Transform>>> {
+    match text {
+        "auto" => Ok(None),
+        list => features::parse(option, list).map(Some),
+    }
+}
+
+/// What `--graph-features auto` means: those of the network, which have made `x`, and whitening where it makes better neighbours.
 fn graph_transforms<O: Ops>(
     ops: &O,
     transforms: &[Transform],
-    data: &Dataset,
-    chosen: &[u64],
+    x: &O::Matrix,
     seed: u64,
-    progress: &mut dyn Progress,
 ) -> Result<Vec<Transform>> {
-    let mut rows = load_rows(ops, data, chosen, progress)?;
-    Pipeline::fit(ops, transforms, &mut rows)?;
     let mut all = transforms.to_vec();
-    if estimate::whitening_helps(ops, &rows, seed)? {
+    if estimate::whitening_helps(ops, x, seed)? {
         all.extend(estimate::WHITENED);
     }
     Ok(all)
@@ -278,15 +300,16 @@ fn training_rows(options: &Preparation, rows: usize) -> Vec<u64> {
     chosen
 }
 
-/// Reads the given rows into a backend's memory.
+/// Reads the given rows into a backend's memory, as `reader` hands them on.
 pub fn load_rows<O: Ops>(
     ops: &O,
     data: &Dataset,
     rows: &[u64],
+    reader: &Reader,
     progress: &mut dyn Progress,
 ) -> Result<O::Matrix> {
     let cols = data.cols();
-    let mut x = ops.training_rows(rows.len(), cols)?;
+    let mut x = ops.training_rows(rows.len(), reader.outputs())?;
     let mut chunk = vec![0.0; CHUNK.min(rows.len()) * cols];
     progress.begin("reading", rows.len() as u64, "rows");
     for (i, rows) in rows.chunks(CHUNK).enumerate() {
@@ -295,10 +318,16 @@ pub fn load_rows<O: Ops>(
         }
         let chunk = &mut chunk[..rows.len() * cols];
         data.gather_rows(rows, chunk)?;
-        ops.upload(&to_real::<O>(chunk), &mut x, i * CHUNK)?;
+        ops.upload(&to_real::<O>(&reader.read(ops, chunk)), &mut x, i * CHUNK)?;
         progress.advance((i * CHUNK + rows.len()) as u64, "");
     }
     progress.end();
     debug_assert_eq!(x.rows(), rows.len());
     Ok(x)
+}
+
+/// A copy of training rows.
+fn copied<O: Ops>(ops: &O, x: &O::Matrix) -> Result<O::Matrix> {
+    let all: Vec<u32> = (0..x.rows() as u32).collect();
+    gathered_training_rows(ops, "the rows of the graph", x, &all)
 }

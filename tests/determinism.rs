@@ -9,7 +9,7 @@ use common::{filled, random};
 use neuncut::cpu::{Fast, Reference};
 use neuncut::data::csr::Csr;
 use neuncut::error::{Error, Result};
-use neuncut::features::Pipeline;
+use neuncut::features::{Pipeline, Reader};
 use neuncut::graph::{GraphRule, Width, build, ranking};
 use neuncut::model::Model;
 use neuncut::ops::{
@@ -387,7 +387,7 @@ fn the_best_network_by_the_exact_cut_is_returned() {
     let model = run_search(&ops, &plan, &rows, d, Vec::new(), &mut notes).unwrap();
     let x = filled(&ops, 200, d, &rows);
     let edges = neighbour_graph(&ops, &x);
-    let pipeline = Pipeline::fit(&ops, &[], &mut filled(&ops, 200, d, &rows)).unwrap();
+    let pipeline = Pipeline::new(Reader::plain(d));
     let mut labels = vec![0; 200];
     Predictor::new(&ops, &model, &pipeline)
         .unwrap()

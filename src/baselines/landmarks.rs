@@ -1,6 +1,6 @@
 //! What the methods that go through landmarks share: the landmarks, and labels from an embedding of rows.
 
-use super::{Task, each_chunk, kmeans};
+use super::{Task, kmeans};
 use crate::data::Dataset;
 use crate::error::{Error, Result};
 use crate::network::{Network, gathered, to_real};
@@ -69,15 +69,17 @@ pub(super) fn labels<O: Ops>(
     let mut activations = network.activations(ops, CHUNK)?;
     let mut on_device = ops.labels("a chunk of labels", CHUNK)?;
     let mut labels = Vec::with_capacity(data.rows());
-    each_chunk(ops, data, prepared.graph_pipeline(), progress, |x| {
-        let rows = upload(&embed(x)?, x.rows())?;
-        network.forward(ops, &rows, &mut activations)?;
-        ops.argmax(activations.logits(), &mut on_device, 0)?;
-        let mut chunk = vec![0; x.rows()];
-        ops.download_labels(&on_device, &mut chunk)?;
-        labels.extend(chunk);
-        Ok(())
-    })?;
+    prepared
+        .graph_pipeline()
+        .each_chunk(ops, data, 0, "labelling", progress, |x| {
+            let rows = upload(&embed(x)?, x.rows())?;
+            network.forward(ops, &rows, &mut activations)?;
+            ops.argmax(activations.logits(), &mut on_device, 0)?;
+            let mut chunk = vec![0; x.rows()];
+            ops.download_labels(&on_device, &mut chunk)?;
+            labels.extend(chunk);
+            Ok(())
+        })?;
     Ok(labels)
 }
 

@@ -14,12 +14,9 @@ use serde::Serialize;
 
 use crate::data::Dataset;
 use crate::error::{Error, Result};
-use crate::features::Pipeline;
 use crate::graph::{Cuts, count};
-use crate::network::to_real;
-use crate::ops::{Cut, Ops, Shape};
+use crate::ops::{Cut, Ops};
 use crate::options::Auto;
-use crate::predict::CHUNK;
 use crate::prepare::Prepared;
 use crate::progress::Progress;
 use crate::scores::{Contingency, Mean, Scores, nmi};
@@ -202,36 +199,6 @@ pub fn run<O: Ops>(
         device: ops.name(),
         labels,
     })
-}
-
-/// Hands on all rows of the data, transformed, a chunk at a time.
-fn each_chunk<O: Ops>(
-    ops: &O,
-    data: &Dataset,
-    pipeline: &Pipeline,
-    progress: &mut dyn Progress,
-    mut work: impl FnMut(&O::Matrix) -> Result<()>,
-) -> Result<()> {
-    let (rows, cols) = (data.rows(), data.cols());
-    let transforms = pipeline.prepare(ops)?;
-    let mut raw = vec![0.0; CHUNK.min(rows) * cols];
-    let mut x = ops.matrix("a chunk of rows", CHUNK.min(rows), cols)?;
-    progress.begin("labelling", rows as u64, "rows");
-    for first in (0..rows).step_by(CHUNK) {
-        if progress.interrupted() {
-            return Err(Error::Interrupted("nothing was written".into()));
-        }
-        let count = CHUNK.min(rows - first);
-        let raw = &mut raw[..count * cols];
-        data.read_rows(first, raw)?;
-        x.set_rows(count);
-        ops.upload(&to_real::<O>(raw), &mut x, 0)?;
-        transforms.apply(ops, &mut x)?;
-        work(&x)?;
-        progress.advance((first + count) as u64, "");
-    }
-    progress.end();
-    Ok(())
 }
 
 #[cfg(test)]

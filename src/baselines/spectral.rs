@@ -1,6 +1,6 @@
 //! Spectral clustering of the graph of the training rows (Ng, Jordan and Weiss, 2002); other rows ask their neighbours.
 
-use super::{Task, each_chunk};
+use super::Task;
 use crate::data::Dataset;
 use crate::data::csr::Csr;
 use crate::error::Result;
@@ -26,17 +26,19 @@ pub(super) fn labels<O: Ops>(
     }
     let training = prepared.graph_rows(ops, data, progress)?;
     let mut labels = Vec::with_capacity(data.rows());
-    each_chunk(ops, data, prepared.graph_pipeline(), progress, |x| {
-        let asked = ASKED.min(known.len());
-        let found = ops.nearest(x, &training, asked)?;
-        labels.extend(
-            found
-                .rows
-                .chunks_exact(asked)
-                .map(|rows| most_frequent(rows, &known)),
-        );
-        Ok(())
-    })?;
+    prepared
+        .graph_pipeline()
+        .each_chunk(ops, data, 0, "labelling", progress, |x| {
+            let asked = ASKED.min(known.len());
+            let found = ops.nearest(x, &training, asked)?;
+            labels.extend(
+                found
+                    .rows
+                    .chunks_exact(asked)
+                    .map(|rows| most_frequent(rows, &known)),
+            );
+            Ok(())
+        })?;
     for (&row, label) in prepared.chosen.iter().zip(known) {
         labels[row as usize] = label;
     }

@@ -5,12 +5,10 @@ use std::path::PathBuf;
 use clap::Args;
 use neuncut::data::csr::Csr;
 use neuncut::data::{Dataset, Labels};
-use neuncut::features::{self, Pipeline};
+use neuncut::features::{self, Pipeline, Reader};
 use neuncut::graph::{Cuts, build};
-use neuncut::network::to_real;
 use neuncut::ops::{HeatKernel, Ops};
 use neuncut::options::{Affinity, Auto, Neighbors};
-use neuncut::predict::CHUNK;
 use neuncut::run_folder::RunFolder;
 use neuncut::scores::{Contingency, Mean, acc, ari, nmi};
 use neuncut::{Error, Result, prepare, values};
@@ -215,27 +213,13 @@ fn cuts_of_rows<O: Ops>(ops: &O, job: OfRows) -> Result<Cuts> {
             "both must speak of the same rows",
         ));
     }
-    let mut x = ops.matrix("the rows", data.rows(), data.cols())?;
-    let mut chunk = vec![0.0; CHUNK.min(data.rows()) * data.cols()];
-    for first in (0..data.rows()).step_by(CHUNK) {
-        let chunk = &mut chunk[..CHUNK.min(data.rows() - first) * data.cols()];
-        data.read_rows(first, chunk)?;
-        ops.upload(&to_real::<O>(chunk), &mut x, first)?;
-    }
-    let kernel = match &args.run {
+    let (x, kernel) = match &args.run {
         Some(run) => {
             let run = RunFolder::at(run);
             let options = run.load_options()?;
             let pipeline = run.load_pipeline()?;
-            if pipeline.columns() != data.cols() {
-                return Err(Error::Shape {
-                    what: format!("a row of {}", data.name()),
-                    found: format!("{} numbers", data.cols()),
-                    expected: format!("{}, as in training", pipeline.columns()),
-                });
-            }
             if options.affinity == Affinity::Knn {
-                Pipeline::load(&run.graph_features_file())?.apply(ops, &mut x)?;
+                let x = Pipeline::load(&run.graph_features_file())?.rows(ops, &data, console)?;
                 let graph = build(
                     ops,
                     &x,
@@ -244,7 +228,7 @@ fn cuts_of_rows<O: Ops>(ops: &O, job: OfRows) -> Result<Cuts> {
                 )?;
                 return Ok(Cuts::of_graph(&graph, &predictions.index, clusters));
             }
-            pipeline.apply(ops, &mut x)?;
+            let x = pipeline.rows(ops, &data, console)?;
             let Auto::Value(sigma) = options.sigma else {
                 return Err(Error::file(
                     run.path(),
@@ -252,10 +236,8 @@ fn cuts_of_rows<O: Ops>(ops: &O, job: OfRows) -> Result<Cuts> {
                     "leave --data away for the cuts under its own graph, or finish it with fit --resume",
                 ));
             };
-            HeatKernel {
-                sigma,
-                neighbors: options.neighbors.limit(),
-            }
+            let neighbors = options.neighbors.limit();
+            (x, HeatKernel { sigma, neighbors })
         }
         None => {
             let sigma = args.sigma.ok_or_else(|| {
@@ -269,14 +251,17 @@ fn cuts_of_rows<O: Ops>(ops: &O, job: OfRows) -> Result<Cuts> {
             let neighbors = args.neighbors.unwrap_or(Neighbors::All);
             values::neighbors(neighbors)?;
             let transforms = match args.features.as_deref() {
-                None | Some("auto") => neuncut::prepare::usual_transforms(ops, &data, &x, 0)?,
+                None | Some("auto") => {
+                    let raw = Pipeline::new(Reader::plain(data.cols())).rows(ops, &data, console)?;
+                    prepare::usual_transforms(ops, &data, &raw, 0)?
+                }
                 Some(text) => features::parse("--features", text)?,
             };
-            Pipeline::fit(ops, &transforms, &mut x)?;
-            HeatKernel {
-                sigma,
-                neighbors: neighbors.limit(),
-            }
+            let reader = Reader::new("--features", &transforms, &data)?;
+            let pipeline = Pipeline::fit_streamed(ops, reader, &transforms, &data, console)?;
+            let x = pipeline.rows(ops, &data, console)?;
+            let neighbors = neighbors.limit();
+            (x, HeatKernel { sigma, neighbors })
         }
     };
     let matrix = ops.cut_matrix(&x, &predictions.index, clusters, kernel)?;

@@ -7,6 +7,7 @@ mod console;
 mod device;
 mod drawing;
 mod evaluate;
+mod features;
 mod fit;
 mod gamma_search;
 mod generate;
@@ -55,6 +56,8 @@ enum Command {
     Predict(predict::PredictArgs),
     /// Join the outputs of `predict --shard` into one file
     Merge(merge::MergeArgs),
+    /// Turn rows into features once, and keep them in a file
+    Features(features::FeaturesArgs),
     /// Compare two labellings, or measure the cut of one
     Evaluate(evaluate::EvaluateArgs),
     /// Build the nearest-neighbour graph that a training would cut
@@ -93,6 +96,7 @@ pub fn main() -> ExitCode {
         Command::Fit(args) => fit::run(args, &mut console),
         Command::Predict(args) => predict::run(args, &mut console),
         Command::Merge(args) => merge::run(args, &mut console),
+        Command::Features(args) => features::run(args, &mut console),
         Command::Evaluate(args) => evaluate::run(args, &mut console),
         Command::Graph(args) => graph::run(args, &mut console),
         Command::Spectrum(args) => spectrum::run(args, &mut console),

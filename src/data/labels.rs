@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
+use std::path::{Path, PathBuf};
 
 use super::matrix::{Matrix, Number, ShapeText};
 use crate::error::Result;
@@ -121,6 +122,13 @@ impl LabelStream {
         }
         Ok(())
     }
+}
+
+/// Where labels go that have no place in the file of the rows: `NAME-labels.npy` for `NAME.npy`.
+pub fn labels_beside(path: &Path) -> PathBuf {
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    let extension = path.extension().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!("{stem}-labels.{extension}"))
 }
 
 const ADVICE: &str = "labels must be one whole number per row";

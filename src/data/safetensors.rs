@@ -195,21 +195,30 @@ pub fn write<T: Stored>(
     metadata: &BTreeMap<String, String>,
 ) -> Result<()> {
     let mut file = AtomicFile::create(path)?;
+    encode(tensors, metadata, |bytes| file.put(bytes))?;
+    file.commit()
+}
+
+/// Hands on the bytes of such a file.
+pub fn encode<T: Stored>(
+    tensors: &[(&str, &[usize], &[T])],
+    metadata: &BTreeMap<String, String>,
+    mut put: impl FnMut(&[u8]) -> Result<()>,
+) -> Result<()> {
     let described: Vec<_> = tensors
         .iter()
         .map(|&(name, shape, _)| (name, T::TYPE, shape))
         .collect();
-    file.put(&header(&described, metadata))?;
-    for (_, _, values) in tensors {
-        file.put(bytemuck::cast_slice(values))?;
-    }
-    file.commit()
+    put(&header(&described, metadata))?;
+    tensors
+        .iter()
+        .try_for_each(|(_, _, values)| put(bytemuck::cast_slice(values)))
 }
 
-/// The bytes before the data of tensors (name, type of four bytes or F64, shape) that follow one another in this order.
+/// The bytes before the data of tensors (name, type of four bytes, F64 or I64, shape) that follow one another in this order.
 ///
 /// The crate's own serialiser keeps metadata in a hash map, whose order changes from run to run.
-pub(super) fn header(tensors: &[(&str, &str, &[usize])], metadata: &BTreeMap<String, String>) -> Vec<u8> {
+pub(crate) fn header(tensors: &[(&str, &str, &[usize])], metadata: &BTreeMap<String, String>) -> Vec<u8> {
     let mut map = Map::new();
     if !metadata.is_empty() {
         map.insert("__metadata__".to_string(), json!(metadata));
@@ -217,7 +226,7 @@ pub(super) fn header(tensors: &[(&str, &str, &[usize])], metadata: &BTreeMap<Str
     let mut end = 0;
     for &(name, dtype, shape) in tensors {
         let begin = end;
-        let size = if dtype == f64::TYPE { 8 } else { 4 };
+        let size = if dtype.ends_with("64") { 8 } else { 4 };
         end += shape.iter().product::<usize>() * size;
         let tensor = json!({ "dtype": dtype, "shape": shape, "data_offsets": [begin, end] });
         map.insert(name.to_string(), tensor);

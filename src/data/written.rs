@@ -5,6 +5,7 @@ use std::fmt::{Display, Write};
 use std::path::{Path, PathBuf};
 
 use super::format::Format;
+use super::labels::labels_beside;
 use super::{npy, npz, safetensors};
 use crate::atomic::AtomicFile;
 use crate::error::{Error, Result};
@@ -143,13 +144,6 @@ pub fn write<R: Rows>(
             ))
         }
     }
-}
-
-/// `NAME-labels.npy` for `NAME.npy`.
-fn labels_beside(path: &Path) -> PathBuf {
-    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-    let extension = path.extension().unwrap_or_default().to_string_lossy();
-    path.with_file_name(format!("{stem}-labels.{extension}"))
 }
 
 /// All rows to be written.

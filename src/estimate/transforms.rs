@@ -3,7 +3,7 @@
 
 use crate::eigen::eigen;
 use crate::error::Result;
-use crate::features::{Pipeline, Transform};
+use crate::features::{Pipeline, Reader, Transform};
 use crate::network::{download, gathered, to_real};
 use crate::ops::{Ops, Real, Shape};
 use crate::random::{Permutation, Purpose};
@@ -109,8 +109,8 @@ pub fn whitening_helps<O: Ops>(ops: &O, rows: &O::Matrix, seed: u64) -> Result<b
         return Ok(false);
     }
     let plain = columns_of(ops, rows, seed)?;
-    let mut whitened = columns_of(ops, rows, seed)?;
-    Pipeline::fit(ops, &WHITENED, &mut whitened)?;
+    let reader = Reader::plain(plain.cols());
+    let (_, whitened) = Pipeline::fit(ops, reader, &WHITENED, columns_of(ops, rows, seed)?)?;
     Ok(agreement(ops, &whitened, seed)? > agreement(ops, &plain, seed)?)
 }
 
@@ -144,8 +144,12 @@ const CHUNK: usize = 4096;
 /// Share of the neighbours by one half of the principal components that are neighbours by the other half too.
 fn agreement<O: Ops>(ops: &O, rows: &O::Matrix, seed: u64) -> Result<f64> {
     let (n, d) = (rows.rows(), rows.cols());
-    let mut centred = columns_of(ops, rows, seed)?;
-    Pipeline::fit(ops, &[Transform::Center], &mut centred)?;
+    let (_, centred) = Pipeline::fit(
+        ops,
+        Reader::plain(d),
+        &[Transform::Center],
+        columns_of(ops, rows, seed)?,
+    )?;
     let (values, vectors) = eigen(&ops.gram(&centred, &centred)?, d);
     let largest = values[d - 1].max(0.0);
     let components: Vec<usize> = (0..d).filter(|&c| values[c] > 1e-9 * largest).collect();

@@ -1,15 +1,25 @@
 //! From raw rows to what the network reads, and to what its graph is built on: chains of transforms, fitted once on the training
 //! rows, stored with the model, and replayed on every row that is ever labelled.
 
+mod scattering;
+mod reader;
+mod fitting;
 mod pipeline;
+mod file;
 
+pub use file::{Extracted, Extraction};
 pub use pipeline::{Pipeline, Prepared};
+pub use reader::{Reader, Widths};
+pub use scattering::{Scattering, ScatteringRule};
 
 use crate::error::{Error, Result};
 
 /// One transform of rows.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Transform {
+    /// `scatnet=J:L:ORDER`: the [scattering coefficients](Scattering) of pictures of 8-bit pixels, in the place of these. Only the first
+    /// of a chain can be it.
+    Scatnet(ScatteringRule),
     /// `pixels`: divides by 255.
     Pixels,
     /// `center`: subtracts the mean of the training rows.
@@ -26,6 +36,9 @@ pub enum Transform {
     /// `whiten=LAMBDA`: the rows of the ridge form of a self-expressive affinity. With `X'X = U diag(w) U'` of the training rows, w
     /// scaled so that its sum is 3000, rows become `x U diag(sqrt(w) / (w + LAMBDA))`.
     Whiten(f64),
+    /// `pca=DIMS`: the product with the leading eigenvectors of X'X of the training rows, each with its largest entry positive. They are
+    /// principal components where the mean has been subtracted before.
+    Pca(usize),
 }
 
 /// The lambda of `whiten` without a number.
@@ -45,18 +58,25 @@ impl Transform {
         if let Some((_, plain)) = Transform::PLAIN.iter().find(|(known, _)| *known == text) {
             return Some(*plain);
         }
-        let lambda = match text.split_once('=') {
-            None if text == "whiten" => LAMBDA,
-            Some(("whiten", number)) => number.parse().ok().filter(|&l: &f64| l > 0.0 && l.is_finite())?,
+        let transform = match text.split_once('=') {
+            None if text == "whiten" => Transform::Whiten(LAMBDA),
+            None if text == "scatnet" => Transform::Scatnet(ScatteringRule::default()),
+            Some(("whiten", number)) => {
+                Transform::Whiten(number.parse().ok().filter(|&l: &f64| l > 0.0 && l.is_finite())?)
+            }
+            Some(("scatnet", rule)) => Transform::Scatnet(ScatteringRule::parse(rule)?),
+            Some(("pca", dims)) => Transform::Pca(dims.parse().ok().filter(|&dims: &usize| dims > 0)?),
             _ => return None,
         };
-        Some(Transform::Whiten(lambda))
+        Some(transform)
     }
 
     /// As in `--features`.
     pub fn name(self) -> String {
         match self {
             Transform::Whiten(lambda) => format!("whiten={lambda}"),
+            Transform::Scatnet(rule) => format!("scatnet={}", rule.describe()),
+            Transform::Pca(dims) => format!("pca={dims}"),
             plain => {
                 let known = Transform::PLAIN.iter().find(|(_, other)| *other == plain);
                 known.map_or("", |(name, _)| name).to_string()
@@ -70,7 +90,8 @@ pub fn parse(option: &'static str, text: &str) -> Result<Vec<Transform>> {
     if text.trim() == "none" {
         return Ok(Vec::new());
     }
-    text.split(',')
+    let transforms: Vec<Transform> = text
+        .split(',')
         .map(|name| {
             Transform::parse(name.trim()).ok_or_else(|| {
                 let names: Vec<&str> = Transform::PLAIN.iter().map(|(name, _)| *name).collect();
@@ -78,13 +99,26 @@ pub fn parse(option: &'static str, text: &str) -> Result<Vec<Transform>> {
                     option,
                     format!("{:?} is no transform", name.trim()),
                     format!(
-                        "choose from {}, whiten=0.1 (separated by commas), none, or auto",
+                        "choose from {}, whiten=0.1, pca=500, scatnet=J:L:ORDER with J 1 to 4, L 1 to 16 and order 1 or 2 (separated by \
+                         commas), none, or auto",
                         names.join(", ")
                     ),
                 )
             })
         })
-        .collect()
+        .collect::<Result<_>>()?;
+    if transforms
+        .iter()
+        .skip(1)
+        .any(|t| matches!(t, Transform::Scatnet(_)))
+    {
+        return Err(Error::option(
+            option,
+            "scatnet reads the pixels themselves, but comes after another transform",
+            "let it be the first, as in scatnet,pca=500,center,unit",
+        ));
+    }
+    Ok(transforms)
 }
 
 /// The inverse of [`parse`].
@@ -99,10 +133,12 @@ pub fn describe(transforms: &[Transform]) -> String {
 mod tests {
     use super::*;
     use crate::cpu::{Fast, Matrix, Reference};
-    use crate::data::safetensors;
+    use crate::data::{Dataset, safetensors};
+    use crate::ops::{Ops, Real, Shape};
+    use crate::progress::Silent;
     use crate::random::{Purpose, Stream};
 
-    const CHAINS: [&str; 11] = [
+    const CHAINS: [&str; 14] = [
         "none",
         "pixels",
         "center",
@@ -114,6 +150,9 @@ mod tests {
         "standardize,unit",
         "center,unit,whiten=0.1",
         "center,unit,whiten=0.25,unit",
+        "pca=1",
+        "center,pca=1,rms",
+        "unit,pca=1,center,scale",
     ];
 
     /// Rows around 100, with a column that never changes.
@@ -124,6 +163,18 @@ mod tests {
             _ => (100.0 + 20.0 * stream.normal(at as u64)[0]) as f32,
         };
         (0..count * cols).map(value).collect()
+    }
+
+    fn fit<O: Ops<Matrix = Matrix<R>>, R: Real>(
+        ops: &O,
+        chain: &str,
+        rows: &[f32],
+        cols: usize,
+    ) -> (Pipeline, Matrix<R>) {
+        let transforms = parse("--features", chain).expect("known transforms");
+        let values = rows.iter().map(|&v| R::of(v.into())).collect();
+        let x = Matrix::from_rows(rows.len() / cols, cols, values);
+        Pipeline::fit(ops, Reader::plain(cols), &transforms, x).expect("enough memory")
     }
 
     fn norms(x: &[f32], cols: usize) -> Vec<f64> {
@@ -141,9 +192,11 @@ mod tests {
             for chain in CHAINS {
                 let transforms = parse("--features", chain).expect("known transforms");
                 assert_eq!(describe(&transforms), chain);
-                let mut fitted = Matrix::from_rows(count, cols, raw.clone());
-                let pipeline = Pipeline::fit(&ops, &transforms, &mut fitted).expect("enough memory");
-                assert_eq!(pipeline.columns(), cols);
+                let (pipeline, fitted) = fit(&ops, chain, &raw, cols);
+                assert_eq!(
+                    (pipeline.reader().columns(), pipeline.outputs()),
+                    (cols, fitted.cols())
+                );
                 assert!(
                     fitted.iter().all(|v| v.is_finite()),
                     "{chain} of {count} x {cols}"
@@ -153,12 +206,12 @@ mod tests {
                 let loaded = Pipeline::load(&path).expect("what was saved");
                 assert_eq!(loaded, pipeline);
                 // Rows come in other portions than in training.
-                let prepared = loaded.prepare(&ops).expect("enough memory");
+                let mut prepared = loaded.prepare(&ops, 1000).expect("enough memory");
                 let mut again = Vec::new();
                 for part in raw.chunks(1000 * cols) {
                     let mut x = Matrix::from_rows(part.len() / cols, cols, part.to_vec());
-                    prepared.apply(&ops, &mut x).expect("rows of the same length");
-                    again.extend_from_slice(&x);
+                    let x = prepared.apply(&ops, &mut x).expect("rows of the same length");
+                    again.extend_from_slice(x);
                 }
                 let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
                 assert_eq!(bits(&again), bits(&fitted), "{chain} of {count} x {cols}");
@@ -170,17 +223,8 @@ mod tests {
     fn centred_columns_have_mean_0_and_normalised_rows_their_length() {
         let ops = Fast::new(2).expect("two threads");
         let (count, cols) = (1021, 33);
-        let fit = |chain: &str| {
-            let mut x = Matrix::from_rows(count, cols, rows(count, cols));
-            Pipeline::fit(
-                &ops,
-                &parse("--features", chain).expect("known transforms"),
-                &mut x,
-            )
-            .expect("enough memory");
-            x
-        };
-        let centred = fit("center");
+        let fitted = |chain: &str| fit(&ops, chain, &rows(count, cols), cols).1;
+        let centred = fitted("center");
         for c in 0..cols {
             let sum: f64 = centred.iter().skip(c).step_by(cols).map(|&v| f64::from(v)).sum();
             // The mean is rounded once, and so is each difference: an epsilon of numbers around 100 each.
@@ -190,14 +234,13 @@ mod tests {
             );
         }
         for (chain, length) in [("center,unit", 1.0), ("center,rms", 33f64.sqrt())] {
-            for norm in norms(&fit(chain), cols) {
+            for norm in norms(&fitted(chain), cols) {
                 // Rows have a norm around 100, beside which the 1e-6 added to it is lost.
                 assert!((norm / length - 1.0).abs() < 1e-5, "{chain}: {norm}");
             }
         }
         // A row of zeros has no direction and stays.
-        let mut x = Matrix::from_rows(2, 3, vec![0.0, 0.0, 0.0, 3.0, 0.0, 4.0]);
-        Pipeline::fit(&ops, &[Transform::Unit], &mut x).expect("enough memory");
+        let (_, x) = fit(&ops, "unit", &[0.0, 0.0, 0.0, 3.0, 0.0, 4.0], 3);
         assert_eq!(x[..3], [0.0; 3]);
         assert!((f64::from(x[3]) - 0.6).abs() < 1e-6 && (f64::from(x[5]) - 0.8).abs() < 1e-6);
     }
@@ -208,11 +251,8 @@ mod tests {
         let (count, cols) = (129, 33);
         let raw = rows(count, cols);
         for chain in CHAINS {
-            let transforms = parse("--features", chain).expect("known transforms");
-            let mut ours = Matrix::from_rows(count, cols, raw.clone());
-            let mut wide = Matrix::from_rows(count, cols, raw.iter().map(|&v| f64::from(v)).collect());
-            Pipeline::fit(&fast, &transforms, &mut ours).expect("enough memory");
-            Pipeline::fit(&exact, &transforms, &mut wide).expect("enough memory");
+            let (_, ours) = fit(&fast, chain, &raw, cols);
+            let (_, wide) = fit(&exact, chain, &raw, cols);
             let ours: Vec<f64> = ours.iter().map(|&v| v.into()).collect();
             // Eigenvectors of eigenvalues that are nearly the same may be turned among themselves: only angles count then.
             let angles = |rows: &[f64]| -> Vec<f64> {
@@ -222,7 +262,7 @@ mod tests {
                     .flat_map(|a| rows.chunks_exact(cols).map(move |b| dot(a, b)));
                 pairs.collect()
             };
-            let whitened = transforms.iter().any(|t| matches!(t, Transform::Whiten(_)));
+            let whitened = chain.contains("whiten");
             let (ours, wide) = match whitened {
                 true => (angles(&ours), angles(&wide)),
                 false => (ours, wide.to_vec()),
@@ -236,6 +276,106 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn principal_components_are_uncorrelated_and_ordered() {
+        let ops = Fast::new(2).expect("two threads");
+        let (count, cols, dims) = (5000, 33, 7);
+        // Each column is wider than the next, and all are mixed with the first.
+        let stream = Stream::new(rand::random(), Purpose::Synthetic, 86);
+        let raw: Vec<f32> = (0..count)
+            .flat_map(|row| {
+                let value = |c: usize| stream.normal((row * cols + c) as u64)[0] * 0.8f64.powi(c as i32);
+                (0..cols)
+                    .map(move |c| (50.0 + value(c) + 0.3 * value(0)) as f32)
+                    .collect::<Vec<_>>()
+            })
+            .collect();
+        let (centred, _) = fit(&ops, "center", &raw, cols);
+        let (pipeline, projected) = fit(&ops, &format!("center,pca={dims}"), &raw, cols);
+        assert_eq!((projected.rows(), projected.cols()), (count, dims));
+
+        let x = centred
+            .apply(&ops, Matrix::from_rows(count, cols, raw.clone()))
+            .expect("enough memory");
+        let moment = |m: &Matrix<f32>, a: usize, b: usize| -> f64 {
+            (0..count)
+                .map(|i| f64::from(m.row(i)[a]) * f64::from(m.row(i)[b]))
+                .sum()
+        };
+        let total: f64 = (0..cols).map(|c| moment(&x, c, c)).sum();
+        let kept: Vec<f64> = (0..dims).map(|c| moment(&projected, c, c)).collect();
+        assert!(kept.is_sorted_by(|a, b| a >= b), "{kept:?}");
+        // Products are summed in f32 over 256 rows at a time; the map and the rows are rounded to f32.
+        let rounding = 256.0 * f64::from(f32::EPSILON);
+        for a in 0..dims {
+            for b in 0..a {
+                let apart = moment(&projected, a, b).abs() / total;
+                assert!(apart < rounding, "{a} and {b}: {apart:e}");
+            }
+        }
+        let energy = pipeline.energy().expect("it has components");
+        assert!(
+            (energy - kept.iter().sum::<f64>() / total).abs() < rounding,
+            "{energy}"
+        );
+        // No other directions hold more: what is left of all is what the components of all leave.
+        let (all, everything) = fit(&ops, &format!("center,pca={cols}"), &raw, cols);
+        assert!((all.energy().expect("it has components") - 1.0).abs() < 1e-6);
+        for c in 0..dims {
+            assert_eq!(
+                everything.row(17)[c].to_bits(),
+                projected.row(17)[c].to_bits(),
+                "column {c}"
+            );
+        }
+        // Turned, not stretched.
+        let square = |row: &[f32]| row.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>();
+        for i in [0, 1, 4999] {
+            assert!(
+                (square(everything.row(i)) / square(x.row(i)) - 1.0).abs() < 1e-5,
+                "row {i}"
+            );
+        }
+    }
+
+    #[test]
+    fn components_point_where_their_largest_entry_is_positive() {
+        let ops = Fast::new(1).expect("a thread");
+        // All rows are multiples of (1, -3, 2): the direction is (-1, 3, -2) over its length.
+        let raw = [2.0f32, -6.0, 4.0, -1.0, 3.0, -2.0, 0.5, -1.5, 1.0];
+        let (_, x) = fit(&ops, "pca=1", &raw, 3);
+        for (found, factor) in x.iter().zip([-2.0, 1.0, -0.5]) {
+            assert!(
+                (f64::from(*found) - factor * 14f64.sqrt()).abs() < 1e-6,
+                "{found}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_fitted_on_rows_in_memory_is_what_is_fitted_on_a_stream_of_them() {
+        let ops = Fast::new(2).expect("two threads");
+        let data = Dataset::open("mnist-t10k").expect("it is built in");
+        let transforms = parse("--features", "scatnet=3:2:1,center,pca=9,unit").expect("known transforms");
+        let reader = Reader::new("--features", &transforms, &data).expect("pictures");
+        assert_eq!(reader.outputs(), 7 * 16);
+        let streamed = Pipeline::fit_streamed(&ops, reader.clone(), &transforms, &data, &mut Silent);
+        let streamed = streamed.expect("enough memory");
+        assert_eq!(streamed.transforms(), transforms);
+
+        let read = Pipeline::new(reader.clone())
+            .rows(&ops, &data, &mut Silent)
+            .expect("enough memory");
+        let (pipeline, x) = Pipeline::fit(&ops, reader, &transforms, read).expect("enough memory");
+        assert_eq!(pipeline, streamed);
+        assert_eq!(x, streamed.rows(&ops, &data, &mut Silent).expect("enough memory"));
+
+        let folder = tempfile::tempdir().expect("a folder for the test");
+        let path = folder.path().join("features.safetensors");
+        pipeline.save(&path).expect("a writable folder");
+        assert_eq!(Pipeline::load(&path).expect("what was saved"), pipeline);
     }
 
     #[test]
@@ -280,6 +420,22 @@ mod tests {
             "no tensor 1.mean of 3 numbers",
         );
         refused(&centred, &[("1.mean", &[3], &[0.0, f32::NAN, 0.0])], "not finite");
+        let scattered = |image: &'static str| [("features", "scatnet"), ("columns", "784"), ("image", image)];
+        refused(&scattered("")[..2], &[], "lacks the shape \"image\"");
+        refused(&scattered("28x28"), &[], "lacks the shape \"image\"");
+        refused(&scattered("28x29x1"), &[], "lacks the shape \"image\"");
+        refused(&scattered("2x392x1"), &[], "too small");
+        let projected = [("features", "pca=2"), ("columns", "3")];
+        refused(
+            &projected,
+            &[("0.map", &[3, 1], &[0.0; 3])],
+            "no tensor 0.map of 6 numbers",
+        );
+        refused(
+            &projected,
+            &[("0.map", &[3, 2], &[0.0; 6])],
+            "no tensor 0.energy of 2 numbers",
+        );
         std::fs::write(&path, b"no tensors").expect("a writable folder");
         assert!(Pipeline::load(&path).is_err());
         assert!(Pipeline::load(&folder.path().join("none")).is_err());
@@ -300,6 +456,13 @@ mod tests {
             "whiten=inf",
             "whiten=",
             "unit=2",
+            "pca",
+            "pca=0",
+            "pca=-5",
+            "pca=many",
+            "scatnet=0",
+            "scatnet=3:8:2:1",
+            "center,scatnet",
         ] {
             assert!(parse("--features", wrong).is_err(), "{wrong:?}");
         }

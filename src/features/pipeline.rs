@@ -3,171 +3,288 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use super::fitting::{self, Fitted};
+use super::reader::Reader;
+use super::scattering::Scattering;
 use super::{Transform, describe, parse};
-use crate::data::safetensors;
-use crate::eigen::eigen;
+use crate::atomic::AtomicFile;
+use crate::data::{Dataset, ImageShape, safetensors};
 use crate::error::{Error, Result};
-use crate::network::{download, to_host, to_real};
+use crate::network::{download, to_real};
 use crate::ops::{Ops, Shape};
+use crate::progress::Progress;
 
-/// Rows that are transformed at a time in fitting.
+/// Rows that are transformed at a time.
 const CHUNK: usize = 4096;
 
-/// What the eigenvalues of X'X are scaled to sum up to before lambda is added: a mini-batch of 3000 rows of norm 1.
-const WHITENED_ROWS: f64 = 3000.0;
-
-/// What a transform took from the training rows: vectors of a number for each column, or matrices, by name.
-type Fitted = Vec<(&'static str, Vec<f32>)>;
+/// Numbers that a chunk of very long rows has at most.
+const CHUNK_NUMBERS: usize = 1 << 26;
 
 /// A fitted chain of transforms.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pipeline {
-    columns: usize,
-    steps: Vec<(Transform, Fitted)>,
+    reader: Reader,
+    steps: Vec<Step>,
+}
+
+/// A fitted transform of what the reader hands on.
+#[derive(Clone, Debug, PartialEq)]
+struct Step {
+    transform: Transform,
+    fitted: Fitted,
+    /// Length of the rows that it makes.
+    outputs: usize,
 }
 
 impl Pipeline {
-    /// Fits the transforms on the rows of `x`, one after the other, and applies them to it. `x` may be
-    /// [training rows](Ops::training_rows): it is transformed a chunk at a time.
-    pub fn fit<O: Ops>(ops: &O, transforms: &[Transform], x: &mut O::Matrix) -> Result<Self> {
-        let mut pipeline = Pipeline {
-            columns: x.cols(),
+    /// No transforms, but for what the reader does.
+    pub fn new(reader: Reader) -> Self {
+        Pipeline {
+            reader,
             steps: Vec::new(),
-        };
-        if transforms.is_empty() {
-            return Ok(pipeline);
         }
-        let rows = x.rows();
-        let mut chunk = ops.matrix("a chunk of rows", CHUNK.min(rows), x.cols())?;
-        for &transform in transforms {
-            let fitted = match transform {
-                Transform::Pixels | Transform::Unit | Transform::Rms => Vec::new(),
-                Transform::Center => vec![("mean", pipeline.moments(ops, x, &mut chunk)?.0)],
-                Transform::Scale => {
-                    let (mean, deviation) = pipeline.moments(ops, x, &mut chunk)?;
-                    let squares = mean.iter().chain(&deviation).map(|&v| f64::from(v).powi(2));
-                    let root = (squares.sum::<f64>() / x.cols() as f64).sqrt();
-                    let factor = if root > 0.0 { (1.0 / root) as f32 } else { 0.0 };
-                    vec![("scale", vec![factor; x.cols()])]
+    }
+
+    /// Fits the transforms on `x`, one after the other, and returns `x` transformed. Its rows are as `reader` hands them on, and it
+    /// may be [training rows](Ops::training_rows), of which it is returned as some too: it is transformed a chunk at a time.
+    pub fn fit<O: Ops>(
+        ops: &O,
+        reader: Reader,
+        transforms: &[Transform],
+        x: O::Matrix,
+    ) -> Result<(Self, O::Matrix)> {
+        Pipeline::new(reader).extend(ops, transforms, x)
+    }
+
+    /// The same chain with more transforms, fitted on rows `x` that have gone through this one.
+    pub fn extend<O: Ops>(
+        &self,
+        ops: &O,
+        transforms: &[Transform],
+        mut x: O::Matrix,
+    ) -> Result<(Self, O::Matrix)> {
+        let mut pipeline = self.clone();
+        // Rows that become shorter do so at once: the long ones take much memory.
+        let mut applied = self.steps.len();
+        for &transform in without_reader(transforms) {
+            let mut pending = pipeline.prepare_from(ops, applied, CHUNK.min(x.rows()))?;
+            pipeline.add(ops, transform, &mut |work| {
+                let mut chunk = ops.matrix("a chunk of rows", CHUNK.min(x.rows()), x.cols())?;
+                for first in (0..x.rows()).step_by(CHUNK) {
+                    work(pending.apply_to_rows(ops, &x, first, &mut chunk)?)?;
                 }
-                Transform::Standardize => {
-                    let (mean, deviation) = pipeline.moments(ops, x, &mut chunk)?;
-                    let inverse = deviation.iter().map(|&d| if d > 0.0 { 1.0 / d } else { 0.0 });
-                    vec![("mean", mean), ("scale", inverse.collect())]
-                }
-                Transform::Whiten(lambda) => {
-                    vec![("map", pipeline.whitening(ops, x, lambda, &mut chunk)?)]
-                }
-            };
-            pipeline.steps.push((transform, fitted));
+                Ok(())
+            })?;
+            if pipeline.outputs() != x.cols() {
+                x = pipeline.replaced(ops, applied, x)?;
+                applied = pipeline.steps.len();
+            }
         }
-        pipeline.prepare(ops)?.replace(ops, x, &mut chunk)?;
+        x = pipeline.replaced(ops, applied, x)?;
+        Ok((pipeline, x))
+    }
+
+    /// Fits the transforms on all rows of some data, which are read once for each pass, whatever their number.
+    pub fn fit_streamed<O: Ops>(
+        ops: &O,
+        reader: Reader,
+        transforms: &[Transform],
+        data: &Dataset,
+        progress: &mut dyn Progress,
+    ) -> Result<Self> {
+        let mut pipeline = Pipeline::new(reader);
+        for &transform in without_reader(transforms) {
+            let before = pipeline.clone();
+            let stage = format!("fitting {}", transform.name());
+            pipeline.add(ops, transform, &mut |work| {
+                before.each_chunk(ops, data, 0, &stage, progress, |x| work(x))
+            })?;
+        }
         Ok(pipeline)
     }
 
-    /// Transforms the rows of `x`, which may be [training rows](Ops::training_rows).
-    pub fn apply<O: Ops>(&self, ops: &O, x: &mut O::Matrix) -> Result<()> {
-        let mut chunk = ops.matrix("a chunk of rows", CHUNK.min(x.rows()), x.cols())?;
-        self.prepare(ops)?.replace(ops, x, &mut chunk)
+    fn add<O: Ops>(&mut self, ops: &O, transform: Transform, pass: &mut fitting::Pass<O>) -> Result<()> {
+        let fitted = fitting::fit(ops, transform, self.outputs(), pass)?;
+        self.steps.push(Step {
+            transform,
+            fitted,
+            outputs: outputs(transform, self.outputs()),
+        });
+        Ok(())
     }
 
-    /// Means and standard deviations of the columns of the transformed rows of `x`, summed in f64.
-    fn moments<O: Ops>(&self, ops: &O, x: &O::Matrix, chunk: &mut O::Matrix) -> Result<(Vec<f32>, Vec<f32>)> {
-        let (rows, cols) = (x.rows(), x.cols());
-        let prepared = self.prepare(ops)?;
-        // Around the first row, so that squares of large numbers that hardly change do not drown how they do.
-        let mut origin: Vec<f64> = Vec::new();
-        let (mut sums, mut squares) = (vec![0f64; cols], vec![0f64; cols]);
-        for first in (0..rows).step_by(CHUNK) {
-            prepared.apply_to_chunk(ops, x, first, chunk)?;
-            for row in to_host(ops, chunk)?.chunks_exact(cols) {
-                if origin.is_empty() {
-                    origin = row.iter().map(|&value| f64::from(value)).collect();
-                }
-                for (c, &value) in row.iter().enumerate() {
-                    let apart = f64::from(value) - origin[c];
-                    sums[c] += apart;
-                    squares[c] += apart * apart;
-                }
-            }
-        }
-        let n = rows as f64;
-        let mean = |c: usize| (origin[c] + sums[c] / n) as f32;
-        let deviation = |c: usize| (squares[c] / n - (sums[c] / n).powi(2)).max(0.0).sqrt() as f32;
-        Ok(((0..cols).map(mean).collect(), (0..cols).map(deviation).collect()))
+    /// Transforms rows `x` that are as the reader hands them on, and may be [training rows](Ops::training_rows), as they are then
+    /// returned.
+    pub fn apply<O: Ops>(&self, ops: &O, x: O::Matrix) -> Result<O::Matrix> {
+        self.replaced(ops, 0, x)
     }
 
-    /// The matrix, old columns by new ones, that whitens the transformed rows of `x`.
-    fn whitening<O: Ops>(
+    /// All rows of some data, transformed, in the backend's memory.
+    pub fn rows<O: Ops>(&self, ops: &O, data: &Dataset, progress: &mut dyn Progress) -> Result<O::Matrix> {
+        let mut rows = ops.matrix("the rows", data.rows(), self.outputs())?;
+        let mut first = 0;
+        self.each_chunk(ops, data, 0, "reading", progress, |x| {
+            ops.upload(&download(ops, x)?, &mut rows, first)?;
+            first += x.rows();
+            Ok(())
+        })?;
+        Ok(rows)
+    }
+
+    /// Hands on the rows of some data from `first` on, transformed, a chunk at a time. Memory does not depend on their number.
+    pub fn each_chunk<O: Ops>(
         &self,
         ops: &O,
-        x: &O::Matrix,
-        lambda: f64,
-        chunk: &mut O::Matrix,
-    ) -> Result<Vec<f32>> {
-        let d = x.cols();
-        let prepared = self.prepare(ops)?;
-        let mut moments = vec![0.0; d * d];
-        for first in (0..x.rows()).step_by(CHUNK) {
-            prepared.apply_to_chunk(ops, x, first, chunk)?;
-            for (sum, part) in moments.iter_mut().zip(ops.gram(chunk, chunk)?) {
-                *sum += part;
+        data: &Dataset,
+        first: usize,
+        stage: &str,
+        progress: &mut dyn Progress,
+        mut work: impl FnMut(&O::Matrix) -> Result<()>,
+    ) -> Result<()> {
+        self.reader.check(data)?;
+        let (rows, columns) = (data.rows(), data.cols());
+        if first == rows {
+            return Ok(());
+        }
+        let count = self.chunk_rows().min(rows - first);
+        let mut prepared = self.prepare(ops, count)?;
+        let mut x = ops.matrix("a chunk of rows", count, self.reader.outputs())?;
+        let mut raw = vec![0.0; count * columns];
+        progress.begin(stage, rows as u64, "rows");
+        for first in (first..rows).step_by(count) {
+            if progress.interrupted() {
+                return Err(Error::Interrupted("nothing was written".into()));
             }
+            let count = count.min(rows - first);
+            let raw = &mut raw[..count * columns];
+            data.read_rows(first, raw)?;
+            x.set_rows(count);
+            ops.upload(&to_real::<O>(&self.reader.read(ops, raw)), &mut x, 0)?;
+            work(prepared.apply(ops, &mut x)?)?;
+            progress.advance((first + count) as u64, "");
         }
-        let (mut values, vectors) = eigen(&moments, d);
-        let total: f64 = values.iter().map(|value| value.max(0.0)).sum();
-        for value in &mut values {
-            // All rows 0: nothing to whiten.
-            *value = if total > 0.0 {
-                value.max(0.0) * WHITENED_ROWS / total
-            } else {
-                0.0
-            };
-        }
-        let factors: Vec<f64> = values
-            .iter()
-            .map(|value| value.sqrt() / (value + lambda))
-            .collect();
-        Ok((0..d * d)
-            .map(|at| (vectors[at] * factors[at % d]) as f32)
-            .collect())
+        progress.end();
+        Ok(())
     }
 
-    /// Length of a raw row.
-    pub fn columns(&self) -> usize {
-        self.columns
+    /// Rows that [`each_chunk`](Self::each_chunk) hands on at a time.
+    pub fn chunk_rows(&self) -> usize {
+        let widest = self.reader.columns().max(self.reader.outputs());
+        (CHUNK_NUMBERS / widest).clamp(1, CHUNK)
+    }
+
+    /// How rows of the data are read.
+    pub fn reader(&self) -> &Reader {
+        &self.reader
+    }
+
+    /// Length of a transformed row.
+    pub fn outputs(&self) -> usize {
+        self.steps
+            .last()
+            .map_or(self.reader.outputs(), |step| step.outputs)
     }
 
     /// The transforms.
     pub fn transforms(&self) -> Vec<Transform> {
-        self.steps.iter().map(|(transform, _)| *transform).collect()
+        let read = self.reader.scattering().map(|s| Transform::Scatnet(s.rule()));
+        read.into_iter()
+            .chain(self.steps.iter().map(|step| step.transform))
+            .collect()
     }
 
-    /// Uploads what the transforms need.
-    pub fn prepare<O: Ops>(&self, ops: &O) -> Result<Prepared<O>> {
-        let d = self.columns;
-        let uploaded = self.steps.iter().map(|(transform, fitted)| {
-            let matrices = fitted.iter().map(|(_, values)| {
-                let mut matrix = ops.matrix("what transforms rows", values.len() / d, d)?;
+    /// The share of the squares of the training rows that the last principal components keep, if there are any.
+    pub fn energy(&self) -> Option<f64> {
+        let of_step = |step: &Step| match &step.fitted[..] {
+            [_, ("energy", shares)] => Some(shares.iter().map(|&share| f64::from(share)).sum()),
+            _ => None,
+        };
+        self.steps.iter().rev().find_map(of_step)
+    }
+
+    /// Uploads what the transforms need for up to `rows` rows at a time.
+    pub fn prepare<O: Ops>(&self, ops: &O, rows: usize) -> Result<Prepared<O>> {
+        self.prepare_from(ops, 0, rows)
+    }
+
+    /// The same for the transforms from the given one on.
+    fn prepare_from<O: Ops>(&self, ops: &O, first: usize, rows: usize) -> Result<Prepared<O>> {
+        let uploaded = self.steps[first..].iter().map(|step| {
+            let needed = step.fitted.iter().filter(|(name, _)| *name != "energy");
+            let matrices = needed.map(|(_, values)| {
+                let mut matrix =
+                    ops.matrix("what transforms rows", values.len() / step.outputs, step.outputs)?;
                 ops.upload(&to_real::<O>(values), &mut matrix, 0)?;
                 Ok(matrix)
             });
-            Ok((*transform, matrices.collect::<Result<_>>()?))
+            let mapped = match step.transform {
+                Transform::Whiten(_) | Transform::Pca(_) => {
+                    Some(ops.matrix("a chunk of rows", rows, step.outputs)?)
+                }
+                _ => None,
+            };
+            Ok(PreparedStep {
+                transform: step.transform,
+                fitted: matrices.collect::<Result<_>>()?,
+                mapped,
+            })
         });
         Ok(Prepared {
             steps: uploaded.collect::<Result<_>>()?,
         })
     }
 
+    /// Rows that have gone through the first `applied` transforms, gone through all: in their place, unless they become shorter.
+    fn replaced<O: Ops>(&self, ops: &O, applied: usize, mut x: O::Matrix) -> Result<O::Matrix> {
+        if applied == self.steps.len() {
+            return Ok(x);
+        }
+        let (rows, columns) = (x.rows(), x.cols());
+        let mut prepared = self.prepare_from(ops, applied, CHUNK.min(rows))?;
+        let mut chunk = ops.matrix("a chunk of rows", CHUNK.min(rows), columns)?;
+        if self.outputs() == columns {
+            for first in (0..rows).step_by(CHUNK) {
+                let values = download(ops, prepared.apply_to_rows(ops, &x, first, &mut chunk)?)?;
+                ops.upload(&values, &mut x, first)?;
+            }
+            return Ok(x);
+        }
+        let mut to = ops.training_rows(rows, self.outputs())?;
+        for first in (0..rows).step_by(CHUNK) {
+            let values = download(ops, prepared.apply_to_rows(ops, &x, first, &mut chunk)?)?;
+            ops.upload(&values, &mut to, first)?;
+        }
+        Ok(to)
+    }
+
     /// Writes the pipeline to a safetensors file, atomically.
     pub fn save(&self, path: &Path) -> Result<()> {
-        let metadata = BTreeMap::from([
-            ("features".to_string(), describe(&self.transforms())),
-            ("columns".to_string(), self.columns.to_string()),
-        ]);
-        let d = self.columns;
-        let fitted = self.steps.iter().enumerate().flat_map(|(i, (_, fitted))| {
-            fitted.iter().map(move |(name, values)| {
+        let mut file = AtomicFile::create(path)?;
+        self.encode(BTreeMap::new(), |bytes| file.put(bytes))?;
+        file.commit()
+    }
+
+    /// Hands on the bytes of that file, with more text in its metadata.
+    pub(super) fn encode(
+        &self,
+        mut metadata: BTreeMap<String, String>,
+        put: impl FnMut(&[u8]) -> Result<()>,
+    ) -> Result<()> {
+        metadata.insert("features".to_string(), describe(&self.transforms()));
+        metadata.insert("columns".to_string(), self.reader.columns().to_string());
+        if let Some(scattering) = self.reader.scattering() {
+            let ImageShape {
+                height,
+                width,
+                channels,
+            } = scattering.image();
+            metadata.insert("image".to_string(), format!("{height}x{width}x{channels}"));
+        }
+        let fitted = self.steps.iter().enumerate().flat_map(|(i, step)| {
+            let d = step.outputs;
+            // Numbered as in the list of transforms, of which the reader may do the first.
+            let i = i + usize::from(self.reader.scattering().is_some());
+            step.fitted.iter().map(move |(name, values)| {
                 let shape = if values.len() == d {
                     vec![d]
                 } else {
@@ -181,11 +298,16 @@ impl Pipeline {
             .iter()
             .map(|(name, shape, values)| (&name[..], &shape[..], &values[..]))
             .collect();
-        safetensors::write(path, &tensors, &metadata)
+        safetensors::encode(&tensors, &metadata, put)
     }
 
     /// Reads what [`save`](Self::save) wrote.
     pub fn load(path: &Path) -> Result<Self> {
+        Ok(Self::load_with(path)?.0)
+    }
+
+    /// The same, and its metadata.
+    pub(super) fn load_with(path: &Path) -> Result<(Self, BTreeMap<String, String>)> {
         let (mut tensors, metadata) = safetensors::read::<f32>(path)?;
         let bad = |problem: String| {
             Error::file(
@@ -202,6 +324,18 @@ impl Pipeline {
             .and_then(|columns| columns.parse().ok())
             .ok_or_else(|| bad("its metadata lacks the number \"columns\"".into()))?;
         let transforms = parse("--features", text).map_err(|_| bad(format!("unknown features {text:?}")))?;
+        let reader = match transforms.first() {
+            Some(&Transform::Scatnet(rule)) => {
+                let image = metadata
+                    .get("image")
+                    .and_then(|text| image(text))
+                    .filter(|image| image.height * image.width * image.channels == columns)
+                    .ok_or_else(|| bad("its metadata lacks the shape \"image\" of the pictures".into()))?;
+                let scattering = Scattering::new("--features", rule, image);
+                Reader::of(scattering.map_err(|_| bad("its pictures are too small for its scatnet".into()))?)
+            }
+            _ => Reader::plain(columns),
+        };
         let mut take = |i: usize, name: &'static str, numbers: usize| {
             let tensor = tensors
                 .remove(&format!("{i}.{name}"))
@@ -212,62 +346,108 @@ impl Pipeline {
             }
             Ok((name, tensor.values))
         };
-        let mut steps = Vec::new();
+        let mut pipeline = Pipeline::new(reader);
         for (i, transform) in transforms.into_iter().enumerate() {
+            let width = pipeline.outputs();
             let fitted = match transform {
+                Transform::Scatnet(_) => continue,
                 Transform::Pixels | Transform::Unit | Transform::Rms => Vec::new(),
-                Transform::Center => vec![take(i, "mean", columns)?],
-                Transform::Scale => vec![take(i, "scale", columns)?],
-                Transform::Standardize => vec![take(i, "mean", columns)?, take(i, "scale", columns)?],
-                Transform::Whiten(_) => vec![take(i, "map", columns * columns)?],
+                Transform::Center => vec![take(i, "mean", width)?],
+                Transform::Scale => vec![take(i, "scale", width)?],
+                Transform::Standardize => vec![take(i, "mean", width)?, take(i, "scale", width)?],
+                Transform::Whiten(_) => vec![take(i, "map", width * width)?],
+                Transform::Pca(dims) => vec![
+                    take(i, "map", width.saturating_mul(dims))?,
+                    take(i, "energy", dims)?,
+                ],
             };
-            steps.push((transform, fitted));
+            pipeline.steps.push(Step {
+                transform,
+                fitted,
+                outputs: outputs(transform, width),
+            });
         }
-        Ok(Pipeline { columns, steps })
+        Ok((pipeline, metadata))
     }
 }
 
-/// A pipeline in a backend's memory.
+/// Length of the rows that a transform makes of rows of `width` numbers.
+fn outputs(transform: Transform, width: usize) -> usize {
+    match transform {
+        Transform::Pca(dims) => dims,
+        _ => width,
+    }
+}
+
+/// The transforms that are not the reader's.
+fn without_reader(transforms: &[Transform]) -> impl Iterator<Item = &Transform> {
+    transforms.iter().filter(|t| !matches!(t, Transform::Scatnet(_)))
+}
+
+/// Reads `28x28x1`.
+fn image(text: &str) -> Option<ImageShape> {
+    let sides: Option<Vec<usize>> = text.split('x').map(|side| side.parse().ok()).collect();
+    match sides?[..] {
+        [height, width, channels] if channels > 0 => Some(ImageShape {
+            height,
+            width,
+            channels,
+        }),
+        _ => None,
+    }
+}
+
+/// A pipeline in a backend's memory, but for what its reader does.
 pub struct Prepared<O: Ops> {
-    steps: Vec<(Transform, Vec<O::Matrix>)>,
+    steps: Vec<PreparedStep<O>>,
+}
+
+struct PreparedStep<O: Ops> {
+    transform: Transform,
+    fitted: Vec<O::Matrix>,
+    /// Where rows go that do not stay in their place.
+    mapped: Option<O::Matrix>,
 }
 
 impl<O: Ops> Prepared<O> {
-    /// Transforms the rows in use of `x`.
-    pub fn apply(&self, ops: &O, x: &mut O::Matrix) -> Result<()> {
-        for (transform, fitted) in &self.steps {
-            match (transform, &fitted[..]) {
-                (Transform::Pixels, _) => ops.scale(1.0 / 255.0, x)?,
-                (Transform::Center, [mean]) => ops.center_rows(mean, x)?,
-                (Transform::Scale, [scale]) => ops.scale_columns(scale, x)?,
-                (Transform::Standardize, [mean, scale]) => {
+    /// The rows in use of `x`, transformed: `x` itself, or memory of this pipeline, overwritten the next time.
+    pub fn apply<'a>(&'a mut self, ops: &O, x: &'a mut O::Matrix) -> Result<&'a mut O::Matrix> {
+        let mut x = x;
+        for PreparedStep {
+            transform,
+            fitted,
+            mapped,
+        } in &mut self.steps
+        {
+            match (transform, &fitted[..], mapped) {
+                (Transform::Pixels, ..) => ops.scale(1.0 / 255.0, x)?,
+                (Transform::Center, [mean], _) => ops.center_rows(mean, x)?,
+                (Transform::Scale, [scale], _) => ops.scale_columns(scale, x)?,
+                (Transform::Standardize, [mean, scale], _) => {
                     ops.center_rows(mean, x)?;
                     ops.scale_columns(scale, x)?;
                 }
-                (Transform::Unit, _) => ops.normalize_rows(1.0, x)?,
-                (Transform::Rms, _) => ops.normalize_rows((x.cols() as f64).sqrt(), x)?,
-                (Transform::Whiten(_), [map]) => {
-                    let mut whitened = ops.matrix("a chunk of rows", x.rows(), x.cols())?;
-                    ops.combine(x, map, 0.0, &mut whitened)?;
-                    ops.copy_rows(&whitened, 0, x)?;
+                (Transform::Unit, ..) => ops.normalize_rows(1.0, x)?,
+                (Transform::Rms, ..) => ops.normalize_rows((x.cols() as f64).sqrt(), x)?,
+                (Transform::Whiten(_) | Transform::Pca(_), [map], Some(mapped)) => {
+                    mapped.set_rows(x.rows());
+                    ops.combine(x, map, 0.0, mapped)?;
+                    x = mapped;
                 }
                 _ => unreachable!("fitted or loaded with all it needs"),
             }
         }
-        Ok(())
+        Ok(x)
     }
 
-    /// Transforms the rows of `x` a chunk at a time.
-    fn replace(&self, ops: &O, x: &mut O::Matrix, chunk: &mut O::Matrix) -> Result<()> {
-        for first in (0..x.rows()).step_by(CHUNK) {
-            self.apply_to_chunk(ops, x, first, chunk)?;
-            ops.upload(&download(ops, chunk)?, x, first)?;
-        }
-        Ok(())
-    }
-
-    /// The rows of `x` from `first` on, as many as are left up to [`CHUNK`], transformed, in `chunk`.
-    fn apply_to_chunk(&self, ops: &O, x: &O::Matrix, first: usize, chunk: &mut O::Matrix) -> Result<()> {
+    /// The rows of `x` from `first` on, as many as are left up to [`CHUNK`], transformed; `chunk` has room for them as they are.
+    fn apply_to_rows<'a>(
+        &'a mut self,
+        ops: &O,
+        x: &O::Matrix,
+        first: usize,
+        chunk: &'a mut O::Matrix,
+    ) -> Result<&'a mut O::Matrix> {
         chunk.set_rows(CHUNK.min(x.rows() - first));
         ops.copy_rows(x, first, chunk)?;
         self.apply(ops, chunk)

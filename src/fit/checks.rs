@@ -3,6 +3,7 @@
 use super::start::eigenvectors;
 use crate::data::Dataset;
 use crate::error::{Error, Result};
+use crate::features::Widths;
 use crate::ops::Ops;
 use crate::options::{Affinity, Auto, FitOptions, ONE_SIDED, SEED_NEIGHBORS, Start, Subgraph};
 use crate::predict::CHUNK;
@@ -86,10 +87,11 @@ fn check_affinity(options: &FitOptions) -> Result<()> {
 
 /// Refuses what cannot fit into memory before the long work begins: later, the operating system would end the process
 /// without a word.
-pub fn check_memory<O: Ops>(ops: &O, options: &FitOptions, rows: usize, cols: usize) -> Result<()> {
+pub fn check_memory<O: Ops>(ops: &O, options: &FitOptions, rows: usize, widths: Widths) -> Result<()> {
     // As floats, which no product can overflow.
     let (rows, batch) = (options.train_rows.min(rows) as f64, options.batch as f64);
-    let (mut inputs, mut parameters, mut outputs) = (cols as f64, 0.0, 0.0);
+    let (read, transformed) = (widths.read as f64, widths.transformed as f64);
+    let (mut inputs, mut parameters, mut outputs) = (transformed, 0.0, 0.0);
     for &width in options.hidden.0.iter().chain([&options.clusters]) {
         parameters += (inputs + 1.0) * width as f64;
         outputs += width as f64;
@@ -115,15 +117,15 @@ pub fn check_memory<O: Ops>(ops: &O, options: &FitOptions, rows: usize, cols: us
         ("the activations of a mini-batch", 3.0 * batch * outputs),
         // Large full affinities are not stored by every backend.
         ("the affinity", batch * kept.min(batch).min(8192.0)),
-        ("the training rows", rows * cols as f64),
+        ("the training rows", rows * read.max(transformed)),
         // Lists, edges both ways, and copies of them as they are sorted.
         ("the graph", 24.0 * rows * neighbors),
         // Half as many columns again where the basis is turned.
         ("the eigenvectors", 1.5 * rows * basis),
-        ("a mini-batch", 2.0 * batch * cols as f64),
+        ("a mini-batch", 2.0 * batch * transformed),
         (
             "a chunk of rows to be labelled",
-            CHUNK as f64 * (2.0 * cols as f64 + outputs),
+            CHUNK as f64 * (2.0 * read + outputs),
         ),
     ];
     let bytes = |numbers: f64| numbers * size_of::<O::Real>() as f64;
@@ -169,7 +171,11 @@ mod tests {
     #[test]
     fn a_training_larger_than_the_memory_is_refused_before_it_begins() {
         let ops = Fast::new(1).expect("a thread");
-        check_memory(&ops, &options(), 70_000, 784).expect("MNIST fits anywhere");
+        let widths = Widths {
+            read: 784,
+            transformed: 784,
+        };
+        check_memory(&ops, &options(), 70_000, widths).expect("MNIST fits anywhere");
         for (what, options) in [
             (
                 "the network's parameters",
@@ -202,7 +208,7 @@ mod tests {
                 },
             ),
         ] {
-            let message = check_memory(&ops, &options, 1 << 45, 784)
+            let message = check_memory(&ops, &options, 1 << 45, widths)
                 .expect_err(what)
                 .to_string();
             assert!(

@@ -26,7 +26,7 @@ use crate::network::gathered;
 use crate::ops::{Ops, Shape};
 use crate::options::{Affinity, Auto, FitOptions};
 use crate::predict::Predictor;
-use crate::prepare::{Prepared, prepare, with_labels_from};
+use crate::prepare::{Prepared, prepare, widths, with_labels_from};
 use crate::progress::Progress;
 use crate::random::{Permutation, Purpose};
 use crate::run_folder::RunFolder;
@@ -108,7 +108,7 @@ pub fn fit<O: Ops>(
         None => data,
     };
     checks::check(&options, &data)?;
-    checks::check_memory(ops, &options, data.rows(), data.cols())?;
+    checks::check_memory(ops, &options, data.rows(), widths(&options, &data)?)?;
     progress.line(&format!(
         "{}: {} rows of {} numbers{}",
         data.name(),

@@ -3,6 +3,7 @@
 mod sandbox;
 mod cli;
 mod commands;
+mod features;
 mod resume;
 mod bad_input;
 mod odd_data;

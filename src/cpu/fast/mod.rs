@@ -30,6 +30,7 @@ use crate::ops::{
 pub use affinity::Affinity;
 pub(crate) use points::Points;
 pub use simd::instructions;
+pub(crate) use simd::vectorised;
 pub use subgraph::Graph;
 
 /// More threads than any machine has cores to run them; starting many more takes minutes.
@@ -129,6 +130,10 @@ impl Ops for Fast {
 
     fn ceilings(&self) -> Result<Option<Ceilings>> {
         self.pool.install(ceilings::ceilings).map(Some)
+    }
+
+    fn on_host<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        self.pool.install(work)
     }
 
     fn scale(&self, factor: f64, x: &mut Matrix<f32>) -> Result<()> {

@@ -11,7 +11,7 @@ use common::seed;
 use neuncut::bench::StepShape;
 use neuncut::cpu::{Fast, Reference};
 use neuncut::cuda::{Cuda, Driver};
-use neuncut::features::{Pipeline, Transform};
+use neuncut::features::{Pipeline, Reader};
 use neuncut::graph::{GraphRule, Width, build};
 use neuncut::model::Model;
 use neuncut::ops::{
@@ -646,7 +646,7 @@ fn a_model_trained_here_labels_as_it_does_on_the_cpu() {
 
     // No transforms: the rows go to the network as they are.
     let cpu = Fast::new(1).unwrap();
-    let pipeline = Pipeline::fit(&cpu, &[] as &[Transform], &mut resident(&cpu, &rows, d)).unwrap();
+    let pipeline = Pipeline::new(Reader::plain(d));
     let mut found = [vec![0; 512], vec![0; 512], vec![0; 512]];
     let [here, there, exact] = &mut found;
     Predictor::new(&cuda, &model, &pipeline)

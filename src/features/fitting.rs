@@ -1,0 +1,135 @@
+//! What transforms take from the training rows, which come a chunk at a time.
+
+use super::Transform;
+use crate::eigen::eigen;
+use crate::error::{Error, Result};
+use crate::network::to_host;
+use crate::ops::{Ops, Shape};
+
+/// What the eigenvalues of X'X are scaled to sum up to before lambda is added: a mini-batch of 3000 rows of norm 1.
+const WHITENED_ROWS: f64 = 3000.0;
+
+/// What a transform took from the training rows: vectors of a number for each column, or matrices, by name.
+pub type Fitted = Vec<(&'static str, Vec<f32>)>;
+
+/// Hands on all training rows, as the transforms before have made them, a chunk at a time.
+pub type Pass<'a, O> = dyn FnMut(&mut dyn FnMut(&<O as Ops>::Matrix) -> Result<()>) -> Result<()> + 'a;
+
+/// Fits a transform of rows of `width` numbers in as many passes as it needs.
+pub fn fit<O: Ops>(ops: &O, transform: Transform, width: usize, pass: &mut Pass<O>) -> Result<Fitted> {
+    Ok(match transform {
+        Transform::Scatnet(_) | Transform::Pixels | Transform::Unit | Transform::Rms => Vec::new(),
+        Transform::Center => vec![("mean", moments(ops, width, pass)?.0)],
+        Transform::Scale => {
+            let (mean, deviation) = moments(ops, width, pass)?;
+            let squares = mean.iter().chain(&deviation).map(|&v| f64::from(v).powi(2));
+            let root = (squares.sum::<f64>() / width as f64).sqrt();
+            let factor = if root > 0.0 { (1.0 / root) as f32 } else { 0.0 };
+            vec![("scale", vec![factor; width])]
+        }
+        Transform::Standardize => {
+            let (mean, deviation) = moments(ops, width, pass)?;
+            let inverse = deviation.iter().map(|&d| if d > 0.0 { 1.0 / d } else { 0.0 });
+            vec![("mean", mean), ("scale", inverse.collect())]
+        }
+        Transform::Whiten(lambda) => vec![("map", whitening(ops, width, lambda, pass)?)],
+        Transform::Pca(dims) => components(ops, width, dims, pass)?,
+    })
+}
+
+/// Means and standard deviations of the columns, summed in f64.
+fn moments<O: Ops>(ops: &O, width: usize, pass: &mut Pass<O>) -> Result<(Vec<f32>, Vec<f32>)> {
+    // Around the first row, so that squares of large numbers that hardly change do not drown how they do.
+    let mut origin: Vec<f64> = Vec::new();
+    let (mut sums, mut squares) = (vec![0f64; width], vec![0f64; width]);
+    let mut rows = 0;
+    pass(&mut |chunk| {
+        rows += chunk.rows();
+        for row in to_host(ops, chunk)?.chunks_exact(width) {
+            if origin.is_empty() {
+                origin = row.iter().map(|&value| f64::from(value)).collect();
+            }
+            for (c, &value) in row.iter().enumerate() {
+                let apart = f64::from(value) - origin[c];
+                sums[c] += apart;
+                squares[c] += apart * apart;
+            }
+        }
+        Ok(())
+    })?;
+    let n = rows as f64;
+    let mean = |c: usize| (origin[c] + sums[c] / n) as f32;
+    let deviation = |c: usize| (squares[c] / n - (sums[c] / n).powi(2)).max(0.0).sqrt() as f32;
+    Ok((
+        (0..width).map(mean).collect(),
+        (0..width).map(deviation).collect(),
+    ))
+}
+
+/// `X'X`, summed in f64.
+fn second_moments<O: Ops>(ops: &O, width: usize, pass: &mut Pass<O>) -> Result<Vec<f64>> {
+    let mut moments = vec![0.0; width * width];
+    pass(&mut |chunk| {
+        for (sum, part) in moments.iter_mut().zip(ops.gram(chunk, chunk)?) {
+            *sum += part;
+        }
+        Ok(())
+    })?;
+    Ok(moments)
+}
+
+/// The matrix, old columns by new ones, that whitens the rows.
+fn whitening<O: Ops>(ops: &O, width: usize, lambda: f64, pass: &mut Pass<O>) -> Result<Vec<f32>> {
+    let d = width;
+    let (mut values, vectors) = eigen(&second_moments(ops, d, pass)?, d);
+    let total: f64 = values.iter().map(|value| value.max(0.0)).sum();
+    for value in &mut values {
+        // All rows 0: nothing to whiten.
+        *value = if total > 0.0 {
+            value.max(0.0) * WHITENED_ROWS / total
+        } else {
+            0.0
+        };
+    }
+    let factors: Vec<f64> = values
+        .iter()
+        .map(|value| value.sqrt() / (value + lambda))
+        .collect();
+    Ok((0..d * d)
+        .map(|at| (vectors[at] * factors[at % d]) as f32)
+        .collect())
+}
+
+/// The leading eigenvectors of X'X as columns of a matrix, each with its largest entry positive (the first among equals), and the share
+/// of the trace that each holds.
+fn components<O: Ops>(ops: &O, width: usize, dims: usize, pass: &mut Pass<O>) -> Result<Fitted> {
+    if dims > width {
+        return Err(Error::Shape {
+            what: "the number of principal components".into(),
+            found: dims.to_string(),
+            expected: format!("at most {width}, as a row has numbers"),
+        });
+    }
+    let (values, vectors) = eigen(&second_moments(ops, width, pass)?, width);
+    let total: f64 = values.iter().map(|value| value.max(0.0)).sum();
+    let leading = (0..dims).map(|at| width - 1 - at);
+    let energy = leading.clone().map(|c| match total > 0.0 {
+        true => (values[c].max(0.0) / total) as f32,
+        false => 0.0,
+    });
+    let mut map = vec![0.0; width * dims];
+    for (to, from) in leading.clone().enumerate() {
+        let column = |row: usize| vectors[row * width + from];
+        let largest = (0..width).fold(0.0, |most: f64, row| {
+            if column(row).abs() > most.abs() {
+                column(row)
+            } else {
+                most
+            }
+        });
+        for row in 0..width {
+            map[row * dims + to] = (column(row) * largest.signum()) as f32;
+        }
+    }
+    Ok(vec![("map", map), ("energy", energy.collect())])
+}

@@ -1,0 +1,146 @@
+//! How rows of the data are read: as they are, or as the scattering coefficients of the pictures that they are.
+
+use std::borrow::Cow;
+
+use super::{Scattering, Transform};
+use crate::data::{Dataset, ImageShape};
+use crate::error::{Error, Result};
+use crate::ops::Ops;
+
+/// What rows become on the host, before they come into a backend's memory.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reader {
+    columns: usize,
+    scattering: Option<Scattering>,
+}
+
+/// Lengths of rows on their way to the network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Widths {
+    /// As they come into the backend's memory.
+    pub read: usize,
+    /// After all transforms.
+    pub transformed: usize,
+}
+
+impl Widths {
+    /// Those that `transforms`, which `option` asked for, make of the rows of `data`.
+    ///
+    /// # Errors
+    /// [`Error::Option`] where the rows cannot go through the transforms.
+    pub fn of(option: &'static str, transforms: &[Transform], data: &Dataset) -> Result<Self> {
+        let read = match transforms.first() {
+            Some(Transform::Scatnet(rule)) => rule.outputs(option, pixels(option, data)?)?,
+            _ => data.cols(),
+        };
+        let mut transformed = read;
+        for transform in transforms {
+            if let Transform::Pca(dims) = *transform {
+                if dims > transformed {
+                    return Err(Error::option(
+                        option,
+                        format!("{dims} principal components of rows of {transformed} numbers"),
+                        format!("ask for at most {transformed}"),
+                    ));
+                }
+                transformed = dims;
+            }
+        }
+        Ok(Widths { read, transformed })
+    }
+}
+
+/// The shape of the pictures in the data, which must be of bytes.
+fn pixels(option: &'static str, data: &Dataset) -> Result<ImageShape> {
+    data.image().filter(|_| data.is_pixels()).ok_or_else(|| {
+        Error::option(
+            option,
+            format!("{} does not hold pictures of 8-bit pixels, which scatnet needs", data.name()),
+            "give an array of bytes (u8), n x height x width, or n x height x width x channels with 1, 3 or 4 channels",
+        )
+    })
+}
+
+impl Reader {
+    /// Rows of so many numbers, as they are.
+    pub fn plain(columns: usize) -> Self {
+        Reader {
+            columns,
+            scattering: None,
+        }
+    }
+
+    /// What a chain of transforms, which `option` asked for, begins with on the rows of `data`.
+    ///
+    /// # Errors
+    /// Those of [`Widths::of`].
+    pub fn new(option: &'static str, transforms: &[Transform], data: &Dataset) -> Result<Self> {
+        Widths::of(option, transforms, data)?;
+        match transforms.first() {
+            Some(&Transform::Scatnet(rule)) => {
+                Ok(Reader::of(Scattering::new(option, rule, pixels(option, data)?)?))
+            }
+            _ => Ok(Reader::plain(data.cols())),
+        }
+    }
+
+    /// Pictures, to be scattered.
+    pub fn of(scattering: Scattering) -> Self {
+        let image = scattering.image();
+        Reader {
+            columns: image.height * image.width * image.channels,
+            scattering: Some(scattering),
+        }
+    }
+
+    /// Numbers in a row of the data.
+    pub fn columns(&self) -> usize {
+        self.columns
+    }
+
+    /// Numbers that it becomes.
+    pub fn outputs(&self) -> usize {
+        self.scattering.as_ref().map_or(self.columns, Scattering::outputs)
+    }
+
+    /// What is done to pictures, if that is what rows are.
+    pub fn scattering(&self) -> Option<&Scattering> {
+        self.scattering.as_ref()
+    }
+
+    /// Refuses data whose rows are not like those that this is for.
+    pub fn check(&self, data: &Dataset) -> Result<()> {
+        if data.cols() != self.columns {
+            return Err(Error::Shape {
+                what: format!("a row of {}", data.name()),
+                found: format!("{} numbers", data.cols()),
+                expected: format!("{}, as in training", self.columns),
+            });
+        }
+        let Some(scattering) = &self.scattering else {
+            return Ok(());
+        };
+        let (expected, found) = (scattering.image(), data.image().filter(|_| data.is_pixels()));
+        if found == Some(expected) {
+            return Ok(());
+        }
+        let shape = |image: ImageShape| format!("{} x {} x {}", image.height, image.width, image.channels);
+        Err(Error::Shape {
+            what: format!("a row of {}", data.name()),
+            found: found.map_or("no picture of 8-bit pixels".into(), shape),
+            expected: format!("{} 8-bit pixels, as in training", shape(expected)),
+        })
+    }
+
+    /// What rows of the data, whole ones, become.
+    pub fn read<'a>(&self, ops: &impl Ops, rows: &'a [f32]) -> Cow<'a, [f32]> {
+        match &self.scattering {
+            None => Cow::Borrowed(rows),
+            Some(scattering) => {
+                let mut coefficients = vec![0.0; rows.len() / self.columns * scattering.outputs()];
+                ops.on_host(|| scattering.transform(rows, &mut coefficients));
+                Cow::Owned(coefficients)
+            }
+        }
+    }
+}
