@@ -4,7 +4,7 @@
 //! looks at the final name therefore sees the old contents or the new ones, even after Ctrl-C, a full disk or a
 //! power cut half-way.
 
-use std::fs::{self, File, Permissions, TryLockError};
+use std::fs::{self, File, Permissions};
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -147,80 +147,6 @@ impl Seek for AtomicFile {
     }
 }
 
-/// A file that takes long to write, and can be gone on with when the process that wrote it has ended, however it did: until
-/// [`commit`](Self::commit) it is beside its final name, with `.part` after it.
-#[derive(Debug)]
-pub struct PartialFile {
-    path: PathBuf,
-    target: PathBuf,
-    part: PathBuf,
-    file: File,
-}
-
-impl PartialFile {
-    /// The file that will appear at `path`, with what is there of it already. Other processes are kept out.
-    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
-        let path = path.as_ref();
-        let (target, _) = place(path)?;
-        let part = Self::part(path);
-        let options = File::options()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&part);
-        let file = options.map_err(|e| Error::io(&part, "create the file", e))?;
-        // Some file systems have no locks.
-        if let Err(TryLockError::WouldBlock) = file.try_lock() {
-            let advice = "wait for its end, or choose another name";
-            return Err(Error::file(path, "another process is writing this file", advice));
-        }
-        Ok(PartialFile {
-            path: path.to_path_buf(),
-            target,
-            part,
-            file,
-        })
-    }
-
-    /// Where it is until then.
-    pub fn part(path: &Path) -> PathBuf {
-        let mut part = path.as_os_str().to_owned();
-        part.push(".part");
-        PathBuf::from(part)
-    }
-
-    /// Bytes of it that are there.
-    pub fn written(&self) -> Result<u64> {
-        let metadata = self.file.metadata();
-        metadata.map(|found| found.len()).map_err(|e| self.error(e))
-    }
-
-    /// Keeps the first bytes alone, and goes on after them.
-    pub fn keep(&mut self, len: u64) -> Result<()> {
-        let kept = self
-            .file
-            .set_len(len)
-            .and_then(|()| self.file.seek(SeekFrom::Start(len)));
-        kept.map(drop).map_err(|e| self.error(e))
-    }
-
-    /// Appends `bytes`.
-    pub fn put(&mut self, bytes: &[u8]) -> Result<()> {
-        self.file.write_all(bytes).map_err(|e| self.error(e))
-    }
-
-    /// Writes everything to the disk and gives the file its final name.
-    pub fn commit(self) -> Result<()> {
-        self.file.sync_all().map_err(|e| self.error(e))?;
-        fs::rename(&self.part, &self.target).map_err(|e| Error::io(&self.path, "rename the finished file", e))
-    }
-
-    fn error(&self, source: io::Error) -> Error {
-        Error::io(&self.part, "write the file", source)
-    }
-}
-
 /// Writes `bytes` to `path` in one go.
 pub fn write(path: impl AsRef<Path>, bytes: impl AsRef<[u8]>) -> Result<()> {
     let mut file = AtomicFile::create(path)?;
@@ -303,25 +229,6 @@ mod tests {
         assert!(text(&folder.path().join("file/x")).contains("x: cannot create the file"));
         assert!(text(Path::new("/dev/null")).contains("/dev/null: not an ordinary file"));
         assert!(text(Path::new("/proc/x")).contains("/proc/x: cannot create the file"));
-    }
-
-    #[test]
-    fn a_partial_file_is_gone_on_with_and_kept_from_others() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("out.bin");
-        let mut file = PartialFile::open(&path).unwrap();
-        file.put(b"one two thr").unwrap();
-        let refused = PartialFile::open(&path).unwrap_err().to_string();
-        assert!(refused.contains("out.bin: another process"), "{refused}");
-        drop(file);
-        assert_eq!(entries(folder.path()), ["out.bin.part"]);
-        let mut file = PartialFile::open(&path).unwrap();
-        assert_eq!(file.written().unwrap(), 11);
-        file.keep(8).unwrap();
-        file.put(b"three").unwrap();
-        file.commit().unwrap();
-        assert_eq!(fs::read(&path).unwrap(), b"one two three");
-        assert_eq!(entries(folder.path()), ["out.bin"]);
     }
 
     /// /dev/full takes no bytes, as a disk without space.

@@ -15,6 +15,9 @@ use crate::error::{Error, Result};
 const PREFIX: &str = ".neuncut-";
 const SUFFIX: &str = ".part";
 
+/// What the rows were made with may lie beside them, under the same name but for this.
+const FITTED: &str = ".fitted";
+
 /// 64 bits that tell texts apart (FNV-1a).
 pub fn digest(bytes: &[u8]) -> u64 {
     let round = |state: u64, &byte: &u8| (state ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3);
@@ -56,17 +59,28 @@ impl Resumable {
             .unwrap_or_default()
             .to_string_lossy()
             .into_owned();
-        let own = format!("{PREFIX}{name}-{:016x}{SUFFIX}", digest(content.as_bytes()));
+        let own = format!("{:016x}", digest(content.as_bytes()));
+        let mut others = Vec::new();
         for entry in fs::read_dir(&folder).map_err(failed)? {
             let entry = entry.map_err(failed)?;
             let found = entry.file_name().to_string_lossy().into_owned();
-            if found != own && is_part_of(&found, &name) {
-                let other = File::open(entry.path()).map_err(failed)?;
-                lock(&other, path)?;
-                fs::remove_file(entry.path()).map_err(failed)?;
+            if part_of(&found, &name).is_some_and(|content| content != own) {
+                others.push(entry.path());
             }
         }
-        let part = folder.join(own);
+        let parts = others
+            .iter()
+            .filter(|other| other.extension().is_some_and(|e| e == "part"));
+        let held = parts.map(|other| {
+            let file = File::open(other).map_err(failed)?;
+            lock(&file, path).map(|()| file)
+        });
+        let held = held.collect::<Result<Vec<File>>>()?;
+        for other in others {
+            fs::remove_file(other).map_err(failed)?;
+        }
+        drop(held);
+        let part = folder.join(format!("{PREFIX}{name}-{own}{SUFFIX}"));
         let file = File::options()
             .read(true)
             .write(true)
@@ -112,6 +126,18 @@ impl Resumable {
             .map_err(|e| Error::io(&self.path, "write the file", e))
     }
 
+    /// Where what the rows are made with may be kept until the file is finished or given up.
+    pub fn fitted(&self) -> PathBuf {
+        let mut name = self.part.with_extension("").into_os_string();
+        name.push(FITTED);
+        PathBuf::from(name)
+    }
+
+    /// Appends what comes behind the last row.
+    pub fn write_tail(&mut self, bytes: &[u8]) -> Result<()> {
+        self.put(bytes)
+    }
+
     /// Appends whole rows.
     pub fn write(&mut self, rows: &[u8]) -> Result<()> {
         self.rows += rows.len() as u64 / self.row;
@@ -138,6 +164,8 @@ impl Resumable {
         synced.map_err(|e| Error::io(&self.path, "write the file", e))?;
         let renamed = fs::rename(&self.part, &self.target);
         renamed.map_err(|e| Error::io(&self.path, "rename the finished file", e))?;
+        // Of no use any more; mostly there is none.
+        let _ = fs::remove_file(self.fitted());
         sync_folder(&self.target);
         Ok(())
     }
@@ -146,6 +174,7 @@ impl Resumable {
     pub fn discard(self) {
         // An error already says why there will be no file.
         let _ = fs::remove_file(&self.part);
+        let _ = fs::remove_file(self.fitted());
     }
 
     fn put(&mut self, bytes: &[u8]) -> Result<()> {
@@ -166,14 +195,12 @@ fn lock(file: &File, path: &Path) -> Result<()> {
     }
 }
 
-/// Whether `found` is a part of a file `name`, whatever its content.
-fn is_part_of(found: &str, name: &str) -> bool {
-    let middle = found
-        .strip_prefix(PREFIX)
-        .and_then(|rest| rest.strip_suffix(SUFFIX))
-        .and_then(|rest| rest.strip_prefix(name))
-        .and_then(|rest| rest.strip_prefix('-'));
-    middle.is_some_and(|digits| digits.len() == 16 && digits.bytes().all(|b| b.is_ascii_hexdigit()))
+/// The digits that tell the content, if `found` belongs to an unfinished file `name`.
+fn part_of<'a>(found: &'a str, name: &str) -> Option<&'a str> {
+    let rest = found.strip_prefix(PREFIX)?;
+    let rest = rest.strip_suffix(SUFFIX).or_else(|| rest.strip_suffix(FITTED))?;
+    let digits = rest.strip_prefix(name)?.strip_prefix('-')?;
+    (digits.len() == 16 && digits.bytes().all(|b| b.is_ascii_hexdigit())).then_some(digits)
 }
 
 #[cfg(test)]
@@ -225,11 +252,14 @@ mod tests {
             let mut file = open(name, "one", b"");
             file.write(b"12").unwrap();
             file.keep().unwrap();
+            fs::write(file.fitted(), "fitted").unwrap();
         }
+        assert_eq!(names(folder.path()).len(), 4);
         assert_eq!(open("a", "two", b"").rows(), 0);
         assert_eq!(open("a-b", "one", b"").rows(), 2);
         assert_eq!(open("a-b", "one", b"other").rows(), 0, "another header");
-        assert_eq!(names(folder.path()).len(), 2);
+        // The other content of a has taken what was fitted for the first with it.
+        assert_eq!(names(folder.path()).len(), 3);
         open("a", "two", b"").discard();
         open("a-b", "one", b"other").discard();
         assert!(names(folder.path()).is_empty());

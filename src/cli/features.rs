@@ -75,13 +75,9 @@ struct Files {
     input: String,
 
     /// Where the features go: .safetensors, with rows `x` and, if the input has labels, `y`; or .npy, with labels in NAME-labels.npy.
-    /// Until it is whole it is FILE.part, beside FILE.fitted
+    /// When it was stopped, the same command goes on where it was, to the same bits
     #[arg(long, short, value_name = "FILE")]
     output: PathBuf,
-
-    /// Go on with what an earlier process has left of FILE; the result has the same bits
-    #[arg(long)]
-    resume: bool,
 }
 
 /// Writes the features.
@@ -147,7 +143,6 @@ impl Job for Write<'_> {
             transforms: &self.transforms,
             option: self.option,
             output: &self.files.output,
-            resume: self.files.resume,
         };
         let made = extraction.write(ops, self.console)?;
         let seconds = began.elapsed().as_secs_f64();

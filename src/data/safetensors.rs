@@ -195,24 +195,15 @@ pub fn write<T: Stored>(
     metadata: &BTreeMap<String, String>,
 ) -> Result<()> {
     let mut file = AtomicFile::create(path)?;
-    encode(tensors, metadata, |bytes| file.put(bytes))?;
-    file.commit()
-}
-
-/// Hands on the bytes of such a file.
-pub fn encode<T: Stored>(
-    tensors: &[(&str, &[usize], &[T])],
-    metadata: &BTreeMap<String, String>,
-    mut put: impl FnMut(&[u8]) -> Result<()>,
-) -> Result<()> {
     let described: Vec<_> = tensors
         .iter()
         .map(|&(name, shape, _)| (name, T::TYPE, shape))
         .collect();
-    put(&header(&described, metadata))?;
-    tensors
-        .iter()
-        .try_for_each(|(_, _, values)| put(bytemuck::cast_slice(values)))
+    file.put(&header(&described, metadata))?;
+    for (_, _, values) in tensors {
+        file.put(bytemuck::cast_slice(values))?;
+    }
+    file.commit()
 }
 
 /// The bytes before the data of tensors (name, type of four bytes, F64 or I64, shape) that follow one another in this order.

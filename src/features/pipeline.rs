@@ -7,7 +7,6 @@ use super::fitting::{self, Fitted};
 use super::reader::Reader;
 use super::scattering::Scattering;
 use super::{Transform, describe, parse};
-use crate::atomic::AtomicFile;
 use crate::data::{Dataset, ImageShape, safetensors};
 use crate::error::{Error, Result};
 use crate::network::{download, to_real};
@@ -259,19 +258,10 @@ impl Pipeline {
 
     /// Writes the pipeline to a safetensors file, atomically.
     pub fn save(&self, path: &Path) -> Result<()> {
-        let mut file = AtomicFile::create(path)?;
-        self.encode(BTreeMap::new(), |bytes| file.put(bytes))?;
-        file.commit()
-    }
-
-    /// Hands on the bytes of that file, with more text in its metadata.
-    pub(super) fn encode(
-        &self,
-        mut metadata: BTreeMap<String, String>,
-        put: impl FnMut(&[u8]) -> Result<()>,
-    ) -> Result<()> {
-        metadata.insert("features".to_string(), describe(&self.transforms()));
-        metadata.insert("columns".to_string(), self.reader.columns().to_string());
+        let mut metadata = BTreeMap::from([
+            ("features".to_string(), describe(&self.transforms())),
+            ("columns".to_string(), self.reader.columns().to_string()),
+        ]);
         if let Some(scattering) = self.reader.scattering() {
             let ImageShape {
                 height,
@@ -298,16 +288,11 @@ impl Pipeline {
             .iter()
             .map(|(name, shape, values)| (&name[..], &shape[..], &values[..]))
             .collect();
-        safetensors::encode(&tensors, &metadata, put)
+        safetensors::write(path, &tensors, &metadata)
     }
 
     /// Reads what [`save`](Self::save) wrote.
     pub fn load(path: &Path) -> Result<Self> {
-        Ok(Self::load_with(path)?.0)
-    }
-
-    /// The same, and its metadata.
-    pub(super) fn load_with(path: &Path) -> Result<(Self, BTreeMap<String, String>)> {
         let (mut tensors, metadata) = safetensors::read::<f32>(path)?;
         let bad = |problem: String| {
             Error::file(
@@ -367,7 +352,7 @@ impl Pipeline {
                 outputs: outputs(transform, width),
             });
         }
-        Ok((pipeline, metadata))
+        Ok(pipeline)
     }
 }
 
