@@ -151,8 +151,8 @@ mod tests {
         "center,unit,whiten=0.1",
         "center,unit,whiten=0.25,unit",
         "pca=1",
-        "center,pca=1,rms",
-        "unit,pca=1,center,scale",
+        "pca=1,standardize",
+        "unit,pca=1,scale",
     ];
 
     /// Rows around 100, with a column that never changes.

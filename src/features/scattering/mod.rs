@@ -549,7 +549,8 @@ impl std::fmt::Debug for Scattering {
     }
 }
 
-/// Numbers that short loops do at a time: lines are too short for what the compiler would choose, and would be left to its scalar rest.
+/// Numbers that short loops do at a time: lines are too short for what the compiler would choose, and would be left to its scalar rest. All
+/// are computed before one is written, or else each might depend on the last.
 const AT_A_TIME: usize = 8;
 
 /// `to <- to + a b`, number by number.
@@ -558,9 +559,7 @@ fn add_products(to: &mut [f32], a: &[f32], b: &[f32]) {
     let (to, to_rest) = to.as_chunks_mut::<AT_A_TIME>();
     let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<AT_A_TIME>(), b.as_chunks::<AT_A_TIME>());
     for ((to, a), b) in to.iter_mut().zip(a).zip(b) {
-        for i in 0..AT_A_TIME {
-            to[i] += a[i] * b[i];
-        }
+        *to = std::array::from_fn(|i| to[i] + a[i] * b[i]);
     }
     for ((to, a), b) in to_rest.iter_mut().zip(a_rest).zip(b_rest) {
         *to += a * b;
@@ -573,9 +572,7 @@ fn add_multiple(to: &mut [f32], factor: f32, a: &[f32]) {
     let (to, to_rest) = to.as_chunks_mut::<AT_A_TIME>();
     let (a, a_rest) = a.as_chunks::<AT_A_TIME>();
     for (to, a) in to.iter_mut().zip(a) {
-        for i in 0..AT_A_TIME {
-            to[i] += factor * a[i];
-        }
+        *to = std::array::from_fn(|i| to[i] + factor * a[i]);
     }
     for (to, a) in to_rest.iter_mut().zip(a_rest) {
         *to += factor * a;
