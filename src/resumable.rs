@@ -138,10 +138,12 @@ impl Resumable {
         self.put(bytes)
     }
 
-    /// Appends whole rows.
+    /// Appends whole rows, and hands them to the operating system: they stay if this process is killed.
     pub fn write(&mut self, rows: &[u8]) -> Result<()> {
+        self.put(rows)?;
+        self.flush()?;
         self.rows += rows.len() as u64 / self.row;
-        self.put(rows)
+        Ok(())
     }
 
     /// Reads the rows `first..` that were found, as many as fit.
@@ -151,15 +153,9 @@ impl Resumable {
         read.map_err(|e| Error::io(&self.path, "read what is done of the file", e))
     }
 
-    /// Hands all that was written to the operating system: it stays if this process is killed.
-    pub fn keep(&mut self) -> Result<()> {
-        let kept = self.file.flush();
-        kept.map_err(|e| Error::io(&self.path, "write the file", e))
-    }
-
     /// Writes everything to the disk and lets the file appear under its final name.
     pub fn commit(mut self) -> Result<()> {
-        self.keep()?;
+        self.flush()?;
         let synced = self.file.get_ref().sync_all();
         synced.map_err(|e| Error::io(&self.path, "write the file", e))?;
         let renamed = fs::rename(&self.part, &self.target);
@@ -175,6 +171,11 @@ impl Resumable {
         // An error already says why there will be no file.
         let _ = fs::remove_file(&self.part);
         let _ = fs::remove_file(self.fitted());
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        let flushed = self.file.flush();
+        flushed.map_err(|e| Error::io(&self.path, "write the file", e))
     }
 
     fn put(&mut self, bytes: &[u8]) -> Result<()> {
@@ -226,7 +227,7 @@ mod tests {
         file.write(b"abcdef").unwrap();
         // As if the process had been killed within a row.
         file.put(b"g").unwrap();
-        file.keep().unwrap();
+        file.flush().unwrap();
         drop(file);
         assert!(!path.exists());
 
@@ -251,7 +252,6 @@ mod tests {
         for name in ["a", "a-b"] {
             let mut file = open(name, "one", b"");
             file.write(b"12").unwrap();
-            file.keep().unwrap();
             fs::write(file.fitted(), "fitted").unwrap();
         }
         assert_eq!(names(folder.path()).len(), 4);

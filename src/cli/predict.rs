@@ -43,6 +43,7 @@ pub struct PredictArgs {
     labels: Option<PathBuf>,
 
     /// Label only the i-th of N slices of the rows, i from 0; `neuncut merge` joins what N such commands write, wherever they run
+    /// [default: all rows]
     #[arg(long, value_name = "i/N")]
     shard: Option<Shard>,
 
@@ -280,10 +281,8 @@ impl Output {
     fn write(&mut self, labels: &[u32], probabilities: &[f32]) -> Result<()> {
         if let Some(memberships) = &mut self.memberships {
             memberships.write(bytemuck::cast_slice(probabilities))?;
-            memberships.keep()?;
         }
-        self.labels.write(bytemuck::cast_slice(labels))?;
-        self.labels.keep()
+        self.labels.write(bytemuck::cast_slice(labels))
     }
 
     /// After an error that is none of the input's: what is done stays where the same command finds it, and the error says so.

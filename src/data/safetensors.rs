@@ -206,7 +206,7 @@ pub fn write<T: Stored>(
     file.commit()
 }
 
-/// The bytes before the data of tensors (name, type of four bytes, F64 or I64, shape) that follow one another in this order.
+/// The bytes before the data of tensors (name, type, shape) that follow one another in this order.
 ///
 /// The crate's own serialiser keeps metadata in a hash map, whose order changes from run to run.
 pub(crate) fn header(tensors: &[(&str, &str, &[usize])], metadata: &BTreeMap<String, String>) -> Vec<u8> {
@@ -217,7 +217,10 @@ pub(crate) fn header(tensors: &[(&str, &str, &[usize])], metadata: &BTreeMap<Str
     let mut end = 0;
     for &(name, dtype, shape) in tensors {
         let begin = end;
-        let size = if dtype.ends_with("64") { 8 } else { 4 };
+        let bits = dtype
+            .trim_start_matches(|c: char| !c.is_ascii_digit())
+            .parse::<usize>();
+        let size = bits.expect("the name of a type ends in its bits") / 8;
         end += shape.iter().product::<usize>() * size;
         let tensor = json!({ "dtype": dtype, "shape": shape, "data_offsets": [begin, end] });
         map.insert(name.to_string(), tensor);

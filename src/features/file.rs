@@ -130,8 +130,7 @@ impl Extraction<'_> {
             "projecting"
         };
         pipeline.each_chunk(ops, data, resumed, stage, progress, |x| {
-            file.write(bytemuck::cast_slice(&to_host(ops, x)?))?;
-            file.keep()
+            file.write(bytemuck::cast_slice(&to_host(ops, x)?))
         })?;
         Ok((pipeline, resumed))
     }

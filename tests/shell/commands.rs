@@ -478,7 +478,7 @@ fn what_cannot_be_done_is_told_in_one_line() {
             (
                 "neuncut baseline nystrom x.npy -k 2 --cut rcut",
                 1,
-                &["--cut: landmarks stand for the normalised cut only"],
+                &["--cut: nystrom stands for the normalised cut only"],
             ),
             (
                 "neuncut baseline landmark x.npy -k 2 --landmarks 1",

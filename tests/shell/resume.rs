@@ -416,13 +416,6 @@ fn interrupted_while_rows_are_labelled_nothing_half_written_stays() {
     finish(child, line).refuses(130, &["interrupted; training had not begun"]);
     assert_eq!(here.list("."), ["run", "x-labels.npy", "x.npy"]);
 
-    let line = "neuncut predict run x.npy -o y.npy --probabilities p.npy --threads 1 --quiet";
-    let mut child = here.start(line);
-    assert!(wait_until(&mut child, || temporary(".")), "{line} was too fast");
-    interrupt(&child);
-    finish(child, line).refuses(130, &["interrupted; ", "nothing was written"]);
-    assert_eq!(here.list("."), ["run", "x-labels.npy", "x.npy"]);
-
     let line = "neuncut generate blobs --rows 10000000 -o y.npz --quiet";
     let mut child = here.start(line);
     assert!(wait_until(&mut child, || temporary(".")), "{line} was too fast");
