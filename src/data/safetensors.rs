@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::bytes::Bytes;
 use super::matrix::{Element, Endian, Matrix, Origin, one_line};
-use crate::atomic::AtomicFile;
+use crate::atomic;
 use crate::error::{Error, Result};
 
 /// A type of numbers that tensors are written as.
@@ -194,16 +194,20 @@ pub fn write<T: Stored>(
     tensors: &[(&str, &[usize], &[T])],
     metadata: &BTreeMap<String, String>,
 ) -> Result<()> {
-    let mut file = AtomicFile::create(path)?;
+    atomic::write(path, bytes(tensors, metadata))
+}
+
+/// The bytes of such a file.
+pub fn bytes<T: Stored>(tensors: &[(&str, &[usize], &[T])], metadata: &BTreeMap<String, String>) -> Vec<u8> {
     let described: Vec<_> = tensors
         .iter()
         .map(|&(name, shape, _)| (name, T::TYPE, shape))
         .collect();
-    file.put(&header(&described, metadata))?;
+    let mut bytes = header(&described, metadata);
     for (_, _, values) in tensors {
-        file.put(bytemuck::cast_slice(values))?;
+        bytes.extend_from_slice(bytemuck::cast_slice(values));
     }
-    file.commit()
+    bytes
 }
 
 /// The bytes before the data of tensors (name, type, shape) that follow one another in this order.

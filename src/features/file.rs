@@ -1,6 +1,7 @@
 //! Features of all rows of some data as a file, made chunk by chunk, and gone on with when the process that made it was ended.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::{Pipeline, Reader, Transform, Widths, describe};
@@ -113,7 +114,8 @@ impl Extraction<'_> {
             false => {
                 file.go_on_behind(0)?;
                 let fitted = Pipeline::fit_streamed(ops, reader, self.transforms, data, progress)?;
-                fitted.save(&kept)?;
+                // Under a name that does not change, however it ends: without rows behind it, it is not read.
+                fs::write(&kept, fitted.bytes()).map_err(|e| Error::io(self.output, "write the file", e))?;
                 fitted
             }
         };

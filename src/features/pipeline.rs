@@ -7,6 +7,7 @@ use super::fitting::{self, Fitted};
 use super::reader::Reader;
 use super::scattering::Scattering;
 use super::{Transform, describe, parse};
+use crate::atomic;
 use crate::data::{Dataset, ImageShape, safetensors};
 use crate::error::{Error, Result};
 use crate::network::{download, to_real};
@@ -258,6 +259,11 @@ impl Pipeline {
 
     /// Writes the pipeline to a safetensors file, atomically.
     pub fn save(&self, path: &Path) -> Result<()> {
+        atomic::write(path, self.bytes())
+    }
+
+    /// The bytes of that file.
+    pub(super) fn bytes(&self) -> Vec<u8> {
         let mut metadata = BTreeMap::from([
             ("features".to_string(), describe(&self.transforms())),
             ("columns".to_string(), self.reader.columns().to_string()),
@@ -288,7 +294,7 @@ impl Pipeline {
             .iter()
             .map(|(name, shape, values)| (&name[..], &shape[..], &values[..]))
             .collect();
-        safetensors::write(path, &tensors, &metadata)
+        safetensors::bytes(&tensors, &metadata)
     }
 
     /// Reads what [`save`](Self::save) wrote.
