@@ -24,6 +24,55 @@ pub fn digest(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xCBF2_9CE4_8422_2325, round)
 }
 
+/// The files of some data as they lie on the disk, in words: lengths and times of the file, or of all in the folder. They change when
+/// the data do; for built-in data there is nothing to tell.
+pub fn stamps(source: &str) -> Vec<String> {
+    let source = Path::new(source);
+    let mut files = match fs::read_dir(source) {
+        Ok(entries) => entries.filter_map(|entry| Some(entry.ok()?.path())).collect(),
+        Err(_) => vec![source.to_path_buf()],
+    };
+    // What is being written may be there, too.
+    files.retain(|file| {
+        !file
+            .file_name()
+            .is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
+    });
+    files.sort();
+    let stamp = |file: &PathBuf| {
+        let found = fs::metadata(file)
+            .ok()
+            .map(|found| (found.len(), found.modified().ok()));
+        format!("{} {found:?}", file.display())
+    };
+    files.iter().map(stamp).collect()
+}
+
+/// What is told when work on a file ends early with `done` of `rows` rows, and whether these are kept: after Ctrl-C, and when the
+/// system refused something, which can be mended. What is wrong with the input stays wrong.
+pub fn ended_early(error: Error, done: usize, rows: usize) -> (Error, bool) {
+    match error {
+        _ if done == 0 => (error, false),
+        Error::Interrupted(_) => {
+            let told = format!("{done} of {rows} rows are done; the same command goes on behind them");
+            (Error::Interrupted(told), true)
+        }
+        Error::Io {
+            path, action, source, ..
+        } => {
+            let advice = "check the disk; the same command then goes on where it stopped";
+            let told = Error::Io {
+                path,
+                action,
+                source,
+                advice,
+            };
+            (told, true)
+        }
+        other => (other, false),
+    }
+}
+
 /// A file of a header and rows of equal length, on its way to being finished by [`commit`](Self::commit).
 #[derive(Debug)]
 pub struct Resumable {
@@ -192,7 +241,8 @@ fn lock(file: &File, path: &Path) -> Result<()> {
             let advice = "wait for it, or choose another name";
             Err(Error::file(path, "another process is writing this file", advice))
         }
-        Err(TryLockError::Error(e)) => Err(Error::io(path, "create the file", e)),
+        // Some file systems have no locks.
+        Err(TryLockError::Error(_)) => Ok(()),
     }
 }
 
@@ -263,6 +313,51 @@ mod tests {
         open("a", "two", b"").discard();
         open("a-b", "one", b"other").discard();
         assert!(names(folder.path()).is_empty());
+    }
+
+    #[test]
+    fn rows_are_kept_where_going_on_can_help() {
+        let full = || {
+            Error::io(
+                "out.npy",
+                "write the file",
+                std::io::ErrorKind::StorageFull.into(),
+            )
+        };
+        let input = || Error::file("x.csv", "a row of 3 numbers", "give rows of 2");
+        let stopped = || Error::Interrupted("nothing was written".into());
+        for error in [full(), input(), stopped()] {
+            let before = error.to_string();
+            let (told, kept) = ended_early(error, 0, 9);
+            assert_eq!((told.to_string(), kept), (before, false));
+        }
+        let (told, kept) = ended_early(input(), 5, 9);
+        assert_eq!((told.to_string(), kept), (input().to_string(), false));
+        for (error, words) in [
+            (full(), "out.npy: cannot write"),
+            (stopped(), "interrupted; 5 of 9 rows are done"),
+        ] {
+            let (told, kept) = ended_early(error, 5, 9);
+            let told = told.to_string();
+            assert!(
+                kept && told.contains(words) && told.contains("the same command"),
+                "{told}"
+            );
+        }
+    }
+
+    #[test]
+    fn stamps_change_with_the_files_and_not_with_what_is_being_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let source = folder.path().to_str().unwrap();
+        fs::write(folder.path().join("x.npy"), "12").unwrap();
+        let before = stamps(source);
+        assert_eq!(before.len(), 1);
+        fs::write(folder.path().join(".neuncut-y.npy.part"), "1").unwrap();
+        assert_eq!(stamps(source), before);
+        fs::write(folder.path().join("x.npy"), "123").unwrap();
+        assert_ne!(stamps(source), before);
+        assert_eq!(stamps("mnist-t10k"), stamps("mnist-t10k"));
     }
 
     #[test]

@@ -138,6 +138,7 @@ impl Job for Write<'_> {
         let began = std::time::Instant::now();
         let (data, labels) = Dataset::open_streamed(&self.files.input)?;
         let extraction = Extraction {
+            source: &self.files.input,
             data: &data,
             labels: labels.as_ref(),
             transforms: &self.transforms,

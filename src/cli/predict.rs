@@ -11,7 +11,7 @@ use neuncut::graph::count;
 use neuncut::ops::Ops;
 use neuncut::predict::{CHUNK, Predictor};
 use neuncut::progress::Progress;
-use neuncut::resumable::{Resumable, digest};
+use neuncut::resumable::{Resumable, digest, ended_early, stamps};
 use neuncut::run_folder::RunFolder;
 use neuncut::scores::{Scores, Tally};
 use neuncut::{Error, Result, values};
@@ -74,8 +74,9 @@ impl FromStr for Shard {
 impl Shard {
     /// Its rows of `rows`: whole chunks, so that they are labelled to the same bits as without shards.
     fn rows(self, rows: usize) -> Range<usize> {
-        let chunks = rows.div_ceil(CHUNK);
-        let begin = |index: usize| rows.min(chunks * index / self.of * CHUNK);
+        let chunks = rows.div_ceil(CHUNK) as u128;
+        // A product of two numbers that may be as large as any.
+        let begin = |index: usize| rows.min((chunks * index as u128 / self.of as u128) as usize * CHUNK);
         begin(self.index)..begin(self.index + 1)
     }
 }
@@ -129,17 +130,17 @@ fn predict<O: Ops>(ops: &O, args: &PredictArgs, console: &mut Console) -> Result
             "use fewer slices",
         ));
     }
+    // Chunk by chunk, so that memory does not grow with the number of rows.
+    let mut tally = match &truth {
+        Some(truth) => Some(Tally::new(clusters, truth.classes().len())?),
+        None => None,
+    };
     let content = content(&run, args, &ops.name(), &rows)?;
     let mut output = Output::open(args, &content, rows.len(), clusters)?;
     let done = output.done();
     if done > 0 {
         console.line(&format!("going on behind {done} rows that are labelled already"));
     }
-    // Chunk by chunk, so that memory does not grow with the number of rows.
-    let mut tally = match &truth {
-        Some(truth) => Some(Tally::new(clusters, truth.classes().len())?),
-        None => None,
-    };
     let (mut first, mut true_labels) = (rows.start, Vec::new());
     let mut sizes = vec![0; clusters];
     let mut add = |labels: &[u32]| -> Result<()> {
@@ -169,7 +170,7 @@ fn predict<O: Ops>(ops: &O, args: &PredictArgs, console: &mut Console) -> Result
         )
     });
     if let Err(error) = labelled {
-        return Err(output.leave(error));
+        return Err(output.leave(error, rows.len()));
     }
     output.commit()?;
     let table = tally.map(Tally::finish).transpose()?;
@@ -208,17 +209,7 @@ fn content(run: &RunFolder, args: &PredictArgs, device: &str, rows: &Range<usize
         let bytes = fs::read(&path).map_err(|e| Error::io(&path, "read the run", e))?;
         files.push(format!("{:016x}", digest(&bytes)));
     }
-    let data = Path::new(&args.data);
-    let mut inside: Vec<PathBuf> = match fs::read_dir(data) {
-        Ok(entries) => entries.filter_map(|entry| Some(entry.ok()?.path())).collect(),
-        Err(_) => vec![data.to_path_buf()],
-    };
-    inside.sort();
-    for path in inside {
-        let meta = fs::metadata(&path).ok();
-        let stamp = meta.map(|meta| (meta.len(), meta.modified().ok()));
-        files.push(format!("{} {stamp:?}", path.display()));
-    }
+    files.extend(stamps(&args.data));
     let version = env!("CARGO_PKG_VERSION");
     Ok(format!(
         "{version} {device} rows {rows:?} {files:?} {:?}",
@@ -285,26 +276,13 @@ impl Output {
         self.labels.write(bytemuck::cast_slice(labels))
     }
 
-    /// After an error that is none of the input's: what is done stays where the same command finds it, and the error says so.
-    fn leave(self, error: Error) -> Error {
-        let done = self.done();
-        match error {
-            Error::Interrupted(_) if done > 0 => Error::Interrupted(format!(
-                "{done} rows are labelled; the same command goes on behind them"
-            )),
-            Error::Io {
-                path, action, source, ..
-            } if done > 0 => Error::Io {
-                path,
-                action,
-                source,
-                advice: "check the disk; the same command then goes on where it stopped",
-            },
-            other => {
-                self.discard();
-                other
-            }
+    /// After an error: what it says, once what cannot be gone on with is gone.
+    fn leave(self, error: Error, rows: usize) -> Error {
+        let (error, kept) = ended_early(error, self.done(), rows);
+        if !kept {
+            self.discard();
         }
+        error
     }
 
     fn discard(self) {
@@ -320,5 +298,28 @@ impl Output {
             memberships.commit()?;
         }
         self.labels.commit()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slices_are_whole_chunks_and_all_rows_once() {
+        for rows in [1, CHUNK - 1, CHUNK, 10 * CHUNK + 7, 10_000_000] {
+            for of in [1, 2, 3, 7, 5000] {
+                let mut end = 0;
+                for index in 0..of {
+                    let slice = Shard { index, of }.rows(rows);
+                    assert_eq!(slice.start, end, "{index}/{of} of {rows}");
+                    assert!(slice.end == rows || slice.end.is_multiple_of(CHUNK));
+                    end = slice.end;
+                }
+                assert_eq!(end, rows);
+            }
+        }
+        let last: Shard = format!("{}/{}", usize::MAX - 1, usize::MAX).parse().unwrap();
+        assert_eq!(last.rows(10_000_000), 9_998_336..10_000_000);
     }
 }

@@ -308,11 +308,14 @@ pub fn join(
     shape[0] = parts.iter().map(Matrix::rows).sum();
     let mut file = AtomicFile::create(path)?;
     file.put(&header(&descr(first.element(), first.endian()), &shape))?;
-    let mut done = 0;
+    let row = first.cols() * first.element().size();
+    let mut written = 0;
     for part in parts {
-        part.stream(|bytes| file.put(bytes))?;
-        done += part.rows();
-        progress(done)?;
+        part.stream(|bytes| {
+            file.put(bytes)?;
+            written += bytes.len();
+            progress(written / row.max(1))
+        })?;
     }
     file.commit()
 }

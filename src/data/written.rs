@@ -1,5 +1,6 @@
 //! Rows that are made, as files of any size, written chunk by chunk.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::{Display, Write};
 use std::path::{Path, PathBuf};
@@ -79,33 +80,18 @@ pub fn write<R: Rows>(
     let whole = vec![path.to_path_buf()];
     let beside = labels_beside(path);
     match Format::of(path) {
-        Some(Format::Npy) => {
+        Some(format @ (Format::Npy | Format::Csv)) => {
             let mut x = AtomicFile::create(path)?;
-            x.put(&npy::header(R::Value::NPY, &shape))?;
-            let mut y = match labelled {
-                true => Some(npy::LabelWriter::create(&beside, len)?),
-                false => None,
-            };
+            let mut y = labelled.then(|| AtomicFile::create(&beside)).transpose()?;
+            let text = matches!(format, Format::Csv);
+            if !text {
+                x.put(&npy::header(R::Value::NPY, &shape))?;
+                y.iter_mut()
+                    .try_for_each(|y| y.put(&npy::header("<u4", &[len])))?;
+            }
             made.each(progress, |values, labels| {
-                x.put(bytemuck::cast_slice(values))?;
-                y.as_mut().map_or(Ok(()), |y| y.write(labels))
-            })?;
-            x.commit()?;
-            let Some(y) = y else {
-                return Ok(whole);
-            };
-            y.commit()?;
-            Ok(vec![path.to_path_buf(), beside])
-        }
-        Some(Format::Csv) => {
-            let mut x = AtomicFile::create(path)?;
-            let mut y = match labelled {
-                true => Some(AtomicFile::create(&beside)?),
-                false => None,
-            };
-            made.each(progress, |values, labels| {
-                x.put(lines(values, cols).as_bytes())?;
-                y.as_mut().map_or(Ok(()), |y| y.put(lines(labels, 1).as_bytes()))
+                x.put(&encoded(values, cols, text))?;
+                y.iter_mut().try_for_each(|y| y.put(&encoded(labels, 1, text)))
             })?;
             x.commit()?;
             let Some(y) = y else {
@@ -193,6 +179,14 @@ impl<R: Rows> Made<'_, R> {
                 .collect::<Vec<u32>>())?;
         }
         Ok(())
+    }
+}
+
+/// Values as a file holds them.
+fn encoded<T: bytemuck::Pod + Display>(values: &[T], cols: usize, text: bool) -> Cow<'_, [u8]> {
+    match text {
+        true => lines(values, cols).into_bytes().into(),
+        false => bytemuck::cast_slice(values).into(),
     }
 }
 

@@ -12,16 +12,15 @@ use crate::error::{Error, Result};
 use crate::network::to_host;
 use crate::ops::Ops;
 use crate::progress::Progress;
-use crate::resumable::{Resumable, digest};
+use crate::resumable::{Resumable, ended_early, stamps};
 
 /// Labels written at a time.
 const LABELS: usize = 1 << 16;
 
-/// Rows that data is known again by, at most.
-const KNOWN_ROWS: usize = 64;
-
 /// What is to be written.
 pub struct Extraction<'a> {
+    /// What the rows were opened as.
+    pub source: &'a str,
     /// The rows.
     pub data: &'a Dataset,
     /// Their labels, which are written too.
@@ -54,27 +53,22 @@ impl Extraction<'_> {
         let reader = Reader::new(self.option, self.transforms, data)?;
         let columns = Widths::of(self.option, self.transforms, data)?.transformed;
         let content = format!(
-            "{} {} {} {}",
+            "{} {} {} {:?}",
             env!("CARGO_PKG_VERSION"),
             ops.name(),
             describe(self.transforms),
-            fingerprint(data)?
+            stamps(self.source)
         );
         let row = columns * size_of::<f32>();
         let mut file = Resumable::open(self.output, &content, &self.header(columns), row, rows)?;
         let written = self.write_to(ops, reader, &mut file, progress);
         let (pipeline, resumed) = match written {
             Ok(done) => done,
-            Err(Error::Interrupted(_)) if file.rows() > 0 => {
-                let done = file.rows();
-                return Err(Error::Interrupted(format!(
-                    "{done} of {rows} rows were written; the same command goes on behind them"
-                )));
-            }
-            // A full disk can be emptied; what is wrong with the rows stays wrong.
-            Err(error @ Error::Io { .. }) if file.rows() > 0 => return Err(error),
             Err(error) => {
-                file.discard();
+                let (error, kept) = ended_early(error, file.rows(), rows);
+                if !kept {
+                    file.discard();
+                }
                 return Err(error);
             }
         };
@@ -166,15 +160,4 @@ fn each_label(labels: &LabelStream, mut put: impl FnMut(&[u8]) -> Result<()>) ->
         put(bytemuck::cast_slice(&values))?;
     }
     Ok(())
-}
-
-/// Shape and some of the rows of data, as a short text.
-fn fingerprint(data: &Dataset) -> Result<String> {
-    let count = data.rows().min(KNOWN_ROWS);
-    let mut rows = vec![0.0; count * data.cols()];
-    for (at, row) in rows.chunks_exact_mut(data.cols()).enumerate() {
-        data.read_rows(at * data.rows() / count, row)?;
-    }
-    let digest = digest(bytemuck::cast_slice(&rows));
-    Ok(format!("{} x {} {digest:016x}", data.rows(), data.cols()))
 }

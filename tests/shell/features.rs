@@ -181,7 +181,7 @@ fn killed_at_any_moment_a_file_of_features_is_gone_on_with_to_the_same_bits() {
     let told = finish(child, &line);
     told.refuses(
         130,
-        &["of 20000 rows were written; the same command goes on behind them"],
+        &["of 20000 rows are done; the same command goes on behind them"],
     );
 
     let told = here.ok(&format!("{line} --json")).json();

@@ -455,7 +455,7 @@ fn a_labelling_goes_on_behind_the_rows_that_are_done() {
             interrupt(&child);
             let told = finish(child, line);
             assert_eq!(told.code, 130, "{}", told.err);
-            let words = "rows are labelled; the same command goes on behind them";
+            let words = "of 200000 rows are done; the same command goes on behind them";
             assert!(told.err.contains(words), "{}", told.err);
         } else {
             kill(child);
