@@ -35,3 +35,22 @@ KERNEL(256) normalize_rows(float length, float* x, int stride, int m, int d) {
     const float factor = length / (sqrtf(warp_sum(squares)) + 1e-6f);
     for (int c = lane; c < d; c += 32) x[c] *= factor;
 }
+
+// Divides each path, `positions` numbers, by its largest absolute value, or by nothing at all, to 0, where that is at most `least` times
+// that of the first path of the row; a warp per row. `merged` rows of d numbers, one after the other, become one.
+KERNEL(256) normalize_paths(int positions, float least, const float* paths, int path_stride, float* to, int to_stride, int merged,
+                            int m, int d) {
+    const int row = blockIdx.x * 8 + threadIdx.x / 32, lane = threadIdx.x % 32;
+    if (row >= m) return;
+    paths += (size_t)row * path_stride;
+    to += (size_t)(row / merged) * to_stride + row % merged * d;
+    float threshold = 0.0f;
+    for (int first = 0; first < d; first += positions) {
+        float largest = 0.0f;
+        for (int c = lane; c < positions; c += 32) largest = fmaxf(largest, fabsf(paths[first + c]));
+        largest = warp_max(largest);
+        if (first == 0) threshold = least * largest;
+        const float factor = largest > threshold ? 1.0f / largest : 0.0f;
+        for (int c = lane; c < positions; c += 32) to[first + c] = factor * paths[first + c];
+    }
+}

@@ -179,6 +179,35 @@ pub struct Nearest {
     pub squared: Vec<f64>,
 }
 
+/// A step of a scattering transform; see [`Ops::scatter`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ScatteringStep {
+    /// Rows and columns of a picture.
+    pub picture: [usize; 2],
+    /// By how much it is mirrored on all sides, its outermost pixels not repeated, to fill the grid that it is filtered on.
+    pub margin: usize,
+    /// Rows and columns of the grid of the moduli, each a divisor of those of that grid.
+    pub coarse: [usize; 2],
+    /// Pictures whose paths lie in one row.
+    pub group: usize,
+    /// The path that the first filter makes of the first picture of a row, counted in paths.
+    pub first_path: usize,
+    /// From there to that of the next picture.
+    pub path_step: usize,
+}
+
+impl ScatteringStep {
+    /// Rows and columns of the grid that pictures are filtered on.
+    pub fn fine(&self) -> [usize; 2] {
+        self.picture.map(|side| side + 2 * self.margin)
+    }
+
+    /// The path that `filter` makes of picture `row`, counted from the beginning of its row of paths.
+    pub fn path(&self, row: usize, filter: usize) -> usize {
+        self.first_path + row % self.group * self.path_step + filter
+    }
+}
+
 /// Adam's constants. Weight decay is added to the gradient, as in `torch.optim.Adam`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AdamRule {
@@ -415,6 +444,40 @@ pub trait Ops {
     fn scale_columns(&self, factors: &Self::Matrix, x: &mut Self::Matrix) -> Result<()>;
     /// `x_i <- length x_i / (|x_i| + 1e-6)` (section 4.1 of the paper, with length 1).
     fn normalize_rows(&self, length: f64, x: &mut Self::Matrix) -> Result<()>;
+
+    /// Whether [`scatter`](Self::scatter) takes pictures on a grid of so many rows and columns, and is a better place to scatter them
+    /// than the host.
+    fn scatters(&self, grid: [usize; 2]) -> bool {
+        let _ = grid;
+        false
+    }
+    /// A step of a scattering transform, in nearly f32 whatever the precision: `U_if = |x_i * psi_f|` on the coarse grid for all pictures
+    /// x_i, rows of `pictures`, and all filters psi_f; and the paths `P U_if Q'` of these.
+    ///
+    /// `filters` holds them in the Fourier domain, where they are real: filters x frequencies of the fine grid, rows by columns, times
+    /// what the inverse transform, a plain sum over the frequencies of the coarse grid, lacks. `low_pass` are P, rows of a path x rows of
+    /// the coarse grid, at most half as many, and Q, the same for columns.
+    ///
+    /// Row `i filters + f` of `moduli`, if they are asked for, becomes `U_if`. The paths of [`group`](ScatteringStep::group) pictures
+    /// go into one row of `paths`, where [`path`](ScatteringStep::path) says; what else that row holds stays.
+    fn scatter(
+        &self,
+        step: &ScatteringStep,
+        pictures: &Self::Matrix,
+        filters: &Self::Matrix,
+        low_pass: [&Self::Matrix; 2],
+        moduli: Option<&mut Self::Matrix>,
+        paths: &mut Self::Matrix,
+    ) -> Result<()>;
+    /// Divides each path, `positions` numbers, by its largest absolute value. Paths in which that is at most `least` times that of the
+    /// first path of their row become 0. As many rows of `paths` as are as long as one of `to` go there, one after the other.
+    fn normalize_paths(
+        &self,
+        positions: usize,
+        least: f64,
+        paths: &Self::Matrix,
+        to: &mut Self::Matrix,
+    ) -> Result<()>;
 
     // ---- one step, in order -----------------------------------------------------------------------------------------
 

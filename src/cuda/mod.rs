@@ -9,6 +9,7 @@ mod memory;
 mod recording;
 mod gather;
 mod normalize;
+mod scattering;
 mod adam;
 mod linear;
 mod softmax;
@@ -40,7 +41,7 @@ use crate::data::csr::Csr;
 use crate::error::{Error, Result};
 use crate::ops::{
     AdamRule, Ceilings, CutMatrix, GraphForm, HeatKernel, LayerUpdate, Nearest, Objective, Ops, Precision,
-    StepState,
+    ScatteringStep, StepState,
 };
 use memory::{DeviceState, Memory};
 
@@ -305,6 +306,29 @@ impl<D: Driver> Ops for Cuda<D> {
     }
     fn normalize_rows(&self, length: f64, x: &mut Matrix<D>) -> Result<()> {
         normalize::normalize_rows(self, length, x)
+    }
+    fn scatters(&self, grid: [usize; 2]) -> bool {
+        scattering::scatters(grid)
+    }
+    fn scatter(
+        &self,
+        step: &ScatteringStep,
+        pictures: &Matrix<D>,
+        filters: &Matrix<D>,
+        low_pass: [&Matrix<D>; 2],
+        moduli: Option<&mut Matrix<D>>,
+        paths: &mut Matrix<D>,
+    ) -> Result<()> {
+        scattering::scatter(self, step, pictures, filters, low_pass, moduli, paths)
+    }
+    fn normalize_paths(
+        &self,
+        positions: usize,
+        least: f64,
+        paths: &Matrix<D>,
+        to: &mut Matrix<D>,
+    ) -> Result<()> {
+        normalize::normalize_paths(self, positions, least, paths, to)
     }
 
     fn step(&self, recording: &mut Recording<D>, calls: &mut dyn FnMut() -> Result<()>) -> Result<()> {

@@ -70,3 +70,30 @@ pub fn normalize_rows<D: Driver>(cuda: &Cuda<D>, length: f64, x: &mut Matrix<D>)
         ],
     )
 }
+
+/// See [`Ops::normalize_paths`](crate::ops::Ops::normalize_paths).
+pub fn normalize_paths<D: Driver>(
+    cuda: &Cuda<D>,
+    positions: usize,
+    least: f64,
+    paths: &Matrix<D>,
+    to: &mut Matrix<D>,
+) -> Result<()> {
+    cuda.launch(
+        "normalize",
+        "normalize_paths",
+        [paths.rows().div_ceil(ROWS), 1, 1],
+        THREADS,
+        arguments![
+            int(positions),
+            least as f32,
+            paths.address(),
+            int(paths.stride()),
+            to.address(),
+            int(to.stride()),
+            int(to.cols() / paths.cols()),
+            int(paths.rows()),
+            int(paths.cols()),
+        ],
+    )
+}

@@ -22,6 +22,7 @@ mod not_a_number;
 mod optimiser;
 mod random;
 mod rows;
+mod scattering;
 mod softmax;
 mod tall;
 mod training;
@@ -42,6 +43,8 @@ use crate::ops::{Ops, Precision};
 pub enum Operation {
     /// Scaling, centring and normalising of rows.
     Features,
+    /// Steps of a scattering transform.
+    Scattering,
     /// The nearest rows of queries.
     Nearest,
     /// Products with a graph of all training rows.
@@ -82,8 +85,9 @@ pub enum Operation {
 
 impl Operation {
     /// All, in the order of a training step.
-    pub const ALL: [Operation; 19] = [
+    pub const ALL: [Operation; 20] = [
         Operation::Features,
+        Operation::Scattering,
         Operation::Nearest,
         Operation::SparseProduct,
         Operation::Tall,
@@ -203,6 +207,7 @@ pub fn run_operation<O: Ops>(
     let mut bench = Bench::new(backends, settings, random, on_row);
     match operation {
         Operation::Features => features::check(&mut bench),
+        Operation::Scattering => scattering::check(&mut bench),
         Operation::Nearest => nearest::check(&mut bench),
         Operation::SparseProduct => graph::check_product(&mut bench),
         Operation::Tall => tall::check(&mut bench),

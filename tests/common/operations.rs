@@ -30,6 +30,7 @@ macro_rules! test_operations {
     ($passes:ident) => {
         test_operations! { $passes:
             scaling_centring_and_normalising: Features,
+            steps_of_a_scattering_transform: Scattering,
             the_nearest_rows_of_queries: Nearest,
             products_with_a_graph: SparseProduct,
             products_of_tall_matrices: Tall,

@@ -6,6 +6,7 @@ mod subgraph;
 mod argmax;
 mod ceilings;
 mod cross_entropy;
+mod fft;
 mod gather;
 mod linear;
 mod ncut;
@@ -13,6 +14,7 @@ mod nearest;
 mod normalize;
 mod points;
 mod product;
+mod scattering;
 mod simd;
 mod softmax;
 mod sparse;
@@ -24,10 +26,12 @@ use crate::cpu::Matrix;
 use crate::data::csr::Csr;
 use crate::error::{Error, Result};
 use crate::ops::{
-    AdamRule, Ceilings, CutMatrix, GraphForm, HeatKernel, Nearest, Objective, Ops, Shape, StepState,
+    AdamRule, Ceilings, CutMatrix, GraphForm, HeatKernel, Nearest, Objective, Ops, ScatteringStep, Shape,
+    StepState,
 };
 
 pub use affinity::Affinity;
+pub(crate) use fft::Fft2;
 pub(crate) use points::Points;
 pub use simd::instructions;
 pub(crate) use simd::vectorised;
@@ -150,6 +154,30 @@ impl Ops for Fast {
     }
     fn normalize_rows(&self, length: f64, x: &mut Matrix<f32>) -> Result<()> {
         self.pool.install(|| normalize::normalize_rows(length, x));
+        Ok(())
+    }
+    fn scatter(
+        &self,
+        step: &ScatteringStep,
+        pictures: &Matrix<f32>,
+        filters: &Matrix<f32>,
+        low_pass: [&Matrix<f32>; 2],
+        moduli: Option<&mut Matrix<f32>>,
+        paths: &mut Matrix<f32>,
+    ) -> Result<()> {
+        self.pool
+            .install(|| scattering::scatter(step, pictures, filters, low_pass, moduli, paths));
+        Ok(())
+    }
+    fn normalize_paths(
+        &self,
+        positions: usize,
+        least: f64,
+        paths: &Matrix<f32>,
+        to: &mut Matrix<f32>,
+    ) -> Result<()> {
+        self.pool
+            .install(|| normalize::normalize_paths(positions, least, paths, to));
         Ok(())
     }
 

@@ -14,6 +14,7 @@ mod ncut;
 mod nearest;
 mod normalize;
 mod rounding;
+mod scattering;
 mod softmax;
 mod sparse;
 mod tall;
@@ -29,7 +30,7 @@ use crate::data::csr::Csr;
 use crate::error::Result;
 use crate::ops::{
     AdamRule, AffinityRule, CutMatrix, GraphForm, HeatKernel, Nearest, Objective, Ops, Precision, Real,
-    Shape, StepState,
+    ScatteringStep, Shape, StepState,
 };
 
 /// The reference backend, which computes in `T`.
@@ -135,6 +136,28 @@ impl<T: Real> Ops for Reference<T> {
     }
     fn normalize_rows(&self, length: f64, x: &mut Matrix<T>) -> Result<()> {
         normalize::normalize_rows(length, x);
+        Ok(())
+    }
+    fn scatter(
+        &self,
+        step: &ScatteringStep,
+        pictures: &Matrix<T>,
+        filters: &Matrix<T>,
+        low_pass: [&Matrix<T>; 2],
+        moduli: Option<&mut Matrix<T>>,
+        paths: &mut Matrix<T>,
+    ) -> Result<()> {
+        scattering::scatter(step, pictures, filters, low_pass, moduli, paths);
+        Ok(())
+    }
+    fn normalize_paths(
+        &self,
+        positions: usize,
+        least: f64,
+        paths: &Matrix<T>,
+        to: &mut Matrix<T>,
+    ) -> Result<()> {
+        normalize::normalize_paths(positions, least, paths, to);
         Ok(())
     }
 

@@ -38,3 +38,26 @@ pub fn normalize_rows<T: Real>(length: f64, x: &mut Matrix<T>) {
         }
     }
 }
+
+/// Divides each path by its largest absolute value.
+pub fn normalize_paths<T: Real>(positions: usize, least: f64, paths: &Matrix<T>, to: &mut Matrix<T>) {
+    let absolute = |v: T| if v < T::ZERO { -v } else { v };
+    let merged = to.cols() / paths.cols();
+    for i in 0..paths.rows() {
+        let mut threshold = T::ZERO;
+        for (p, path) in paths.row(i).chunks_exact(positions).enumerate() {
+            let largest = path.iter().fold(
+                T::ZERO,
+                |most, &v| if absolute(v) > most { absolute(v) } else { most },
+            );
+            if p == 0 {
+                threshold = T::of(least) * largest;
+            }
+            let factor = if largest > threshold { T::ONE / largest } else { T::ZERO };
+            let first = i % merged * paths.cols() + p * positions;
+            for (to, &value) in to.row_mut(i / merged)[first..].iter_mut().zip(path) {
+                *to = factor * value;
+            }
+        }
+    }
+}

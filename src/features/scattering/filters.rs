@@ -2,7 +2,7 @@
 
 use num_complex::Complex;
 
-use super::fft::Fft2;
+use crate::cpu::fast::Fft2;
 
 /// Beyond this exponent a Gaussian is nothing even in f64.
 const NOTHING: f64 = -45.0;

@@ -9,7 +9,7 @@
 //! What the speed comes from: each modulus is computed on the coarsest grid that its wavelet allows, by folding the spectrum; a phi
 //! is a product of two small matrices and needs no spectrum; real pictures are transformed two at a time.
 
-mod fft;
+
 mod filters;
 mod picture;
 
@@ -18,10 +18,10 @@ use std::sync::Arc;
 use num_complex::Complex;
 use rayon::prelude::*;
 
-use crate::cpu::fast::vectorised;
+use crate::cpu::fast::{Fft2, vectorised};
 use crate::data::ImageShape;
 use crate::error::{Error, Result};
-use fft::Fft2;
+
 use picture::{Enlarger, mirrored};
 
 /// What decides the paths.
