@@ -470,13 +470,15 @@ pub trait Ops {
         paths: &mut Self::Matrix,
     ) -> Result<()>;
     /// Divides each path, `positions` numbers, by its largest absolute value. Paths in which that is at most `least` times that of the
-    /// first path of their row become 0. As many rows of `paths` as are as long as one of `to` go there, one after the other.
+    /// first path of their row become 0. They go into the rows of `to` from `first_row` on, as many rows of `paths` one after the other
+    /// into each as are as long as it.
     fn normalize_paths(
         &self,
         positions: usize,
         least: f64,
         paths: &Self::Matrix,
         to: &mut Self::Matrix,
+        first_row: usize,
     ) -> Result<()>;
 
     // ---- one step, in order -----------------------------------------------------------------------------------------

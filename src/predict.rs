@@ -6,9 +6,9 @@ use std::thread::{self, Scope};
 
 use crate::data::Dataset;
 use crate::error::{Error, Result};
-use crate::features::{Pipeline, Prepared, Reader};
+use crate::features::{Loader, Pipeline, Prepared};
 use crate::model::Model;
-use crate::network::{Activations, Network, to_host, to_real};
+use crate::network::{Activations, Network, to_host};
 use crate::ops::{Ops, Shape};
 use crate::progress::Progress;
 
@@ -64,7 +64,7 @@ impl ReadAhead {
 /// A model and its features, ready to label rows on a backend.
 pub struct Predictor<'a, O: Ops> {
     ops: &'a O,
-    reader: Reader,
+    loader: Loader<O>,
     pipeline: Prepared<O>,
     network: Network<O>,
     x: O::Matrix,
@@ -86,7 +86,7 @@ impl<'a, O: Ops> Predictor<'a, O> {
         let network = Network::new(ops, model)?;
         Ok(Predictor {
             ops,
-            reader: pipeline.reader().clone(),
+            loader: Loader::new(ops, pipeline.reader())?,
             pipeline: pipeline.prepare(ops, CHUNK)?,
             x: ops.matrix("a chunk of rows", CHUNK, pipeline.reader().outputs())?,
             activations: network.activations(ops, CHUNK)?,
@@ -105,7 +105,7 @@ impl<'a, O: Ops> Predictor<'a, O> {
     ) -> Result<()> {
         let ops = self.ops;
         self.x.set_rows(labels.len());
-        ops.upload(&to_real::<O>(&self.reader.read(ops, rows)), &mut self.x, 0)?;
+        self.loader.load(ops, rows, &mut self.x)?;
         let x = self.pipeline.apply(ops, &mut self.x)?;
         self.network.forward(ops, x, &mut self.activations)?;
         ops.argmax(self.activations.logits(), &mut self.labels, 0)?;
@@ -128,7 +128,7 @@ impl<'a, O: Ops> Predictor<'a, O> {
         progress: &mut dyn Progress,
         mut sink: impl FnMut(&[u32], &[f32]) -> Result<()>,
     ) -> Result<()> {
-        self.reader.check(data)?;
+        self.loader.reader().check(data)?;
         let mut labels = vec![0; CHUNK.min(rows.len())];
         let mut probabilities = Vec::new();
         progress.begin("labelling", rows.len() as u64, "rows");

@@ -7,9 +7,9 @@ use crate::data::csr::Csr;
 use crate::data::{Dataset, Labels};
 use crate::error::{Error, Result};
 use crate::estimate;
-use crate::features::{self, Pipeline, Reader, Transform, Widths};
+use crate::features::{self, Loader, Pipeline, Reader, Transform, Widths};
 use crate::graph::{GraphRule, Width, build, distinct};
-use crate::network::{gathered_training_rows, to_real};
+use crate::network::gathered_training_rows;
 use crate::ops::{Ops, Shape};
 use crate::options::{Affinity, Auto, FitOptions, Neighbors, ONE_SIDED, Preparation};
 use crate::progress::Progress;
@@ -310,6 +310,7 @@ pub fn load_rows<O: Ops>(
 ) -> Result<O::Matrix> {
     let cols = data.cols();
     let mut x = ops.training_rows(rows.len(), reader.outputs())?;
+    let mut loader = Loader::new(ops, reader)?;
     let mut chunk = vec![0.0; CHUNK.min(rows.len()) * cols];
     progress.begin("reading", rows.len() as u64, "rows");
     for (i, rows) in rows.chunks(CHUNK).enumerate() {
@@ -318,7 +319,7 @@ pub fn load_rows<O: Ops>(
         }
         let chunk = &mut chunk[..rows.len() * cols];
         data.gather_rows(rows, chunk)?;
-        ops.upload(&to_real::<O>(&reader.read(ops, chunk)), &mut x, i * CHUNK)?;
+        loader.load_training_rows(ops, chunk, &mut x, i * CHUNK)?;
         progress.advance((i * CHUNK + rows.len()) as u64, "");
     }
     progress.end();

@@ -327,8 +327,9 @@ impl<D: Driver> Ops for Cuda<D> {
         least: f64,
         paths: &Matrix<D>,
         to: &mut Matrix<D>,
+        first_row: usize,
     ) -> Result<()> {
-        normalize::normalize_paths(self, positions, least, paths, to)
+        normalize::normalize_paths(self, positions, least, paths, to, first_row)
     }
 
     fn step(&self, recording: &mut Recording<D>, calls: &mut dyn FnMut() -> Result<()>) -> Result<()> {

@@ -78,7 +78,11 @@ pub fn normalize_paths<D: Driver>(
     least: f64,
     paths: &Matrix<D>,
     to: &mut Matrix<D>,
+    first_row: usize,
 ) -> Result<()> {
+    let merged = to.cols() / paths.cols();
+    let rows = paths.rows() / merged;
+    assert!(first_row + rows <= to.rows(), "rows {first_row} to {} of {}", first_row + rows, to.rows());
     cuda.launch(
         "normalize",
         "normalize_paths",
@@ -89,9 +93,9 @@ pub fn normalize_paths<D: Driver>(
             least as f32,
             paths.address(),
             int(paths.stride()),
-            to.address(),
+            to.address().offset(first_row * to.stride() * size_of::<f32>()),
             int(to.stride()),
-            int(to.cols() / paths.cols()),
+            int(merged),
             int(paths.rows()),
             int(paths.cols()),
         ],

@@ -3,11 +3,13 @@
 
 mod scattering;
 mod reader;
+mod loader;
 mod fitting;
 mod pipeline;
 mod file;
 
 pub use file::{Extracted, Extraction};
+pub use loader::Loader;
 pub use pipeline::{Pipeline, Prepared};
 pub use reader::{Reader, Widths};
 pub use scattering::{Scattering, ScatteringRule};

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::fitting::{self, Fitted};
+use super::loader::Loader;
 use super::reader::Reader;
 use super::scattering::Scattering;
 use super::{Transform, describe, parse};
@@ -147,6 +148,7 @@ impl Pipeline {
             return Ok(());
         }
         let count = self.chunk_rows().min(rows - first);
+        let mut loader = Loader::new(ops, &self.reader)?;
         let mut prepared = self.prepare(ops, count)?;
         let mut x = ops.matrix("a chunk of rows", count, self.reader.outputs())?;
         let mut raw = vec![0.0; count * columns];
@@ -159,7 +161,7 @@ impl Pipeline {
             let raw = &mut raw[..count * columns];
             data.read_rows(first, raw)?;
             x.set_rows(count);
-            ops.upload(&to_real::<O>(&self.reader.read(ops, raw)), &mut x, 0)?;
+            loader.load(ops, raw, &mut x)?;
             work(prepared.apply(ops, &mut x)?)?;
             progress.advance((first + count) as u64, "");
         }

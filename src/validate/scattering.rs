@@ -4,6 +4,7 @@ use super::bench::{Bench, Clock, Outcome, Problem, outcome};
 use super::matrices::{self, filled, poisoned};
 use super::random::Random;
 use crate::error::Result;
+use crate::network::to_real;
 use crate::ops::{Ops, Precision, ScatteringStep};
 
 /// Rows and columns of a path.
@@ -92,11 +93,14 @@ impl Problem for Paths {
     fn solve<O: Ops>(&self, ops: &O, clock: &mut Clock) -> Result<Vec<Outcome>> {
         let (m, merged, paths, positions) = self.size;
         let x = filled(ops, m, paths * positions, &self.x)?;
-        let mut to = poisoned(ops, m / merged, merged * paths * positions)?;
-        ops.normalize_paths(positions, LEAST, &x, &mut to)?;
+        // The first row stays as it is.
+        let columns = merged * paths * positions;
+        let mut to = poisoned(ops, 1 + m / merged, columns)?;
+        ops.upload(&to_real::<O>(&vec![0.5f32; columns]), &mut to, 0)?;
+        ops.normalize_paths(positions, LEAST, &x, &mut to, 1)?;
         let found = vec![outcome("normalize_paths", "", matrices::outcome(ops, &mut to)?)];
         clock.time("normalize_paths", ops, || {
-            ops.normalize_paths(positions, LEAST, &x, &mut to)
+            ops.normalize_paths(positions, LEAST, &x, &mut to, 1)
         })?;
         Ok(found)
     }

@@ -175,9 +175,10 @@ impl Ops for Fast {
         least: f64,
         paths: &Matrix<f32>,
         to: &mut Matrix<f32>,
+        first_row: usize,
     ) -> Result<()> {
         self.pool
-            .install(|| normalize::normalize_paths(positions, least, paths, to));
+            .install(|| normalize::normalize_paths(positions, least, paths, to, first_row));
         Ok(())
     }
 

@@ -65,11 +65,18 @@ pub fn normalize_rows(length: f64, x: &mut Matrix<f32>) {
 }
 
 /// Divides each path by its largest absolute value.
-pub fn normalize_paths(positions: usize, least: f64, paths: &Matrix<f32>, to: &mut Matrix<f32>) {
+pub fn normalize_paths(
+    positions: usize,
+    least: f64,
+    paths: &Matrix<f32>,
+    to: &mut Matrix<f32>,
+    first_row: usize,
+) {
     let (least, cols) = (least as f32, paths.cols());
     let largest = |path: &[f32]| path.iter().fold(0.0, |most: f32, value| most.max(value.abs()));
     // Rows that become one lie as they did.
-    row_blocks(to, cols, |first, block| {
+    let first = first_row * to.cols();
+    row_blocks(&mut to[first..][..paths.len()], cols, |first, block| {
         let from = &paths[first * cols..][..block.len()];
         for (to, from) in block.chunks_exact_mut(cols).zip(from.chunks_exact(cols)) {
             let threshold = least * largest(&from[..positions]);

@@ -156,8 +156,9 @@ impl<T: Real> Ops for Reference<T> {
         least: f64,
         paths: &Matrix<T>,
         to: &mut Matrix<T>,
+        first_row: usize,
     ) -> Result<()> {
-        normalize::normalize_paths(positions, least, paths, to);
+        normalize::normalize_paths(positions, least, paths, to, first_row);
         Ok(())
     }
 

@@ -40,7 +40,13 @@ pub fn normalize_rows<T: Real>(length: f64, x: &mut Matrix<T>) {
 }
 
 /// Divides each path by its largest absolute value.
-pub fn normalize_paths<T: Real>(positions: usize, least: f64, paths: &Matrix<T>, to: &mut Matrix<T>) {
+pub fn normalize_paths<T: Real>(
+    positions: usize,
+    least: f64,
+    paths: &Matrix<T>,
+    to: &mut Matrix<T>,
+    first_row: usize,
+) {
     let absolute = |v: T| if v < T::ZERO { -v } else { v };
     let merged = to.cols() / paths.cols();
     for i in 0..paths.rows() {
@@ -55,7 +61,7 @@ pub fn normalize_paths<T: Real>(positions: usize, least: f64, paths: &Matrix<T>,
             }
             let factor = if largest > threshold { T::ONE / largest } else { T::ZERO };
             let first = i % merged * paths.cols() + p * positions;
-            for (to, &value) in to.row_mut(i / merged)[first..].iter_mut().zip(path) {
+            for (to, &value) in to.row_mut(first_row + i / merged)[first..].iter_mut().zip(path) {
                 *to = factor * value;
             }
         }

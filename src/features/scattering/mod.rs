@@ -12,6 +12,7 @@
 
 mod filters;
 mod picture;
+mod steps;
 
 use std::sync::Arc;
 
@@ -23,6 +24,7 @@ use crate::data::ImageShape;
 use crate::error::{Error, Result};
 
 use picture::{Enlarger, mirrored};
+pub use steps::Steps;
 
 /// What decides the paths.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,6 +93,21 @@ impl ScatteringRule {
     fn enlarged(self, image: ImageShape) -> (usize, usize) {
         let side = |len: usize| len.next_multiple_of(1 << self.scales);
         (side(image.height), side(image.width))
+    }
+
+    /// By how many pixels these are then mirrored on all sides: far enough that a picture does not meet its other end under the widest
+    /// filter.
+    fn margin(self) -> usize {
+        1 << self.scales
+    }
+
+    /// The wavelets on a grid, in the Fourier domain, columns x rows; all of the first scale before those of the next.
+    fn wavelets(self, grid: (usize, usize)) -> Vec<Vec<f64>> {
+        let transform = Fft2::new(grid.0, grid.1);
+        (0..self.scales * self.angles)
+            .into_par_iter()
+            .map(|n| filters::wavelet(&transform, grid, n / self.angles, n % self.angles, self.angles))
+            .collect()
     }
 
     /// Numbers that a picture becomes: channels x paths x height x width, or an error for the option that asked for it where the picture is
@@ -264,22 +281,9 @@ struct Plan {
 impl Plan {
     fn new(rule: ScatteringRule, image: ImageShape) -> Self {
         let (height, width) = rule.enlarged(image);
-        // Mirrored far enough that a picture does not meet its other end under the widest filter.
-        let margin = 1 << rule.scales;
+        let margin = rule.margin();
         let (rows, columns) = (height + 2 * margin, width + 2 * margin);
-        let transform = Fft2::new(rows, columns);
-        let wavelets: Vec<Vec<f64>> = (0..rule.scales * rule.angles)
-            .into_par_iter()
-            .map(|n| {
-                filters::wavelet(
-                    &transform,
-                    (rows, columns),
-                    n / rule.angles,
-                    n % rule.angles,
-                    rule.angles,
-                )
-            })
-            .collect();
+        let wavelets = rule.wavelets((rows, columns));
         let of_scale = |j: usize, level: usize| -> Vec<Filter> {
             let fine = (columns >> level, rows >> level);
             let (line, at) = (filters::lowest(columns, fine.0), filters::lowest(rows, fine.1));
@@ -606,7 +610,11 @@ fn part(of_both: &[Complex<f32>], line: usize, [a, b]: &mut [Vec<Complex<f32>>; 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cpu::{Fast, Reference};
     use crate::data::npz::read_arrays;
+    use crate::network::to_host;
+    use crate::ops::Ops;
+    use crate::random::{Purpose, Stream};
 
     fn golden() -> impl Iterator<Item = (ScatteringRule, ImageShape, Vec<f32>, Vec<f64>, Vec<f64>)> {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/scattering.npz");
@@ -672,6 +680,76 @@ mod tests {
         }
     }
 
+    /// Normalised paths, by steps in a backend's memory.
+    fn stepwise<O: Ops>(ops: &O, scattering: &Scattering, pictures: &[f32]) -> Vec<f32> {
+        let mut steps = Steps::new(ops, scattering).expect("enough memory");
+        let image = scattering.image;
+        let count = pictures.len() / (image.height * image.width * image.channels);
+        let mut to = ops
+            .matrix("paths", count, scattering.outputs)
+            .expect("enough memory");
+        steps.transform(ops, pictures, &mut to).expect("enough memory");
+        to_host(ops, &to).expect("they are there")
+    }
+
+    #[test]
+    fn paths_by_steps_are_those_of_kymatio() {
+        let (fast, exact) = (Fast::new(2).expect("two threads"), Reference::<f64>::new());
+        for (rule, image, pictures, _, expected) in golden() {
+            let scattering = Scattering::new("--features", rule, image).expect("large enough");
+            let positions = scattering.plan.positions;
+            for (name, found) in [
+                ("fast", stepwise(&fast, &scattering, &pictures)),
+                ("reference", stepwise(&exact, &scattering, &pictures)),
+            ] {
+                assert_eq!(found.len(), expected.len());
+                let mut worst = 0f64;
+                for (expected, found) in expected.chunks_exact(positions).zip(found.chunks_exact(positions)) {
+                    let largest = expected.iter().fold(0.0, |most: f64, v| most.max(v.abs()));
+                    for (&expected, &found) in expected.iter().zip(found) {
+                        let apart = (f64::from(found) - expected / largest).abs();
+                        assert!(apart.is_finite());
+                        worst = worst.max(apart);
+                    }
+                }
+                println!("{name} {rule:?} {image:?}: {worst:.1e}");
+                assert!(worst < 1e-5, "{name} {rule:?} {image:?}: {worst:.1e} of a path's largest number");
+            }
+        }
+    }
+
+    #[test]
+    fn a_picture_by_itself_has_the_bits_that_it_has_among_others() {
+        let seed = rand::random();
+        println!("seed {seed}");
+        let stream = Stream::new(seed, Purpose::Synthetic, 88);
+        let ops = Fast::new(2).expect("two threads");
+        let rule = ScatteringRule::parse("1:3:2").expect("a rule");
+        for channels in [1, 3] {
+            let image = ImageShape {
+                height: 6,
+                width: 5,
+                channels,
+            };
+            // More than are scattered at a time.
+            let (count, pixels) = (521, 30 * channels);
+            let pictures: Vec<f32> = (0..count * pixels)
+                .map(|at| stream.below(at as u64, 256) as f32)
+                .collect();
+            let scattering = Scattering::new("--features", rule, image).expect("large enough");
+            let all = stepwise(&ops, &scattering, &pictures);
+            for i in [0, 511 / channels, 512 / channels, 520] {
+                let alone = stepwise(&ops, &scattering, &pictures[i * pixels..][..pixels]);
+                assert_eq!(alone, all[i * scattering.outputs..][..scattering.outputs], "{i}");
+            }
+            let mut on_the_host = vec![f32::NAN; all.len()];
+            scattering.transform(&pictures, &mut on_the_host);
+            for (a, b) in all.iter().zip(&on_the_host) {
+                assert!((a - b).abs() < 1e-5, "{a} and {b}");
+            }
+        }
+    }
+
     #[test]
     fn pictures_are_enlarged_as_pillow_does() {
         for (rule, image, pictures, expected, _) in golden() {
@@ -701,6 +779,7 @@ mod tests {
 
     #[test]
     fn pictures_without_contrast_have_no_paths_but_their_brightness() {
+        let ops = Fast::new(1).expect("a thread");
         let image = ImageShape {
             height: 28,
             width: 28,
@@ -711,13 +790,15 @@ mod tests {
         for brightness in [0.0, 1.0, 128.0, 255.0] {
             let mut paths = vec![f32::NAN; scattering.outputs()];
             scattering.transform(&[brightness; 784], &mut paths);
-            let positions = scattering.plan.positions;
-            assert!(paths[positions..].iter().all(|&v| v == 0.0), "{brightness}");
-            let mean = if brightness > 0.0 { 1.0 } else { 0.0 };
-            assert!(
-                paths[..positions].iter().all(|v| (v - mean).abs() < 1e-5),
-                "{brightness}"
-            );
+            for paths in [paths, stepwise(&ops, &scattering, &[brightness; 784])] {
+                let positions = scattering.plan.positions;
+                assert!(paths[positions..].iter().all(|&v| v == 0.0), "{brightness}");
+                let mean = if brightness > 0.0 { 1.0 } else { 0.0 };
+                assert!(
+                    paths[..positions].iter().all(|v| (v - mean).abs() < 1e-5),
+                    "{brightness}"
+                );
+            }
         }
     }
 
