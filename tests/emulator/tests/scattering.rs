@@ -1,0 +1,123 @@
+//! The scattering transform of pictures by the kernels, against Kymatio's and the host's own.
+
+mod common;
+
+use common::{emulator, seed};
+use neuncut::cuda::Cuda;
+use neuncut::data::ImageShape;
+use neuncut::data::npz::read_arrays;
+use neuncut::features::{Loader, Reader, Scattering, ScatteringRule};
+use neuncut::network::to_host;
+use neuncut::ops::{Ops, Precision};
+use neuncut::validate::Random;
+use neuncut_emulator::{Emulator, MODE, Mode};
+
+/// The coefficients of pictures, as they come into the emulator's memory, and how many kernels were launched for them.
+fn coefficients(cuda: &Cuda<Emulator>, scattering: &Scattering, pictures: &[f32]) -> (Vec<f32>, usize) {
+    let reader = Reader::of(scattering.clone());
+    let mut loader = Loader::new(cuda, &reader).unwrap();
+    let count = pictures.len() / reader.columns();
+    let mut to = cuda.matrix("coefficients", count, reader.outputs()).unwrap();
+    let before = cuda.driver().counts().launches;
+    loader.load(cuda, pictures, &mut to).unwrap();
+    let launches = cuda.driver().counts().launches - before;
+    (to_host(cuda, &to).unwrap(), launches)
+}
+
+#[test]
+fn paths_are_those_of_kymatio_in_the_coarsest_precision() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../golden/scattering.npz");
+    let arrays = read_arrays(path).unwrap();
+    let names = arrays.keys().filter_map(|name| name.strip_suffix(".pictures"));
+    let mut on_the_device = 0;
+    for name in names {
+        let (pictures, expected) = (
+            &arrays[&format!("{name}.pictures")],
+            &arrays[&format!("{name}.paths")],
+        );
+        let [count, height, width, channels] = pictures.shape[..] else {
+            panic!("{name}: pictures of shape {:?}", pictures.shape)
+        };
+        let image = ImageShape {
+            height,
+            width,
+            channels,
+        };
+        let rule = name.split('_').next().unwrap().replace('-', ":");
+        let rule = ScatteringRule::parse(&rule).unwrap();
+        // The watched modes are many times slower.
+        if MODE != Mode::Plain && height * width > 200 {
+            continue;
+        }
+        let scattering = Scattering::new("--features", rule, image).unwrap();
+        let pictures: Vec<f32> = pictures.values.iter().map(|&v| v as f32).collect();
+        let some = count.min(2);
+        let cuda = Cuda::new(emulator(), Precision::Bf16);
+        let (found, launches) =
+            coefficients(&cuda, &scattering, &pictures[..some * height * width * channels]);
+        on_the_device += usize::from(launches > 0);
+        let positions = scattering.outputs() / channels / rule.paths();
+        let mut worst = 0f64;
+        for (found, expected) in found
+            .chunks_exact(positions)
+            .zip(expected.values.chunks_exact(positions))
+        {
+            let largest = expected.iter().fold(0.0, |most: f64, v| most.max(v.abs()));
+            for (&found, &expected) in found.iter().zip(expected) {
+                let apart = (f64::from(found) - expected / largest).abs();
+                worst = worst.max(if apart.is_nan() { f64::INFINITY } else { apart });
+            }
+        }
+        println!("{name}: {worst:.1e}, {launches} launches");
+        assert!(worst < 1e-5, "{name}: {worst:.1e} of a path's largest number");
+    }
+    assert!(on_the_device > 2, "{on_the_device} of the rules");
+}
+
+#[test]
+fn a_picture_by_itself_has_the_bits_that_it_has_among_others() {
+    let random = Random::new(seed("pictures"), 0);
+    // Of three channels, an odd number of directions, and more than are scattered at a time.
+    let image = ImageShape {
+        height: 2,
+        width: 4,
+        channels: 3,
+    };
+    let rule = ScatteringRule::parse("1:3:2").unwrap();
+    let (count, pixels) = (179, 24);
+    let pictures: Vec<f32> = (0..count * pixels).map(|_| random.below(256) as f32).collect();
+    let scattering = Scattering::new("--features", rule, image).unwrap();
+    let cuda = Cuda::new(emulator(), Precision::Tf32);
+    let (all, launches) = coefficients(&cuda, &scattering, &pictures);
+    assert!(launches > 0);
+    for i in [0, 170, 171, 178] {
+        let (alone, _) = coefficients(&cuda, &scattering, &pictures[i * pixels..][..pixels]);
+        assert_eq!(
+            alone,
+            all[i * scattering.outputs()..][..scattering.outputs()],
+            "{i}"
+        );
+    }
+    let mut on_the_host = vec![f32::NAN; all.len()];
+    scattering.transform(&pictures, &mut on_the_host);
+    for (a, b) in all.iter().zip(&on_the_host) {
+        assert!((a - b).abs() < 1e-5, "{a} and {b}");
+    }
+}
+
+#[test]
+fn pictures_too_large_for_a_block_are_scattered_by_the_host() {
+    let image = ImageShape {
+        height: 64,
+        width: 64,
+        channels: 1,
+    };
+    let random = Random::new(seed("pictures"), 1);
+    let pictures: Vec<f32> = (0..64 * 64).map(|_| random.below(256) as f32).collect();
+    let scattering = Scattering::new("--features", ScatteringRule::default(), image).unwrap();
+    let cuda = Cuda::new(emulator(), Precision::Fp32);
+    let (found, launches) = coefficients(&cuda, &scattering, &pictures);
+    let mut expected = vec![f32::NAN; found.len()];
+    scattering.transform(&pictures, &mut expected);
+    assert_eq!((found, launches), (expected, 0));
+}
