@@ -82,7 +82,12 @@ pub fn normalize_paths<D: Driver>(
 ) -> Result<()> {
     let merged = to.cols() / paths.cols();
     let rows = paths.rows() / merged;
-    assert!(first_row + rows <= to.rows(), "rows {first_row} to {} of {}", first_row + rows, to.rows());
+    assert!(
+        first_row + rows <= to.rows(),
+        "rows {first_row} to {} of {}",
+        first_row + rows,
+        to.rows()
+    );
     cuda.launch(
         "normalize",
         "normalize_paths",

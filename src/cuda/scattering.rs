@@ -87,7 +87,10 @@ pub fn scatter<D: Driver>(
     let held = coarse[0] * coarse[1] * group.min(2);
     assert!(held <= MOST_POINTS, "{held} points of filtered pictures");
     let heights = low_pass[0].rows();
-    assert!(2 * heights <= coarse[0], "{heights} rows of a path of {coarse:?} points");
+    assert!(
+        2 * heights <= coarse[0],
+        "{heights} rows of a path of {coarse:?} points"
+    );
     let side = |length: usize| Side::new(length).expect("a divisor of a side that is taken");
     let mut turns = [[[0.0; 2]; MOST_SIDE]; 2];
     for (turns, length) in turns.iter_mut().zip(fine) {
@@ -150,7 +153,11 @@ mod tests {
             (70, [2, 5, 7, 0, 0, 0]),
             (96, [4, 4, 2, 3, 0, 0]),
         ] {
-            assert_eq!(Side::new(length).map(|side| side.radices), Some(radices), "{length}");
+            assert_eq!(
+                Side::new(length).map(|side| side.radices),
+                Some(radices),
+                "{length}"
+            );
         }
         for (grid, taken) in [
             ([48, 48], true),

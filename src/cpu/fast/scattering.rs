@@ -51,49 +51,53 @@ pub fn scatter(
         means: vec![0.0; heights * coarse_columns],
         scratch: vec![Complex::default(); fine.scratch().max(coarse.scratch())],
     };
-    let of_group = |workspace: &mut Workspace, group: usize, mut moduli: Option<&mut [f32]>, paths: &mut [f32]| {
-        let Workspace {
-            picture,
-            spectrum,
-            folded,
-            moduli: of_filter,
-            means,
-            scratch,
-        } = workspace;
-        for i in 0..step.group {
-            let pixels = pictures.row(group * step.group + i);
-            for (line, &from) in picture.chunks_exact_mut(columns).zip(&mirrors[0]) {
-                for (value, &column) in line.iter_mut().zip(&mirrors[1]) {
-                    *value = pixels[from * width + column].into();
-                }
-            }
-            fine.forward(picture, spectrum, scratch);
-            for f in 0..filters.rows() {
-                folded.fill(Complex::default());
-                // Spectra lie turned.
-                for (l, line) in spectrum.chunks_exact(rows).enumerate() {
-                    for (k, value) in line.iter().enumerate() {
-                        folded[l % coarse_columns * coarse_rows + k % coarse_rows] +=
-                            value * filters.row(f)[k * columns + l];
+    let of_group =
+        |workspace: &mut Workspace, group: usize, mut moduli: Option<&mut [f32]>, paths: &mut [f32]| {
+            let Workspace {
+                picture,
+                spectrum,
+                folded,
+                moduli: of_filter,
+                means,
+                scratch,
+            } = workspace;
+            for i in 0..step.group {
+                let pixels = pictures.row(group * step.group + i);
+                for (line, &from) in picture.chunks_exact_mut(columns).zip(&mirrors[0]) {
+                    for (value, &column) in line.iter_mut().zip(&mirrors[1]) {
+                        *value = pixels[from * width + column].into();
                     }
                 }
-                coarse.inverse(folded, &mut picture[..points], scratch);
-                for (modulus, value) in of_filter.iter_mut().zip(&*picture) {
-                    *modulus = (value.re * value.re + value.im * value.im).sqrt();
+                fine.forward(picture, spectrum, scratch);
+                for f in 0..filters.rows() {
+                    folded.fill(Complex::default());
+                    // Spectra lie turned.
+                    for (l, line) in spectrum.chunks_exact(rows).enumerate() {
+                        for (k, value) in line.iter().enumerate() {
+                            folded[l % coarse_columns * coarse_rows + k % coarse_rows] +=
+                                value * filters.row(f)[k * columns + l];
+                        }
+                    }
+                    coarse.inverse(folded, &mut picture[..points], scratch);
+                    for (modulus, value) in of_filter.iter_mut().zip(&*picture) {
+                        *modulus = (value.re * value.re + value.im * value.im).sqrt();
+                    }
+                    if let Some(moduli) = &mut moduli {
+                        moduli[(i * filters.rows() + f) * points..][..points].copy_from_slice(of_filter);
+                    }
+                    let shape = (heights, coarse_columns, coarse_rows);
+                    let (left, right) = (plain(low_pass[0], coarse_rows), plain(of_filter, coarse_columns));
+                    product(shape, left, right, 0.0, means, coarse_columns);
+                    let shape = (heights, widths, coarse_columns);
+                    let (left, right) = (
+                        plain(means, coarse_columns),
+                        transposed(low_pass[1], coarse_columns),
+                    );
+                    let path = &mut paths[step.path(i, f) * heights * widths..][..heights * widths];
+                    product(shape, left, right, 0.0, path, widths);
                 }
-                if let Some(moduli) = &mut moduli {
-                    moduli[(i * filters.rows() + f) * points..][..points].copy_from_slice(of_filter);
-                }
-                let shape = (heights, coarse_columns, coarse_rows);
-                let (left, right) = (plain(low_pass[0], coarse_rows), plain(of_filter, coarse_columns));
-                product(shape, left, right, 0.0, means, coarse_columns);
-                let shape = (heights, widths, coarse_columns);
-                let (left, right) = (plain(means, coarse_columns), transposed(low_pass[1], coarse_columns));
-                let path = &mut paths[step.path(i, f) * heights * widths..][..heights * widths];
-                product(shape, left, right, 0.0, path, widths);
             }
-        }
-    };
+        };
     let cols = paths.cols();
     let groups = paths.par_chunks_mut(cols).enumerate();
     match moduli {

@@ -59,7 +59,11 @@ pub fn normalize_paths<T: Real>(
             if p == 0 {
                 threshold = T::of(least) * largest;
             }
-            let factor = if largest > threshold { T::ONE / largest } else { T::ZERO };
+            let factor = if largest > threshold {
+                T::ONE / largest
+            } else {
+                T::ZERO
+            };
             let first = i % merged * paths.cols() + p * positions;
             for (to, &value) in to.row_mut(first_row + i / merged)[first..].iter_mut().zip(path) {
                 *to = factor * value;

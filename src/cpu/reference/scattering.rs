@@ -79,8 +79,11 @@ pub fn scatter<T: Real>(
             let spectrum = times(&times(&of_rows, &[x, zeros]), &of_columns);
             let of_filter = |f: usize| {
                 let folded = spectrum.each_ref().map(|part| {
-                    let mut folded =
-                        Matrix::from_rows(coarse_rows, coarse_columns, vec![T::ZERO; coarse_rows * coarse_columns]);
+                    let mut folded = Matrix::from_rows(
+                        coarse_rows,
+                        coarse_columns,
+                        vec![T::ZERO; coarse_rows * coarse_columns],
+                    );
                     for k in 0..rows {
                         for l in 0..columns {
                             folded.row_mut(k % coarse_rows)[l % coarse_columns] +=
@@ -104,9 +107,7 @@ pub fn scatter<T: Real>(
     for (i, of_picture) in scattered.iter().enumerate() {
         for (f, (of_filter, path)) in of_picture.iter().enumerate() {
             if let Some(moduli) = &mut moduli {
-                moduli
-                    .row_mut(i * filters.rows() + f)
-                    .copy_from_slice(of_filter);
+                moduli.row_mut(i * filters.rows() + f).copy_from_slice(of_filter);
             }
             let first = step.path(i, f) * path.len();
             paths.row_mut(i / step.group)[first..][..path.len()].copy_from_slice(path);

@@ -9,7 +9,6 @@
 //! What the speed comes from: each modulus is computed on the coarsest grid that its wavelet allows, by folding the spectrum; a phi
 //! is a product of two small matrices and needs no spectrum; real pictures are transformed two at a time.
 
-
 mod filters;
 mod picture;
 mod steps;
@@ -704,7 +703,10 @@ mod tests {
             ] {
                 assert_eq!(found.len(), expected.len());
                 let mut worst = 0f64;
-                for (expected, found) in expected.chunks_exact(positions).zip(found.chunks_exact(positions)) {
+                for (expected, found) in expected
+                    .chunks_exact(positions)
+                    .zip(found.chunks_exact(positions))
+                {
                     let largest = expected.iter().fold(0.0, |most: f64, v| most.max(v.abs()));
                     for (&expected, &found) in expected.iter().zip(found) {
                         let apart = (f64::from(found) - expected / largest).abs();
@@ -713,7 +715,10 @@ mod tests {
                     }
                 }
                 println!("{name} {rule:?} {image:?}: {worst:.1e}");
-                assert!(worst < 1e-5, "{name} {rule:?} {image:?}: {worst:.1e} of a path's largest number");
+                assert!(
+                    worst < 1e-5,
+                    "{name} {rule:?} {image:?}: {worst:.1e} of a path's largest number"
+                );
             }
         }
     }

@@ -15,7 +15,9 @@ const AT_A_TIME: usize = 512;
 /// The scattering transform in a backend's memory.
 pub struct Steps<O: Ops> {
     scattering: Scattering,
-    /// Enlarged ones, of one channel each.
+    /// A few pictures of one channel each, enlarged, on the host.
+    enlarged: Vec<O::Real>,
+    /// The same.
     pictures: O::Matrix,
     /// Of each scale of first wavelets that others follow.
     moduli: Vec<O::Matrix>,
@@ -134,12 +136,18 @@ impl<O: Ops> Steps<O> {
         }
 
         let held = AT_A_TIME.next_multiple_of(image.channels);
-        let moduli = (0..followed).map(|level| ops.matrix("moduli of pictures", held * angles, points(level)));
+        let moduli =
+            (0..followed).map(|level| ops.matrix("moduli of pictures", held * angles, points(level)));
         Ok(Steps {
             scattering: scattering.clone(),
+            enlarged: Vec::new(),
             pictures: ops.matrix("a few pictures", held, height * width)?,
             moduli: moduli.collect::<Result<_>>()?,
-            paths: ops.matrix("paths of a few pictures", held, scattering.outputs / image.channels)?,
+            paths: ops.matrix(
+                "paths of a few pictures",
+                held,
+                scattering.outputs / image.channels,
+            )?,
             low_pass: (0..scales).map(low_pass).collect::<Result<_>>()?,
             steps,
         })
@@ -156,9 +164,10 @@ impl<O: Ops> Steps<O> {
         let held = AT_A_TIME.div_ceil(channels);
         for (i, pictures) in pictures.chunks(held * pixels).enumerate() {
             let count = pictures.len() / pixels * channels;
-            let enlarged = ops.on_host(|| enlarged::<O::Real>(&self.scattering, pictures));
+            let (scattering, enlarged) = (&self.scattering, &mut self.enlarged);
+            ops.on_host(|| enlarge(scattering, pictures, enlarged));
             self.pictures.set_rows(count);
-            ops.upload(&enlarged, &mut self.pictures, 0)?;
+            ops.upload(&self.enlarged, &mut self.pictures, 0)?;
             self.paths.set_rows(count);
             for step in &self.steps {
                 let low_pass = &self.low_pass[step.scale];
@@ -186,14 +195,14 @@ impl<O: Ops> Steps<O> {
 }
 
 /// The channels of pictures, each as one, enlarged, from 0 to 1.
-fn enlarged<T: Real>(scattering: &Scattering, pictures: &[f32]) -> Vec<T> {
+fn enlarge<T: Real>(scattering: &Scattering, pictures: &[f32], enlarged: &mut Vec<T>) {
     let image = scattering.image;
     let pixels = image.height * image.width * image.channels;
     let (height, width) = scattering.rule.enlarged(image);
     let values: Vec<T> = (0..=255u8)
         .map(|pixel| T::of((f32::from(pixel) / 255.0).into()))
         .collect();
-    let mut enlarged = vec![T::ZERO; pictures.len() / pixels * image.channels * height * width];
+    enlarged.resize(pictures.len() / pixels * image.channels * height * width, T::ZERO);
     let of_channel = enlarged.par_chunks_exact_mut(height * width).enumerate();
     of_channel.for_each_init(
         || (Vec::new(), Vec::new(), Vec::new()),
@@ -209,5 +218,4 @@ fn enlarged<T: Real>(scattering: &Scattering, pictures: &[f32]) -> Vec<T> {
             }
         },
     );
-    enlarged
 }

@@ -3,12 +3,19 @@
 mod common;
 
 use common::{emulator, seed};
+use std::ops::Range;
+
+use neuncut::cpu::Fast;
 use neuncut::cuda::Cuda;
-use neuncut::data::ImageShape;
 use neuncut::data::npz::read_arrays;
-use neuncut::features::{Loader, Reader, Scattering, ScatteringRule};
+use neuncut::data::{Dataset, ImageShape};
+use neuncut::features::{self, Loader, Pipeline, Reader, Scattering, ScatteringRule};
+use neuncut::model::Model;
 use neuncut::network::to_host;
 use neuncut::ops::{Ops, Precision};
+use neuncut::predict::Predictor;
+use neuncut::prepare::load_rows;
+use neuncut::progress::Silent;
 use neuncut::validate::Random;
 use neuncut_emulator::{Emulator, MODE, Mode};
 
@@ -120,4 +127,62 @@ fn pictures_too_large_for_a_block_are_scattered_by_the_host() {
     let mut expected = vec![f32::NAN; found.len()];
     scattering.transform(&pictures, &mut expected);
     assert_eq!((found, launches), (expected, 0));
+}
+
+/// Memberships of some rows.
+fn memberships<O: Ops>(
+    ops: &O,
+    model: &Model,
+    pipeline: &Pipeline,
+    data: &Dataset,
+    rows: Range<usize>,
+) -> Vec<f32> {
+    let mut all = Vec::new();
+    Predictor::new(ops, model, pipeline)
+        .unwrap()
+        .label_all(data, rows, true, &mut Silent, |labels, memberships| {
+            assert_eq!(memberships.len(), labels.len() * model.clusters());
+            all.extend_from_slice(memberships);
+            Ok(())
+        })
+        .unwrap();
+    all
+}
+
+#[test]
+fn digits_are_prepared_and_labelled_as_on_the_cpu_to_the_same_bits_in_any_portion() {
+    let (cuda, cpu) = (
+        Cuda::new(emulator(), Precision::Tf32x3),
+        Fast::new(2).expect("two threads"),
+    );
+    let data = Dataset::open("mnist-t10k").unwrap();
+    let transforms = features::parse("--features", "scatnet=1:3:1,pca=5,center,unit").unwrap();
+    let reader = Reader::new("--features", &transforms, &data).unwrap();
+    let (training, labelled) = match MODE {
+        Mode::Plain => (300, 0..600),
+        Mode::Sanitize | Mode::Race => (20, 0..30),
+    };
+    let chosen: Vec<u64> = (0..training).map(|i| 7 * i).collect();
+
+    let before = cuda.driver().counts().launches;
+    let rows = load_rows(&cuda, &data, &chosen, &reader, &mut Silent).unwrap();
+    assert!(cuda.driver().counts().launches > before);
+    let expected = load_rows(&cpu, &data, &chosen, &reader, &mut Silent).unwrap();
+    for (a, b) in to_host(&cuda, &rows).unwrap().iter().zip(expected.iter()) {
+        assert!((a - b).abs() < 1e-5, "{a} and {b}");
+    }
+
+    let (pipeline, _) = Pipeline::fit(&cpu, reader, &transforms, expected).unwrap();
+    let model = Model::random(seed("the model"), 5, &[16], 3);
+    let here = memberships(&cuda, &model, &pipeline, &data, labelled.clone());
+    let there = memberships(&cpu, &model, &pipeline, &data, labelled.clone());
+    assert_eq!(here.len(), there.len());
+    for (a, b) in here.iter().zip(&there) {
+        // Coordinates that differ by 1e-5 of their length, through two layers whose weights are of order 1.
+        assert!((a - b).abs() < 1e-3, "{a} and {b}");
+    }
+    let middle = labelled.len() - 13;
+    let part = memberships(&cuda, &model, &pipeline, &data, middle..labelled.end);
+    let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+    assert_eq!(bits(&part), bits(&here[3 * middle..]));
 }
