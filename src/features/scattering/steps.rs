@@ -31,9 +31,12 @@ pub struct Steps<O: Ops> {
 struct Step<O: Ops> {
     rule: ScatteringStep,
     filters: O::Matrix,
-    /// The scale of the first wavelets, if these are the second.
-    after: Option<usize>,
-    scale: usize,
+    /// The scale of the wavelets that have made the moduli that are filtered; `None`: the pictures are.
+    from: Option<usize>,
+    /// The scale of these wavelets, if the moduli that they make are filtered again.
+    to: Option<usize>,
+    /// The coarser grid, as the scale of the wavelets that allow it.
+    level: usize,
 }
 
 impl<O: Ops> Steps<O> {
@@ -102,19 +105,21 @@ impl<O: Ops> Steps<O> {
         let mut steps = vec![Step {
             rule: first(0, 0),
             filters: upload("the wavelets", 1, &whole)?,
-            after: None,
-            scale: 0,
+            from: None,
+            to: None,
+            level: 0,
         }];
+        let followed = if order > 1 { scales - 1 } else { 0 };
         for scale in 0..scales {
             steps.push(Step {
                 rule: first(scale, 1 + scale * angles),
                 filters: of_scale(scale, 0)?,
-                after: None,
-                scale,
+                from: None,
+                to: (scale < followed).then_some(scale),
+                level: scale,
             });
         }
         let mut first_path = 1 + scales * angles;
-        let followed = if order > 1 { scales - 1 } else { 0 };
         for level in 0..followed {
             let larger = scales - level - 1;
             for scale in level + 1..scales {
@@ -128,8 +133,9 @@ impl<O: Ops> Steps<O> {
                         path_step: larger * angles,
                     },
                     filters: of_scale(scale, level)?,
-                    after: Some(level),
-                    scale,
+                    from: Some(level),
+                    to: None,
+                    level: scale,
                 });
             }
             first_path += angles * larger * angles;
@@ -170,21 +176,16 @@ impl<O: Ops> Steps<O> {
             ops.upload(&self.enlarged, &mut self.pictures, 0)?;
             self.paths.set_rows(count);
             for step in &self.steps {
-                let low_pass = &self.low_pass[step.scale];
+                let low_pass = &self.low_pass[step.level];
                 let low_pass = [&low_pass[0], &low_pass[1]];
-                // Moduli that are filtered are of a smaller scale than those that come out.
-                let (from, moduli) = match step.after {
-                    Some(level) => (&self.moduli[level], None),
-                    None => {
-                        let followed = step.filters.rows() == self.scattering.rule.angles;
-                        let moduli = self.moduli.get_mut(step.scale).filter(|_| followed);
-                        (&self.pictures, moduli)
-                    }
+                let (from, mut moduli) = match (step.from, step.to) {
+                    (Some(scale), _) => (&self.moduli[scale], None),
+                    (None, Some(scale)) => (&self.pictures, Some(&mut self.moduli[scale])),
+                    (None, None) => (&self.pictures, None),
                 };
-                let moduli = moduli.map(|moduli| {
+                if let Some(moduli) = &mut moduli {
                     moduli.set_rows(count * step.filters.rows());
-                    moduli
-                });
+                }
                 ops.scatter(&step.rule, from, &step.filters, low_pass, moduli, &mut self.paths)?;
             }
             let positions = self.scattering.plan.positions;
