@@ -24,7 +24,7 @@ pub struct FeaturesArgs {
 #[derive(Subcommand)]
 enum Kind {
     /// Scattering coefficients of pictures of 8-bit pixels: sides are enlarged to multiples of 2^J, paths divided by their largest
-    /// number. What --features scatnet makes within fit and predict; always computed on the CPU
+    /// number. What --features scatnet makes within fit and predict, here computed on the CPU whatever else there is
     Scatnet(ScatnetArgs),
     /// The leading principal components of all rows. What --features pca=DIMS makes within fit, but there of the training rows
     Pca(PcaArgs),
