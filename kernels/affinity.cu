@@ -24,10 +24,9 @@ DEFINE_CENTER(tf32, Tf32)
 DEFINE_CENTER(bf16, Bf16)
 
 // One affinity; its diagonal is exactly 1.
-template <class Product>
-DEVICE float heat(const Pairs& pairs, int row, int column, float sum) {
+DEVICE float heat(const Pairs& pairs, int row, int column, float squared) {
     if (pairs.first_row + row == column) return 1.0f;
-    return expf(pairs.factor * squared_distance<Product>(pairs.row_norms, row, pairs.norms, column, sum));
+    return expf(pairs.factor * squared);
 }
 
 // ---- numbers as they are stored -------------------------------------------------------------------------------------------------
@@ -37,68 +36,113 @@ DEVICE void store(uint16_t* to, float value) { *to = to_f16(value); }
 DEVICE float as_stored(const float*, float value) { return value; }
 DEVICE float as_stored(const uint16_t*, float value) { return F16::round(value); }
 
-// Sums over the columns of a tile: add() an element of this thread, total() by the whole block, the sum of row threadIdx.x
-// (below 64) to the thread.
+// Sums over the columns of a tile: each thread adds to those of its rows; total() by the whole block, the sum of row threadIdx.x
+// to the thread.
+template <class T>
 struct RowSums {
-    typedef Accumulators<64> C;
-    float sums[C::DOWN][2];
+    typedef Accumulators<T> C;
+    float sums[2 * C::KEPT_DOWN];
 
     DEVICE void clear() {
 #pragma unroll
-        for (int i = 0; i < C::DOWN; i++) sums[i][0] = sums[i][1] = 0.0f;
+        for (float& sum : sums) sum = 0.0f;
     }
-    DEVICE float total(float (&shared)[C::WARPS_ACROSS][64]) {
+    DEVICE float total(float (&shared)[T::WARPS_ACROSS][T::ROWS]) {
+        static_assert(C::BY_ROWS, "a row is kept by one group");
 #pragma unroll
-        for (int i = 0; i < C::DOWN; i++)
+        for (int i = 0; i < C::KEPT_DOWN; i++)
 #pragma unroll
             for (int e = 0; e < 2; e++) {
-                float sum = sums[i][e];
+                float sum = sums[2 * i + e];
                 sum += __shfl_xor_sync(WHOLE_WARP, sum, 1);
                 sum += __shfl_xor_sync(WHOLE_WARP, sum, 2);
-                if (threadIdx.x % 4 == 0) shared[threadIdx.x / 32 % C::WARPS_ACROSS][C::row(i) + 8 * e] = sum;
+                if (threadIdx.x % 4 == 0) shared[C::warp() % T::WARPS_ACROSS][C::kept_row(i) + 8 * e] = sum;
             }
         __syncthreads();
-        return threadIdx.x < 64 ? shared[0][threadIdx.x] + shared[1][threadIdx.x] : 0.0f;
+        float sum = 0.0f;
+        if (threadIdx.x < T::ROWS)
+            for (int part = 0; part < T::WARPS_ACROSS; part++) sum += shared[part][threadIdx.x];
+        return sum;
+    }
+};
+
+// The same over the rows: sums of columns.
+template <class T>
+struct ColumnSums {
+    typedef Accumulators<T> C;
+    static constexpr int PARTS = T::WARPS_DOWN * T::GROUPS;
+    static_assert(C::BY_ROWS, "a group keeps some of the rows, and all columns");
+    float sums[2 * C::KEPT_ACROSS];
+
+    DEVICE void clear() {
+#pragma unroll
+        for (float& sum : sums) sum = 0.0f;
+    }
+    DEVICE float total(float (&shared)[PARTS][T::COLUMNS]) {
+#pragma unroll
+        for (int j = 0; j < C::KEPT_ACROSS; j++)
+#pragma unroll
+            for (int e = 0; e < 2; e++) {
+                float sum = sums[2 * j + e];
+                sum += __shfl_xor_sync(WHOLE_WARP, sum, 4);
+                sum += __shfl_xor_sync(WHOLE_WARP, sum, 8);
+                sum += __shfl_xor_sync(WHOLE_WARP, sum, 16);
+                if (threadIdx.x % 32 < 4)
+                    shared[C::group() * T::WARPS_DOWN + C::warp() / T::WARPS_ACROSS][C::kept_column(j) + e] = sum;
+            }
+        __syncthreads();
+        float sum = 0.0f;
+        if (threadIdx.x < T::COLUMNS)
+            for (int part = 0; part < PARTS; part++) sum += shared[part][threadIdx.x];
+        return sum;
     }
 };
 
 // ---- A stored -------------------------------------------------------------------------------------------------------------------
 
-// One tile of A, and the sums of its rows in `partial_degrees` (tiles across x rows).
-template <class Product, class Stored>
-DEVICE void affinity(const Pairs& pairs, Stored* a, int a_stride, float* partial_degrees) {
-    typedef typename Gemm<Product, true, true, 64>::Shared Loop;
-    SHARED(Loop, shared, [1]);
-    SHARED(float, shared_sums, [2][64]);
-    const int row0 = blockIdx.x * 64, column0 = blockIdx.y * 64;
-    Distances<Product> tile;
-    tile.run(pairs, row0, column0, shared[0]);
+// One tile of A, of which the diagonal and what is above are computed, and its mirror image; and the sums of its rows, and of its columns, which
+// are rows of the image, in `partial_degrees` (tiles across x rows).
+template <class Product, class T, class Stored>
+struct StoredTile {
+    typedef Distances<Product, T> Tile;
 
-    RowSums sums;
-    sums.clear();
-    auto& c = tile.gemm.c;
-#pragma unroll
-    for (int i = 0; i < c.DOWN; i++)
-#pragma unroll
-        for (int j = 0; j < c.ACROSS; j++)
-#pragma unroll
-            for (int e = 0; e < 4; e++) {
-                const int row = row0 + c.row(i) + e / 2 * 8, column = column0 + c.column(j) + e % 2;
-                if (row < pairs.rows && column < pairs.columns) {
-                    const float value = heat<Product>(pairs, row, column, c.d[i][j][e]);
-                    store(&a[(size_t)row * a_stride + column], value);
-                    sums.sums[i][e / 2] += as_stored(a, value);
-                }
-            }
-    const float sum = sums.total(shared_sums);
-    if (threadIdx.x < 64 && row0 + (int)threadIdx.x < pairs.rows)
-        partial_degrees[(size_t)blockIdx.y * pairs.rows + row0 + threadIdx.x] = sum;
-}
+    static DEVICE void run(const Pairs& pairs, Stored* a, int a_stride, float* partial_degrees) {
+        if (blockIdx.x > blockIdx.y) return;
+        LARGE_SHARED(typename Tile::Shared, shared);
+        SHARED(float, shared_rows, [T::WARPS_ACROSS][T::ROWS]);
+        SHARED(float, shared_columns, [ColumnSums<T>::PARTS][T::COLUMNS]);
+        const int row0 = blockIdx.x * T::ROWS, column0 = blockIdx.y * T::COLUMNS, m = pairs.rows;
+        const bool mirrored = row0 != column0;
+        Tile tile;
+        tile.run(pairs, row0, column0, shared);
 
-#define DEFINE_AFFINITY(stored, Stored, product, Product)                                              \
-    KERNEL(GEMM_THREADS) affinity_##stored##_##product(Pairs pairs, Stored* a, int a_stride,          \
-                                                       float* partial_degrees) {                      \
-        affinity<Product>(pairs, a, a_stride, partial_degrees);                                        \
+        RowSums<T> row_sums;
+        ColumnSums<T> column_sums;
+        row_sums.clear();
+        column_sums.clear();
+        tile.each(pairs, row0, column0, [&](int row, int column, float squared, int i, int j) {
+            row += row0;
+            column += column0;
+            if (row >= m || column >= m) return;
+            const float value = heat(pairs, row, column, squared);
+            store(&a[(size_t)row * a_stride + column], value);
+            if (mirrored) store(&a[(size_t)column * a_stride + row], value);
+            row_sums.sums[i] += as_stored(a, value);
+            column_sums.sums[j] += as_stored(a, value);
+        });
+        const int i = row0 + threadIdx.x, j = column0 + threadIdx.x;
+        const float row_sum = row_sums.total(shared_rows), column_sum = column_sums.total(shared_columns);
+        if (threadIdx.x >= T::ROWS) return;
+        if (i < m) partial_degrees[(size_t)blockIdx.y * m + i] = row_sum;
+        if (mirrored && j < m) partial_degrees[(size_t)blockIdx.x * m + j] = column_sum;
+    }
+};
+
+#define DEFINE_AFFINITY(stored, Stored, product, Product)                                                              \
+    LARGE_SHARED_OF(affinity_##stored##_##product, sizeof(StoredTile<Product, Deep<64>, Stored>::Tile::Shared));       \
+    KERNEL(DEEP_THREADS, DEEP_BLOCKS) affinity_##stored##_##product(Pairs pairs, Stored* a, int a_stride,              \
+                                                                    float* partial_degrees) {                          \
+        StoredTile<Product, Deep<64>, Stored>::run(pairs, a, a_stride, partial_degrees);                               \
     }
 DEFINE_AFFINITY(f32, float, fp32, Fp32)
 DEFINE_AFFINITY(f32, float, tf32x3, Tf32x3)
@@ -112,22 +156,22 @@ DEFINE_AFFINITY(f16, uint16_t, differences, Differences)
 // Squared distances, to choose neighbours by.
 template <class Product>
 DEVICE void distances(const Pairs& pairs, float* out, int out_stride) {
-    typedef typename Gemm<Product, true, true, 64>::Shared Loop;
-    SHARED(Loop, shared, [1]);
+    typedef Distances<Product, Deep<64>> Tile;
+    LARGE_SHARED(typename Tile::Shared, shared);
     const int row0 = blockIdx.x * 64, column0 = blockIdx.y * 64;
-    Distances<Product> tile;
-    tile.run(pairs, row0, column0, shared[0]);
-    tile.gemm.c.each([&](int row, int column, float sum) {
+    Tile tile;
+    tile.run(pairs, row0, column0, shared);
+    tile.each(pairs, row0, column0, [&](int row, int column, float squared, int, int) {
         row += row0;
         column += column0;
-        if (row < pairs.rows && column < pairs.columns)
-            out[(size_t)row * out_stride + column] = squared_distance<Product>(pairs.row_norms, row, pairs.norms, column, sum);
+        if (row < pairs.rows && column < pairs.columns) out[(size_t)row * out_stride + column] = squared;
     });
 }
 
-#define DEFINE_DISTANCES(precision, Product)                                                          \
-    KERNEL(GEMM_THREADS) distances_##precision(Pairs pairs, float* out, int out_stride) {            \
-        distances<Product>(pairs, out, out_stride);                                                  \
+#define DEFINE_DISTANCES(precision, Product)                                                                         \
+    LARGE_SHARED_OF(distances_##precision, sizeof(Distances<Product, Deep<64>>::Shared));                           \
+    KERNEL(DEEP_THREADS, DEEP_BLOCKS) distances_##precision(Pairs pairs, float* out, int out_stride) {              \
+        distances<Product>(pairs, out, out_stride);                                                                 \
     }
 FOR_EACH_PRECISION(DEFINE_DISTANCES)
 DEFINE_DISTANCES(differences, Differences)
@@ -242,6 +286,10 @@ template <int columns, int depth>
 struct CentredTile : Tile<F16, false, columns, depth> {
     const float* centre;
 
+    DEVICE void move(int i, int k) {
+        Tile<F16, false, columns, depth>::move(i, k);
+        centre += i;
+    }
     DEVICE uint32_t f16_pair(int i, int k) const {
         const float2 two = this->pair(i, k);
         return pack_f16(two.x - centre[i], two.y - centre[i]);
@@ -260,14 +308,16 @@ DEVICE void membership_centre(const float* y, int y_stride, int n, int k, int co
     }
 }
 
-// The degrees of 64 rows from the sums over tiles, by the first threads, in the order of the tiles.
-DEVICE void add_degrees(const float* partial_degrees, int tiles, int rows, int row0, float* out, float (&degrees)[64]) {
-    if (threadIdx.x < 64 && row0 + (int)threadIdx.x < rows) {
-        float sum = 0.0f;
+// The degrees of a tile's rows from the sums over tiles, by the first threads, in the order of the tiles.
+// What the thread's row has is returned.
+template <int tile_rows>
+DEVICE float add_degrees(const float* partial_degrees, int tiles, int rows, int row0, float* out) {
+    float sum = 0.0f;
+    if (threadIdx.x < tile_rows && row0 + (int)threadIdx.x < rows) {
         for (int tile = 0; tile < tiles; tile++) sum += partial_degrees[(size_t)tile * rows + row0 + threadIdx.x];
-        degrees[threadIdx.x] = sum;
         if (blockIdx.y == 0) out[row0 + threadIdx.x] = sum;
     }
+    return sum;
 }
 
 // What a contraction reads and writes; `Contraction` in src/cuda/affinity.rs.
@@ -283,73 +333,77 @@ struct Contraction {
 };
 
 // S = A Y for A (rows x n) in f32.
-template <class Product, int columns>
-DEVICE void contract_stored_f32(const float* a, int a_stride, const Contraction& c, int rows, int n) {
-    typedef Gemm<Product, true, false, columns> Product_;
-    SHARED(typename Product_::Shared, shared, [1]);
-    SHARED(float, degrees, [64]);
-    const int row0 = blockIdx.x * 64, column0 = blockIdx.y * columns;
-    add_degrees(c.partial_degrees, c.tiles, rows, row0, c.degrees, degrees);
-    Product_ product;
-    product.run({a, a_stride}, {c.y, c.y_stride}, rows, c.k, n, row0, column0, shared[0]);
-    product.c.each([&](int row, int column, float value) {
-        if (row0 + row < rows && column0 + column < c.k)
-            c.s[(size_t)(row0 + row) * c.s_stride + column0 + column] = value;
-    });
-}
+template <class Product, class T>
+struct Contracted {
+    typedef Gemm<Product, true, false, T> Product_;
+    typedef typename Product_::Shared Shared;
+
+    static DEVICE void run(const float* a, int a_stride, const Contraction& c, int rows, int n) {
+        LARGE_SHARED(Shared, shared);
+        const int row0 = blockIdx.x * T::ROWS, column0 = blockIdx.y * T::COLUMNS;
+        add_degrees<T::ROWS>(c.partial_degrees, c.tiles, rows, row0, c.degrees);
+        Product_ product;
+        product.run({a, a_stride}, {c.y, c.y_stride}, rows, c.k, n, row0, column0, shared);
+        product.c.each([&](int row, int column, float value) {
+            if (row0 + row < rows && column0 + column < c.k)
+                c.s[(size_t)(row0 + row) * c.s_stride + column0 + column] = value;
+        });
+    }
+};
 
 // S = A (Y - c) + D c for A in f16.
-template <int columns>
-DEVICE void contract_stored_f16(const uint16_t* a, int a_stride, const Contraction& c, int rows, int n) {
-    typedef HalfTile<64> A;
-    typedef CentredTile<columns, DEPTH> B;
-    typedef Stages<A, B> Loop;
-    SHARED(Loop, shared, [1]);
-    SHARED(float, degrees, [64]);
-    SHARED(float, centre, [columns]);
-    const int row0 = blockIdx.x * 64, column0 = blockIdx.y * columns;
-    add_degrees(c.partial_degrees, c.tiles, rows, row0, c.degrees, degrees);
-    membership_centre<columns>(c.y, c.y_stride, n, c.k, column0, centre);
-    __syncthreads();
-    Accumulators<columns> sums;
-    sums.clear();
-    over_depth(
-        n,
-        [&](int stage, int first) {
-            A::load((uint16_t*)shared[0].a[stage], a, a_stride, row0, first, rows, n);
-            B::load(shared[0].b[stage], c.y, c.y_stride, column0, first, c.k, n);
-        },
-        [&](int stage) {
-            A tile_a = {(const uint16_t*)shared[0].a[stage]};
-            B tile_b;
-            tile_b.values = shared[0].b[stage];
-            tile_b.centre = centre;
-            F16::multiply(sums, tile_a, tile_b);
-        });
-    sums.each([&](int row, int column, float value) {
-        if (row0 + row < rows && column0 + column < c.k)
-            c.s[(size_t)(row0 + row) * c.s_stride + column0 + column] = fmaf(degrees[row], centre[column], value);
-    });
-}
+template <class T>
+struct HalfContracted {
+    typedef HalfTile<T::ROWS, T::STAGE_DEPTH> A;
+    typedef CentredTile<T::COLUMNS, T::STAGE_DEPTH> B;
+    typedef Stages<A, B, T::STAGES> Shared;
 
-KERNEL(GEMM_THREADS) contract_fp32(const float* a, int a_stride, Contraction c, int rows, int n) {
-    contract_stored_f32<Fp32, 64>(a, a_stride, c, rows, n);
-}
-KERNEL(GEMM_THREADS) contract_narrow_fp32(const float* a, int a_stride, Contraction c, int rows, int n) {
-    contract_stored_f32<Fp32, 16>(a, a_stride, c, rows, n);
-}
-KERNEL(GEMM_THREADS) contract_tf32x3(const float* a, int a_stride, Contraction c, int rows, int n) {
-    contract_stored_f32<Tf32x3, 64>(a, a_stride, c, rows, n);
-}
-KERNEL(GEMM_THREADS) contract_narrow_tf32x3(const float* a, int a_stride, Contraction c, int rows, int n) {
-    contract_stored_f32<Tf32x3, 16>(a, a_stride, c, rows, n);
-}
-KERNEL(GEMM_THREADS) contract_f16(const uint16_t* a, int a_stride, Contraction c, int rows, int n) {
-    contract_stored_f16<64>(a, a_stride, c, rows, n);
-}
-KERNEL(GEMM_THREADS) contract_narrow_f16(const uint16_t* a, int a_stride, Contraction c, int rows, int n) {
-    contract_stored_f16<16>(a, a_stride, c, rows, n);
-}
+    static DEVICE void run(const uint16_t* a, int a_stride, const Contraction& c, int rows, int n) {
+        LARGE_SHARED(Shared, shared);
+        SHARED(float, degrees, [T::ROWS]);
+        SHARED(float, centre, [T::COLUMNS]);
+        const int row0 = blockIdx.x * T::ROWS, column0 = blockIdx.y * T::COLUMNS;
+        const float degree = add_degrees<T::ROWS>(c.partial_degrees, c.tiles, rows, row0, c.degrees);
+        if (threadIdx.x < T::ROWS) degrees[threadIdx.x] = degree;
+        membership_centre<T::COLUMNS>(c.y, c.y_stride, n, c.k, column0, centre);
+        __syncthreads();
+        Accumulators<T> sums;
+        sums.clear();
+        typename A::template Along<T::THREADS> along_a(a, a_stride, row0, rows, n);
+        typename B::template Along<T::THREADS> along_b(c.y, c.y_stride, column0, 0, c.k, n);
+        over_depth<T>(
+            n,
+            [&](int stage) {
+                along_a.next(shared.a[stage]);
+                along_b.next(shared.b[stage]);
+            },
+            [&](int stage) {
+                const A tile_a = {(const uint16_t*)shared.a[stage]};
+                B tile_b;
+                tile_b.values = shared.b[stage];
+                tile_b.centre = centre;
+                F16::multiply(sums, tile_a, tile_b);
+            });
+        sums.join(shared);
+        sums.each([&](int row, int column, float value) {
+            if (row0 + row < rows && column0 + column < c.k)
+                c.s[(size_t)(row0 + row) * c.s_stride + column0 + column] = fmaf(degrees[row], centre[column], value);
+        });
+    }
+};
+
+#define DEFINE_CONTRACTED(name, Stored, ...)                                                                    \
+    LARGE_SHARED_OF(name, sizeof(__VA_ARGS__::Shared));                                                         \
+    KERNEL(DEEP_THREADS, DEEP_BLOCKS) name(const Stored* a, int a_stride, Contraction c, int rows, int n) {    \
+        __VA_ARGS__::run(a, a_stride, c, rows, n);                                                              \
+    }
+#define DEFINE_CONTRACT_F32(precision, Product)                                                                 \
+    DEFINE_CONTRACTED(contract_##precision, float, Contracted<Product, Deep<64>>)                  \
+    DEFINE_CONTRACTED(contract_narrow_##precision, float, Contracted<Product, Deep<16>>)
+DEFINE_CONTRACT_F32(fp32, Fp32)
+DEFINE_CONTRACT_F32(tf32x3, Tf32x3)
+DEFINE_CONTRACTED(contract_f16, uint16_t, HalfContracted<Deep<64>>)
+DEFINE_CONTRACTED(contract_narrow_f16, uint16_t, HalfContracted<Deep<16>>)
 
 // ---- contraction without a stored A ------------------------------------------------------------------------------------------------
 
@@ -370,7 +424,7 @@ struct ContractExactly {
     typedef Tile<Product, true, 64, 64> A;
     typedef Tile<Product, false, 64, 64> Y;
     static DEVICE float as_stored(float value) { return value; }
-    static DEVICE void multiply(Accumulators<64>& sums, const float* a, const float* y, const float*) {
+    static DEVICE void multiply(Accumulators<Plain<64>>& sums, const float* a, const float* y, const float*) {
         A tile_a = {a};
         Y tile_y = {y};
         Product::template multiply<Product, 64>(sums, tile_a, tile_y);
@@ -382,7 +436,7 @@ struct ContractInHalf {
     typedef Tile<F16, true, 64, 64> A;
     typedef CentredTile<64, 64> Y;
     static DEVICE float as_stored(float value) { return F16::round(value); }
-    static DEVICE void multiply(Accumulators<64>& sums, const float* a, const float* y, const float* centre) {
+    static DEVICE void multiply(Accumulators<Plain<64>>& sums, const float* a, const float* y, const float* centre) {
         A tile_a = {a};
         Y tile_y;
         tile_y.values = y;
@@ -398,7 +452,7 @@ struct ContractInF64 {
     typedef Tile<Fp64Sums, true, 64, 64> A;
     typedef Tile<Fp64Sums, false, COLUMNS, 64> Y;
     static DEVICE float as_stored(float value) { return value; }
-    static DEVICE void multiply(Accumulators<COLUMNS, double>& sums, const float* a, const float* y, const float*) {
+    static DEVICE void multiply(Accumulators<Plain<COLUMNS>, double>& sums, const float* a, const float* y, const float*) {
         A tile_a = {a};
         Y tile_y = {y};
         Fp64Sums::multiply<Fp64Sums, 64>(sums, tile_a, tile_y);
@@ -409,7 +463,7 @@ struct ContractInF64 {
 // Y.
 template <class Product, class Contract, bool centred>
 DEVICE void contract_streamed(const Pairs& pairs, const Contraction& c) {
-    typedef typename Gemm<Product, true, true, 64>::Shared Loop;
+    typedef typename Distances<Product>::Shared Loop;
     typedef Streamed<Loop, typename Contract::A, typename Contract::Y> Shared;
     SHARED(Shared, shared, [1]);
     SHARED(float, shared_sums, [2][64]);
@@ -421,29 +475,23 @@ DEVICE void contract_streamed(const Pairs& pairs, const Contraction& c) {
     __syncthreads();
 
     typedef typename Contract::Sum Sum;
-    Accumulators<COLUMNS, Sum> contraction;
+    Accumulators<Plain<COLUMNS>, Sum> contraction;
     contraction.clear();
-    RowSums sums;
+    RowSums<Plain<64>> sums;
     sums.clear();
     for (int column0 = 0; column0 < pairs.columns; column0 += 64) {
         Distances<Product> tile;
         tile.run(pairs, row0, column0, shared[0].loop);
-        Contract::Y::load(shared[0].tile.y, c.y, c.y_stride, y_column0, column0, c.k, pairs.columns);
+        typename Contract::Y::template Along<GEMM_THREADS> along_y(c.y, c.y_stride, y_column0, column0, c.k, pairs.columns);
+        along_y.next(shared[0].tile.y);
         copy_async_commit();
-        auto& d = tile.gemm.c;
-#pragma unroll
-        for (int i = 0; i < d.DOWN; i++)
-#pragma unroll
-            for (int j = 0; j < d.ACROSS; j++)
-#pragma unroll
-                for (int e = 0; e < 4; e++) {
-                    const int row = d.row(i) + e / 2 * 8, column = d.column(j) + e % 2;
-                    float value = 0.0f;
-                    if (row0 + row < pairs.rows && column0 + column < pairs.columns)
-                        value = Contract::as_stored(heat<Product>(pairs, row0 + row, column0 + column, d.d[i][j][e]));
-                    shared[0].tile.a[row * Contract::A::STRIDE + column] = value;
-                    sums.sums[i][e / 2] += value;
-                }
+        tile.each(pairs, row0, column0, [&](int row, int column, float squared, int i, int) {
+            float value = 0.0f;
+            if (row0 + row < pairs.rows && column0 + column < pairs.columns)
+                value = Contract::as_stored(heat(pairs, row0 + row, column0 + column, squared));
+            shared[0].tile.a[row * Contract::A::STRIDE + column] = value;
+            sums.sums[i] += value;
+        });
         copy_async_wait<0>();
         __syncthreads();
         Contract::multiply(contraction, shared[0].tile.a, shared[0].tile.y, centre);
@@ -481,7 +529,7 @@ KERNEL(GEMM_THREADS, 1) cut_streamed_differences(Pairs pairs, Contraction c) {
     contract_streamed<Differences, ContractInF64, false>(pairs, c);
 }
 KERNEL(GEMM_THREADS) cut_stored(const float* a, int a_stride, Contraction c, int rows, int n) {
-    typedef Gemm<Fp64Sums, true, false, 64, double> Product;
+    typedef Gemm<Fp64Sums, true, false, Plain<64>, double> Product;
     SHARED(Product::Shared, shared, [1]);
     const int row0 = blockIdx.x * 64, column0 = blockIdx.y * 64;
     Product product;

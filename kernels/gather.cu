@@ -1,16 +1,17 @@
 // The rows of a mini-batch, and the step state's way from one mini-batch to the next.
 //
-// Registers: at most 48 a thread.
+// Registers: at most 56 a thread.
+#include "reduce.cuh"
 #include "state.cuh"
 
 // Row i of x (m rows, `stride` numbers each, padding included) is row order[batch m + i] of `data`. A warp for each row.
 KERNEL(256) gather_rows(const float* data, const uint32_t* order, const StepState* state, float* x, int m, int stride) {
-    const int i = blockIdx.x * 8 + threadIdx.x / 32, lane = threadIdx.x % 32;
+    const int i = blockIdx.x * 8 + threadIdx.x / 32;
     if (i >= m) return;
     const uint64_t row = order[(uint64_t)state->batch * m + i];
     const float4* from = (const float4*)(data + row * stride);
     float4* to = (float4*)(x + (uint64_t)i * stride);
-    for (int c = lane; c < stride / 4; c += 32) to[c] = from[c];
+    each_column<4>(stride / 4, [&](int c) { return from[c]; }, [&](int c, float4 value) { to[c] = value; });
 }
 
 // The mini-batch that the host has brought to one of two places: even batches to the first.

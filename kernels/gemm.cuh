@@ -1,47 +1,116 @@
-// The one matrix main loop: a block of 128 threads computes one tile of C = A B, A being rows x depth and B depth x columns.
-// What it multiplies in is a Product (one for each precision, and one for squared differences), what becomes of the tile is
-// up to the kernel that calls it.
+// The one matrix main loop: a block computes one tile of C = A B, A being rows x depth and B depth x columns. What it multiplies in is
+// a Product (one for each precision, and one for squared differences), how the block shares the tile a Tiling, and what becomes of the
+// tile is up to the kernel that calls it.
 //
 // Operands are f32 in global memory, rows 16-byte aligned, in either order: "by depth" means that element (i, depth k)
 // is at [i * stride + k], otherwise at [k * stride + i]. They reach shared memory unchanged, by asynchronous 16-byte
-// copies, two stages deep, and are rounded to the precision when they become fragments. What lies beyond the matrix is
+// copies, some stages deep, and are rounded to the precision when they become fragments. What lies beyond the matrix is
 // read as 0.
 #pragma once
 #include "gpu.cuh"
 
-#define GEMM_THREADS 128
-
-// Depth of a stage.
+// Depth that is summed at a time.
 constexpr int DEPTH = 32;
-constexpr int STAGES = 2;
+
+// ---- how a block shares a tile ------------------------------------------------------------------------------------------------
+
+// A tile of `rows` by `columns` for groups of warps_down x warps_across warps. The groups take turns along the depth, `slice` each, and add up
+// what they have at the end: so that a tile of few elements keeps enough warps busy. `stages` tiles of operands are on their way or
+// in use at a time.
+template <int rows, int columns, int warps_down, int warps_across, int groups, int stages, int slice = DEPTH>
+struct Tiling {
+    static constexpr int ROWS = rows, COLUMNS = columns, WARPS_DOWN = warps_down, WARPS_ACROSS = warps_across;
+    static constexpr int GROUP = 32 * warps_down * warps_across, GROUPS = groups, THREADS = GROUP * groups;
+    static constexpr int STAGES = stages, SLICE = slice, STAGE_DEPTH = slice * groups;
+};
+
+// Within 48 KB of shared memory, for kernels that keep other things beside.
+#define GEMM_THREADS 128
+template <int columns>
+using Plain = Tiling<64, columns, columns >= 64 ? 2 : 4, columns >= 64 ? 2 : 1, 1, 2>;
+
+// For products that steps are made of, which wait for their operands most of the time: in large shared memory, as many stages as leave
+// room for DEEP_BLOCKS blocks on a multiprocessor of a card for computing.
+#define DEEP_THREADS 256
+#define DEEP_BLOCKS 2
+// For those of so few tiles that each has a multiprocessor to itself.
+#define LONE_THREADS 512
+#define LONE_BLOCKS 1
+// Of Ampere's cards some have less than 100 KB.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 900
+constexpr int DEEP_STAGES = 2, LONE_SLICE = 16;
+#else
+constexpr int DEEP_STAGES = 3, LONE_SLICE = 32;
+#endif
+template <int columns>
+using Deep = Tiling<64, columns, columns >= 64 ? 2 : 4, columns >= 64 ? 2 : 1, 2, DEEP_STAGES>;
+using Lone = Tiling<64, 64, 2, 2, 4, DEEP_STAGES, LONE_SLICE>;
+static_assert(Deep<64>::THREADS == DEEP_THREADS && Lone::THREADS == LONE_THREADS, "as the host launches them");
 
 // ---- tiles in shared memory -----------------------------------------------------------------------------------------------
 
-// Starts the copies of `lines` lines of `length` numbers, `stride` apart in shared memory, from the place (line0, column0) of a matrix of
-// `all_lines` lines of `columns` numbers, `from_stride` apart, in 16-byte pieces.
-template <int lines, int length, int stride, class T>
-DEVICE void load_lines(T* to, const T* from, int from_stride, int line0, int column0, int all_lines, int columns) {
-    constexpr int EACH = 16 / sizeof(T), PIECES = length / EACH;
-#pragma unroll
-    for (int at = 0; at < lines * PIECES; at += GEMM_THREADS) {
-        const int index = at + threadIdx.x;
-        if (lines * PIECES % GEMM_THREADS != 0 && index >= lines * PIECES) break;
-        const int line = index / PIECES, column = index % PIECES * EACH;
-        int bytes = (columns - column0 - column) * (int)sizeof(T);
-        bytes = line0 + line < all_lines ? max(0, min(16, bytes)) : 0;
-        const T* source = bytes > 0 ? from + (size_t)(line0 + line) * from_stride + column0 + column : from;
-        copy_async_16(&to[line * stride + column], source, bytes);
+// Copies a tile of `lines` lines of `length` numbers, `stride` apart in shared memory, out of a larger matrix, in 16-byte pieces, by a block of
+// `threads` threads; then moves on. What it takes to find a thread's pieces is computed once.
+template <int threads, int lines, int length, int stride, class T>
+struct Loader {
+    static constexpr int EACH = 16 / sizeof(T), PIECES = length / EACH;
+    // A thread copies the same piece of every STEP-th line.
+    static constexpr int STEP = threads / PIECES;
+    static_assert(length % EACH == 0 && threads % PIECES == 0 && lines % STEP == 0, "no thread has a piece less than another");
+    const T* from;
+    int from_stride;
+    // Lines, and numbers of a line, that lie between this thread's first piece and the end of the matrix.
+    int lines_left, numbers_left;
+    // Of the first piece in the tile.
+    int place;
+
+    // From the place (line0, number0) of a matrix of `all_lines` lines of `numbers` numbers, `from_stride` apart.
+    DEVICE Loader(const T* matrix, int from_stride, int line0, int number0, int all_lines, int numbers) : from_stride(from_stride) {
+        const int line = threadIdx.x / PIECES, number = threadIdx.x % PIECES * EACH;
+        from = matrix + (size_t)(line0 + line) * from_stride + number0 + number;
+        lines_left = all_lines - line0 - line;
+        numbers_left = numbers - number0 - number;
+        place = line * stride + number;
     }
-}
+    // Starts the copies; what lies beyond the end becomes 0.
+    DEVICE void load(T* to) const {
+        to += place;
+        if (numbers_left >= EACH || numbers_left <= 0)
+            each_line([&](int line, const T* at) {
+                copy_async_16_if(line < lines_left && numbers_left > 0, &to[line * stride], at);
+            });
+        else
+            each_line([&](int line, const T* at) {
+                copy_async_16(&to[line * stride], at, line < lines_left ? numbers_left * (int)sizeof(T) : 0);
+            });
+    }
+    template <class Copy>
+    DEVICE void each_line(Copy copy) const {
+        const T* at = from;
+        const size_t step = (size_t)STEP * from_stride;
+#pragma unroll
+        for (int line = 0; line < lines; line += STEP, at += step) copy(line, at);
+    }
+    DEVICE void move_across(int numbers) {
+        from += numbers;
+        numbers_left -= numbers;
+    }
+    DEVICE void move_down(int count) {
+        from += (size_t)count * from_stride;
+        lines_left -= count;
+    }
+};
 
 // An f32 tile of `extent` rows (or columns, for B) by `depth`. PAD_BY_DEPTH and PAD_ACROSS come from the Product: they keep
 // the lanes of a warp that read a fragment in different banks.
-template <class Product, bool by_depth, int extent, int depth = DEPTH>
+template <class Product, bool by_depth, int extent, int depth>
 struct Tile {
     static constexpr int STRIDE = by_depth ? depth + Product::PAD_BY_DEPTH : extent + Product::PAD_ACROSS;
     static constexpr int SIZE = (by_depth ? extent : depth) * STRIDE;
     const float* values;
 
+    // What was (i, k) becomes (0, 0): a thread moves to its first element once, and what is left to add is known to the compiler.
+    DEVICE void move(int i, int k) { values += by_depth ? i * STRIDE + k : k * STRIDE + i; }
     DEVICE float at(int i, int k) const { return by_depth ? values[i * STRIDE + k] : values[k * STRIDE + i]; }
     // Elements (i, k) and (i, k + 1), k even.
     DEVICE float2 pair(int i, int k) const {
@@ -53,39 +122,57 @@ struct Tile {
         return pack_f16(two.x, two.y);
     }
 
-    // Starts the copies of the tile whose corner is (first, first_depth) of an operand of `rows` by `depths`.
-    static DEVICE void load(float* to, const float* from, int stride, int first, int first_depth, int rows, int depths) {
-        if (by_depth)
-            load_lines<extent, depth, STRIDE>(to, from, stride, first, first_depth, rows, depths);
-        else
-            load_lines<depth, extent, STRIDE>(to, from, stride, first_depth, first, depths, rows);
-    }
+    // Copies tile after tile along the depth, from (first, first_depth) on, of an operand of `rows` by `depths`.
+    template <int threads>
+    struct Along {
+        Loader<threads, by_depth ? extent : depth, by_depth ? depth : extent, STRIDE, float> loader;
+
+        DEVICE Along(const float* from, int stride, int first, int first_depth, int rows, int depths)
+            : loader(from, stride, by_depth ? first : first_depth, by_depth ? first_depth : first, by_depth ? rows : depths,
+                     by_depth ? depths : rows) {}
+        DEVICE void next(float* to) {
+            loader.load(to);
+            if (by_depth)
+                loader.move_across(depth);
+            else
+                loader.move_down(depth);
+        }
+    };
 };
 
 // A tile of f16 numbers, by depth. Its stride keeps fragments free of bank conflicts.
-template <int extent, int depth = DEPTH>
+template <int extent, int depth>
 struct HalfTile {
     static constexpr int STRIDE = depth + 8;
     // In f32, like the other tiles' sizes.
     static constexpr int SIZE = extent * STRIDE / 2;
     const uint16_t* values;
 
+    DEVICE void move(int i, int k) { values += i * STRIDE + k; }
     DEVICE uint32_t f16_pair(int i, int k) const { return *(const uint32_t*)&values[i * STRIDE + k]; }
 
-    static DEVICE void load(uint16_t* to, const uint16_t* from, int stride, int first, int first_depth, int rows, int depths) {
-        load_lines<extent, depth, STRIDE>(to, from, stride, first, first_depth, rows, depths);
-    }
+    template <int threads>
+    struct Along {
+        Loader<threads, extent, depth, STRIDE, uint16_t> loader;
+
+        DEVICE Along(const uint16_t* from, int stride, int first, int rows, int depths) : loader(from, stride, first, 0, rows, depths) {}
+        DEVICE void next(float* to) {
+            loader.load((uint16_t*)to);
+            loader.move_across(depth);
+        }
+    };
 };
 
 // ---- accumulators ------------------------------------------------------------------------------------------------------------
 
-// The part of a tile of 64 rows by `columns` that one thread holds. Four warps share the tile: two by two, or one above the other
-// when it is narrow. Within a warp's part, elements lie as gpu.cuh says of D.
-template <int columns, class Sum = float>
+// The part of a tile that one thread holds. Within a warp's part, elements lie as gpu.cuh says of D.
+template <class T, class Sum = float>
 struct Accumulators {
-    static constexpr int ROWS = 64, COLUMNS = columns;
-    static constexpr int WARPS_ACROSS = columns >= 64 ? 2 : 1, WARPS_DOWN = 4 / WARPS_ACROSS;
-    static constexpr int DOWN = ROWS / WARPS_DOWN / 16, ACROSS = columns / WARPS_ACROSS / 8;
+    static constexpr int DOWN = T::ROWS / T::WARPS_DOWN / 16, ACROSS = T::COLUMNS / T::WARPS_ACROSS / 8;
+    // What a group keeps when groups have been added up: some of the rows of fragments, or of the columns.
+    static constexpr bool BY_ROWS = DOWN % T::GROUPS == 0;
+    static constexpr int KEPT_DOWN = BY_ROWS ? DOWN / T::GROUPS : DOWN, KEPT_ACROSS = BY_ROWS ? ACROSS : ACROSS / T::GROUPS;
+    static_assert(BY_ROWS || ACROSS % T::GROUPS == 0, "fragments are shared out whole");
     Sum d[DOWN][ACROSS][4];
 
     DEVICE void clear() {
@@ -105,26 +192,83 @@ struct Accumulators {
                 for (int e = 0; e < 4; e++) d[i][j][e] += other.d[i][j][e];
     }
     // Where this thread's elements lie in the tile: rows row(i) and row(i) + 8, columns column(j) and column(j) + 1.
-    static DEVICE int warp_row() { return threadIdx.x / 32 / WARPS_ACROSS * (16 * DOWN); }
-    static DEVICE int warp_column() { return threadIdx.x / 32 % WARPS_ACROSS * (8 * ACROSS); }
+    static DEVICE int group() { return T::GROUPS == 1 ? 0 : threadIdx.x / T::GROUP; }
+    static DEVICE int warp() { return threadIdx.x / 32 % (T::GROUP / 32); }
+    static DEVICE int warp_row() { return warp() / T::WARPS_ACROSS * (16 * DOWN); }
+    static DEVICE int warp_column() { return warp() % T::WARPS_ACROSS * (8 * ACROSS); }
     static DEVICE int row(int i) { return warp_row() + 16 * i + threadIdx.x % 32 / 4; }
     static DEVICE int column(int j) { return warp_column() + 8 * j + threadIdx.x % 4 * 2; }
+    // The same of what is kept.
+    static DEVICE int kept_row(int i) { return row(BY_ROWS ? group() * KEPT_DOWN + i : i); }
+    static DEVICE int kept_column(int j) { return column(BY_ROWS ? j : group() * KEPT_ACROSS + j); }
 
-    // visit(row, column, value&) for each element of this thread.
+    // visit(row, column, value&) for each element that this thread keeps.
     template <class Visit>
     DEVICE void each(Visit visit) {
+#pragma unroll
+        for (int i = 0; i < KEPT_DOWN; i++)
+#pragma unroll
+            for (int j = 0; j < KEPT_ACROSS; j++)
+#pragma unroll
+                for (int e = 0; e < 4; e++) visit(kept_row(i) + e / 2 * 8, kept_column(j) + e % 2, d[i][j][e]);
+    }
+
+    // The same with what load(row, column) gives for each. That of `batch` columns of fragments is on its way before any of it is used: what a
+    // visit writes might be what load() reads, for all that the compiler knows.
+    template <int batch = KEPT_ACROSS, class Load, class Visit>
+    DEVICE void each(Load load, Visit visit) {
+        static_assert(KEPT_ACROSS % batch == 0, "batches are whole");
+#pragma unroll
+        for (int i = 0; i < KEPT_DOWN; i++)
+#pragma unroll
+            for (int j0 = 0; j0 < KEPT_ACROSS; j0 += batch) {
+                decltype(load(0, 0)) loaded[batch][4];
+#pragma unroll
+                for (int j = 0; j < batch; j++)
+#pragma unroll
+                    for (int e = 0; e < 4; e++) loaded[j][e] = load(kept_row(i) + e / 2 * 8, kept_column(j0 + j) + e % 2);
+#pragma unroll
+                for (int j = 0; j < batch; j++)
+#pragma unroll
+                    for (int e = 0; e < 4; e++)
+                        visit(kept_row(i) + e / 2 * 8, kept_column(j0 + j) + e % 2, d[i][j0 + j][e], loaded[j][e]);
+            }
+    }
+
+    // Adds up the groups, in their order, each keeping its share in the first places. The whole block calls; the loop's shared memory is in use
+    // until the next barrier.
+    template <class Shared>
+    DEVICE void join(Shared& shared) {
+        if (T::GROUPS == 1) return;
+        static_assert(T::GROUPS == 1 || sizeof(Shared) >= sizeof(Sum) * T::ROWS * T::COLUMNS * T::GROUPS, "room for all groups");
+        Sum* own = (Sum*)&shared + threadIdx.x % T::GROUP;
+        constexpr int PLACE = T::GROUP, PLACES = DOWN * ACROSS * 4;
 #pragma unroll
         for (int i = 0; i < DOWN; i++)
 #pragma unroll
             for (int j = 0; j < ACROSS; j++)
 #pragma unroll
-                for (int e = 0; e < 4; e++) visit(row(i) + e / 2 * 8, column(j) + e % 2, d[i][j][e]);
+                for (int e = 0; e < 4; e++) own[(group() * PLACES + (i * ACROSS + j) * 4 + e) * PLACE] = d[i][j][e];
+        __syncthreads();
+        const int i0 = BY_ROWS ? group() * KEPT_DOWN : 0, j0 = BY_ROWS ? 0 : group() * KEPT_ACROSS;
+        own += (i0 * ACROSS + j0) * 4 * PLACE;
+#pragma unroll
+        for (int i = 0; i < KEPT_DOWN; i++)
+#pragma unroll
+            for (int j = 0; j < KEPT_ACROSS; j++)
+#pragma unroll
+                for (int e = 0; e < 4; e++) {
+                    Sum sum = 0;
+#pragma unroll
+                    for (int other = 0; other < T::GROUPS; other++) sum += own[(other * PLACES + (i * ACROSS + j) * 4 + e) * PLACE];
+                    d[i][j][e] = sum;
+                }
     }
 };
 
 // ---- products ------------------------------------------------------------------------------------------------------------------
 //
-// multiply(c, a, b) adds the product of two tiles, DEPTH (or `depth`) deep, to the accumulators. Each such stage is summed on its own
+// multiply(c, a, b) adds the product of two tiles, of the DEPTH (or `depth`) that is the group's, to the accumulators. Each such stage is summed on its own
 // first: the error of a long sum then grows with its number of stages, not of products. Tensor cores, moreover, round sums towards
 // zero, which would add up, and show where sums cancel: in distances, and in contractions less a centre.
 
@@ -138,19 +282,21 @@ struct Fp32 {
     static DEVICE void multiply(C& c, const A& a, const B& b) {
         C stage;
         stage.clear();
+        A own_a = a;
+        B own_b = b;
+        own_a.move(C::row(0), C::group() * depth);
+        own_b.move(C::column(0), C::group() * depth);
 #pragma unroll 2
-        for (int k = 0; k < depth; k++) {
+        for (int k = 0; k < depth; k++, own_a.move(0, 1), own_b.move(0, 1)) {
             float rows[C::DOWN][2], columns[C::ACROSS][2];
 #pragma unroll
-            for (int i = 0; i < C::DOWN; i++) {
-                rows[i][0] = a.at(C::row(i), k);
-                rows[i][1] = a.at(C::row(i) + 8, k);
-            }
+            for (int i = 0; i < C::DOWN; i++)
 #pragma unroll
-            for (int j = 0; j < C::ACROSS; j++) {
-                columns[j][0] = b.at(C::column(j), k);
-                columns[j][1] = b.at(C::column(j) + 1, k);
-            }
+                for (int e = 0; e < 2; e++) rows[i][e] = own_a.at(16 * i + 8 * e, 0);
+#pragma unroll
+            for (int j = 0; j < C::ACROSS; j++)
+#pragma unroll
+                for (int e = 0; e < 2; e++) columns[j][e] = own_b.at(8 * j + e, 0);
 #pragma unroll
             for (int i = 0; i < C::DOWN; i++)
 #pragma unroll
@@ -179,15 +325,19 @@ struct Fp64Sums {
 
     template <class Self = Fp64Sums, int depth = DEPTH, class C, class A, class B>
     static DEVICE void multiply(C& c, const A& a, const B& b) {
+        A own_a = a;
+        B own_b = b;
+        own_a.move(C::row(0), C::group() * depth);
+        own_b.move(C::column(0), C::group() * depth);
 #pragma unroll 1
-        for (int k = 0; k < depth; k++)
+        for (int k = 0; k < depth; k++, own_a.move(0, 1), own_b.move(0, 1))
 #pragma unroll
             for (int i = 0; i < C::DOWN; i++)
 #pragma unroll
                 for (int e = 0; e < 4; e++) {
-                    const double row = a.at(C::row(i) + e / 2 * 8, k);
+                    const double row = own_a.at(16 * i + e / 2 * 8, 0);
 #pragma unroll
-                    for (int j = 0; j < C::ACROSS; j++) c.d[i][j][e] += row * b.at(C::column(j) + e % 2, k);
+                    for (int j = 0; j < C::ACROSS; j++) c.d[i][j][e] += row * own_b.at(8 * j + e % 2, 0);
                 }
     }
 };
@@ -200,19 +350,23 @@ struct Tf32 {
     template <class Self = Tf32, int depth = DEPTH, class C, class A, class B>
     static DEVICE void multiply(C& c, const A& a, const B& b) {
         const int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
+        A own_a = a;
+        B own_b = b;
+        own_a.move(C::warp_row() + g, C::group() * depth + t);
+        own_b.move(C::warp_column() + g, C::group() * depth + t);
         C stage;
         stage.clear();
-#pragma unroll
-        for (int k = 0; k < depth; k += 8) {
+#pragma unroll 2
+        for (int k = 0; k < depth; k += 8, own_a.move(0, 8), own_b.move(0, 8)) {
             uint32_t rows[C::DOWN][4], columns[C::ACROSS][2];
 #pragma unroll
             for (int i = 0; i < C::DOWN; i++)
 #pragma unroll
-                for (int e = 0; e < 4; e++) rows[i][e] = to_tf32(a.at(C::row(i) + e % 2 * 8, k + t + e / 2 * 4));
+                for (int e = 0; e < 4; e++) rows[i][e] = to_tf32(own_a.at(16 * i + e % 2 * 8, e / 2 * 4));
 #pragma unroll
             for (int j = 0; j < C::ACROSS; j++)
 #pragma unroll
-                for (int e = 0; e < 2; e++) columns[j][e] = to_tf32(b.at(C::warp_column() + 8 * j + g, k + t + e * 4));
+                for (int e = 0; e < 2; e++) columns[j][e] = to_tf32(own_b.at(8 * j, e * 4));
 #pragma unroll
             for (int i = 0; i < C::DOWN; i++)
 #pragma unroll
@@ -236,19 +390,23 @@ struct Tf32x3 {
     template <class Self = Tf32x3, int depth = DEPTH, class C, class A, class B>
     static DEVICE void multiply(C& c, const A& a, const B& b) {
         const int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
+        A own_a = a;
+        B own_b = b;
+        own_a.move(C::warp_row() + g, C::group() * depth + t);
+        own_b.move(C::warp_column() + g, C::group() * depth + t);
 #pragma unroll 2
-        for (int k = 0; k < depth; k += 8) {
+        for (int k = 0; k < depth; k += 8, own_a.move(0, 8), own_b.move(0, 8)) {
             uint32_t high[C::DOWN][4], low[C::DOWN][4];
 #pragma unroll
             for (int i = 0; i < C::DOWN; i++)
 #pragma unroll
                 for (int e = 0; e < 4; e++)
-                    split(a.at(C::row(i) + e % 2 * 8, k + t + e / 2 * 4), high[i][e], low[i][e]);
+                    split(own_a.at(16 * i + e % 2 * 8, e / 2 * 4), high[i][e], low[i][e]);
 #pragma unroll
             for (int j = 0; j < C::ACROSS; j++) {
                 uint32_t high_b[2], low_b[2];
 #pragma unroll
-                for (int e = 0; e < 2; e++) split(b.at(C::warp_column() + 8 * j + g, k + t + e * 4), high_b[e], low_b[e]);
+                for (int e = 0; e < 2; e++) split(own_b.at(8 * j, e * 4), high_b[e], low_b[e]);
 #pragma unroll
                 for (int i = 0; i < C::DOWN; i++) {
                     float sum[4] = {0.0f, 0.0f, 0.0f, 0.0f};
@@ -277,19 +435,23 @@ struct Bf16 {
     template <class Self = Bf16, int depth = DEPTH, class C, class A, class B>
     static DEVICE void multiply(C& c, const A& a, const B& b) {
         const int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
+        A own_a = a;
+        B own_b = b;
+        own_a.move(C::warp_row() + g, C::group() * depth + 2 * t);
+        own_b.move(C::warp_column() + g, C::group() * depth + 2 * t);
         C stage;
         stage.clear();
-#pragma unroll 2
-        for (int k = 0; k < depth; k += 16) {
+#pragma unroll
+        for (int k = 0; k < depth; k += 16, own_a.move(0, 16), own_b.move(0, 16)) {
             uint32_t rows[C::DOWN][4], columns[C::ACROSS][2];
 #pragma unroll
             for (int i = 0; i < C::DOWN; i++)
 #pragma unroll
-                for (int e = 0; e < 4; e++) rows[i][e] = Self::pair(a, C::row(i) + e % 2 * 8, k + 2 * t + e / 2 * 8);
+                for (int e = 0; e < 4; e++) rows[i][e] = Self::pair(own_a, 16 * i + e % 2 * 8, e / 2 * 8);
 #pragma unroll
             for (int j = 0; j < C::ACROSS; j++)
 #pragma unroll
-                for (int e = 0; e < 2; e++) columns[j][e] = Self::pair(b, C::warp_column() + 8 * j + g, k + 2 * t + e * 8);
+                for (int e = 0; e < 2; e++) columns[j][e] = Self::pair(own_b, 8 * j, e * 8);
 #pragma unroll
             for (int i = 0; i < C::DOWN; i++)
 #pragma unroll
@@ -321,57 +483,62 @@ struct Operand {
 };
 
 // The shared memory of a main loop whose tiles are A and B.
-template <class A, class B>
+template <class A, class B, int stages>
 struct Stages {
-    float a[STAGES][A::SIZE], b[STAGES][B::SIZE];
+    float a[stages][A::SIZE], b[stages][B::SIZE];
 };
 
-// Adds the products over the whole depth. load(stage, first_depth) starts the copies of a stage; multiply(stage) uses them up.
-// Between the stages, and when it returns, shared memory may be used anew.
-template <class Load, class Multiply>
+// Adds the products over the whole depth. load(stage) starts the copies of the next stage; multiply(stage) uses one up.
+// When it returns, shared memory may be used anew.
+template <class T, class Load, class Multiply>
 DEVICE void over_depth(int depth, Load load, Multiply multiply) {
-    load(0, 0);
-    copy_async_commit();
-    for (int first = 0; first < depth; first += DEPTH) {
-        const int stage = first / DEPTH % STAGES;
-        if (first + DEPTH < depth) {
-            load(1 - stage, first + DEPTH);
-            copy_async_commit();
-            copy_async_wait<1>();
-        } else {
-            copy_async_wait<0>();
-        }
-        __syncthreads();
-        multiply(stage);
-        __syncthreads();
+    int left = (depth + T::STAGE_DEPTH - 1) / T::STAGE_DEPTH, to_load = left;
+#pragma unroll
+    for (int stage = 0; stage < T::STAGES - 1; stage++) {
+        if (to_load-- > 0) load(stage);
+        copy_async_commit();
     }
+    for (int stage = 0, free = T::STAGES - 1; left > 0; left--) {
+        copy_async_wait<T::STAGES - 2>();
+        // All see the stage, and all are done with the one before, which is loaded anew.
+        __syncthreads();
+        if (to_load-- > 0) load(free);
+        copy_async_commit();
+        multiply(stage);
+        free = stage;
+        stage = stage + 1 == T::STAGES ? 0 : stage + 1;
+    }
+    __syncthreads();
 }
 
 // The product of two f32 operands for the tile with its corner at (row0, column0).
-template <class Product, bool a_by_depth, bool b_by_depth, int columns, class Sum = float>
+template <class Product, bool a_by_depth, bool b_by_depth, class T, class Sum = float>
 struct Gemm {
-    typedef Tile<Product, a_by_depth, 64> A;
-    typedef Tile<Product, b_by_depth, columns> B;
-    typedef Stages<A, B> Shared;
-    Accumulators<columns, Sum> c;
+    typedef Tile<Product, a_by_depth, T::ROWS, T::STAGE_DEPTH> A;
+    typedef Tile<Product, b_by_depth, T::COLUMNS, T::STAGE_DEPTH> B;
+    typedef Stages<A, B, T::STAGES> Shared;
+    Accumulators<T, Sum> c;
 
-    // `each_stage(tile of A)` sees each stage of A on its way.
+    // `each_stage(tile of A)` sees each stage of A, STAGE_DEPTH deep, on its way.
     template <class EachStage>
     DEVICE void run(Operand a, Operand b, int rows, int cols, int depth, int row0, int column0, Shared& shared,
                     EachStage each_stage) {
         c.clear();
-        over_depth(
+        typename A::template Along<T::THREADS> along_a(a.values, a.stride, row0, 0, rows, depth);
+        typename B::template Along<T::THREADS> along_b(b.values, b.stride, column0, 0, cols, depth);
+        over_depth<T>(
             depth,
-            [&](int stage, int first) {
-                A::load(shared.a[stage], a.values, a.stride, row0, first, rows, depth);
-                B::load(shared.b[stage], b.values, b.stride, column0, first, cols, depth);
+            [&](int stage) {
+                along_a.next(shared.a[stage]);
+                along_b.next(shared.b[stage]);
             },
             [&](int stage) {
-                A tile_a = {shared.a[stage]};
-                B tile_b = {shared.b[stage]};
-                Product::multiply(c, tile_a, tile_b);
+                const A tile_a = {shared.a[stage]};
+                const B tile_b = {shared.b[stage]};
+                Product::template multiply<Product, T::SLICE>(c, tile_a, tile_b);
                 each_stage(tile_a);
             });
+        c.join(shared);
     }
     DEVICE void run(Operand a, Operand b, int rows, int cols, int depth, int row0, int column0, Shared& shared) {
         run(a, b, rows, cols, depth, row0, column0, shared, [](const A&) {});

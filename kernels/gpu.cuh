@@ -14,18 +14,36 @@ typedef unsigned long long uint64_t;
 #define INFINITY __int_as_float(0x7f800000)
 
 #define DEVICE __device__ __forceinline__
-// KERNEL(256) name(int rows) { ... }: a kernel for blocks of 256 threads. KERNEL(256, 1): the compiler need not leave room for more than
-// one block on a multiprocessor, and may use more registers.
+// KERNEL(256) name(int rows) { ... }: a kernel for blocks of 256 threads. KERNEL(256, 2): the compiler leaves registers for at least two
+// blocks on a multiprocessor, and need not leave more.
 #define KERNEL(...) extern "C" __global__ void __launch_bounds__(__VA_ARGS__)
 // SHARED(float, tile, [64][36]): memory shared by a block, 128-byte aligned, its contents undefined.
 #define SHARED(T, name, dimensions) __shared__ __align__(128) T name dimensions
+// LARGE_SHARED(T, name): one T, which may be larger than the 48 KB that all SHARED of a kernel have. A kernel has one at most, and
+// LARGE_SHARED_OF(kernel, sizeof(T)) beside it tells the host, which has to ask for so much at each launch.
+#define LARGE_SHARED(T, name)                                            \
+    extern __shared__ __align__(128) unsigned char large_shared[];       \
+    T& name = *(T*)large_shared
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+#define MOST_SHARED (227 * 1024)
+#else
+#define MOST_SHARED (99 * 1024)
+#endif
+#define LARGE_SHARED_OF(kernel, ...)                                                              \
+    static_assert((__VA_ARGS__) + 2048 <= MOST_SHARED, "a block cannot have so much");           \
+    extern "C" __device__ unsigned kernel##_large_shared = __VA_ARGS__
 
 // ---- asynchronous copies from global to shared memory ---------------------------------------------------------------------
 
-// Copies `bytes` (0 to 16) from 16-byte aligned `from` to 16-byte aligned `to` and sets the rest of the 16 to 0.
+// Copies `bytes` (0 to 16; of none, `from` need be no place) from 16-byte aligned `from` to 16-byte aligned `to` and sets the rest of the 16 to 0.
 DEVICE void copy_async_16(void* to, const void* from, int bytes) {
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;"
                  :: "r"((uint32_t)__cvta_generic_to_shared(to)), "l"(from), "r"(bytes) : "memory");
+}
+// The same for 16 bytes or none: where nothing is to be taken, `from` need be no place.
+DEVICE void copy_async_16_if(bool take, void* to, const void* from) {
+    asm volatile("{ .reg .pred ignore; setp.eq.u32 ignore, %2, 0; cp.async.cg.shared.global [%0], [%1], 16, ignore; }"
+                 :: "r"((uint32_t)__cvta_generic_to_shared(to)), "l"(from), "r"((uint32_t)take) : "memory");
 }
 // Closes the group of the copies started by this thread since the last commit.
 DEVICE void copy_async_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }

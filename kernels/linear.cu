@@ -2,69 +2,81 @@
 // and biases with the Adam step on them as the epilogue, so that they need not be stored. All layers of a network are
 // updated by one launch.
 //
-// Registers: at most 200 a thread.
+// Registers: at most 128 a thread.
 #include "adam.cuh"
 #include "gemm.cuh"
 
 // ---- forward -------------------------------------------------------------------------------------------------------------
 
 // z (m x n) = x (m x d) w (n x d)' + bias, negative entries 0 where `relu`; NaN stays.
-template <class Product, int columns>
-DEVICE void linear(const float* x, int x_stride, const float* w, int w_stride, const float* bias, int relu, float* z,
-                   int z_stride, int m, int n, int d) {
-    typedef Gemm<Product, true, true, columns> Product_;
-    SHARED(typename Product_::Shared, shared, [1]);
-    Product_ product;
-    const int row0 = blockIdx.x * 64, column0 = blockIdx.y * columns;
-    product.run({x, x_stride}, {w, w_stride}, m, n, d, row0, column0, shared[0]);
-    product.c.each([&](int row, int column, float value) {
-        row += row0;
-        column += column0;
-        if (row < m && column < n) {
-            value += bias[column];
-            z[(size_t)row * z_stride + column] = relu && value < 0.0f ? 0.0f : value;
-        }
-    });
-}
+template <class Product, class T>
+struct Forward {
+    typedef Gemm<Product, true, true, T> Product_;
 
-#define DEFINE_LINEAR(precision, Product)                                                                                 \
-    KERNEL(GEMM_THREADS) linear_##precision(const float* x, int x_stride, const float* w, int w_stride,                  \
-                                            const float* bias, int relu, float* z, int z_stride, int m, int n, int d) {  \
-        linear<Product, 64>(x, x_stride, w, w_stride, bias, relu, z, z_stride, m, n, d);                                  \
-    }                                                                                                                     \
-    KERNEL(GEMM_THREADS) linear_narrow_##precision(const float* x, int x_stride, const float* w, int w_stride,           \
-                                                   const float* bias, int relu, float* z, int z_stride, int m, int n,    \
-                                                   int d) {                                                               \
-        linear<Product, 16>(x, x_stride, w, w_stride, bias, relu, z, z_stride, m, n, d);                                  \
+    static DEVICE void run(const float* x, int x_stride, const float* w, int w_stride, const float* bias, int relu, float* z,
+                           int z_stride, int m, int n, int d) {
+        LARGE_SHARED(typename Product_::Shared, shared);
+        Product_ product;
+        const int row0 = blockIdx.x * T::ROWS, column0 = blockIdx.y * T::COLUMNS;
+        product.run({x, x_stride}, {w, w_stride}, m, n, d, row0, column0, shared);
+        product.c.each([&](int, int column) { return column0 + column < n ? bias[column0 + column] : 0.0f; },
+                       [&](int row, int column, float value, float added) {
+                           row += row0;
+                           column += column0;
+                           value += added;
+                           if (row < m && column < n)
+                               z[(size_t)row * z_stride + column] = relu && value < 0.0f ? 0.0f : value;
+                       });
     }
+};
+
+#define DEFINE_FORWARD(name, size, ...)                                                                                   \
+    LARGE_SHARED_OF(name, sizeof(__VA_ARGS__::Product_::Shared));                                                         \
+    KERNEL(size##_THREADS, size##_BLOCKS) name(const float* x, int x_stride, const float* w, int w_stride, const float* bias,     \
+                                      int relu, float* z, int z_stride, int m, int n, int d) {                            \
+        __VA_ARGS__::run(x, x_stride, w, w_stride, bias, relu, z, z_stride, m, n, d);                                     \
+    }
+#define DEFINE_LINEAR(precision, Product)                                              \
+    DEFINE_FORWARD(linear_##precision, DEEP, Forward<Product, Deep<64>>)        \
+    DEFINE_FORWARD(linear_narrow_##precision, DEEP, Forward<Product, Deep<16>>) \
+    DEFINE_FORWARD(linear_lone_##precision, LONE, Forward<Product, Lone>)
 FOR_EACH_PRECISION(DEFINE_LINEAR)
 
 // ---- backward, input -------------------------------------------------------------------------------------------------------
 
 // d_x (m x n) = d_z (m x d) w (d x n), 0 where x, the output of a ReLU, is not positive.
-template <class Product>
-DEVICE void linear_backward_data(const float* d_z, int d_z_stride, const float* w, int w_stride, const float* x, float* d_x,
-                                 int x_stride, int m, int n, int d) {
-    typedef Gemm<Product, true, false, 64> Product_;
-    SHARED(typename Product_::Shared, shared, [1]);
-    Product_ product;
-    const int row0 = blockIdx.x * 64, column0 = blockIdx.y * 64;
-    product.run({d_z, d_z_stride}, {w, w_stride}, m, n, d, row0, column0, shared[0]);
-    product.c.each([&](int row, int column, float value) {
-        row += row0;
-        column += column0;
-        if (row < m && column < n) {
-            const size_t at = (size_t)row * x_stride + column;
-            d_x[at] = x[at] > 0.0f ? value : 0.0f;
-        }
-    });
-}
+template <class Product, class T>
+struct Backward {
+    typedef Gemm<Product, true, false, T> Product_;
 
-#define DEFINE_LINEAR_BACKWARD_DATA(precision, Product)                                                                   \
-    KERNEL(GEMM_THREADS) linear_backward_data_##precision(const float* d_z, int d_z_stride, const float* w, int w_stride, \
-                                                          const float* x, float* d_x, int x_stride, int m, int n, int d) { \
-        linear_backward_data<Product>(d_z, d_z_stride, w, w_stride, x, d_x, x_stride, m, n, d);                           \
+    static DEVICE void run(const float* d_z, int d_z_stride, const float* w, int w_stride, const float* x, float* d_x,
+                           int x_stride, int m, int n, int d) {
+        LARGE_SHARED(typename Product_::Shared, shared);
+        Product_ product;
+        const int row0 = blockIdx.x * T::ROWS, column0 = blockIdx.y * T::COLUMNS;
+        product.run({d_z, d_z_stride}, {w, w_stride}, m, n, d, row0, column0, shared);
+        product.c.each(
+            [&](int row, int column) {
+                const bool inside = row0 + row < m && column0 + column < n;
+                return inside ? x[(size_t)(row0 + row) * x_stride + column0 + column] : 0.0f;
+            },
+            [&](int row, int column, float value, float output) {
+                row += row0;
+                column += column0;
+                if (row < m && column < n) d_x[(size_t)row * x_stride + column] = output > 0.0f ? value : 0.0f;
+            });
     }
+};
+
+#define DEFINE_BACKWARD(name, size, ...)                                                                                  \
+    LARGE_SHARED_OF(name, sizeof(__VA_ARGS__::Product_::Shared));                                                         \
+    KERNEL(size##_THREADS, size##_BLOCKS) name(const float* d_z, int d_z_stride, const float* w, int w_stride, const float* x,    \
+                                      float* d_x, int x_stride, int m, int n, int d) {                                    \
+        __VA_ARGS__::run(d_z, d_z_stride, w, w_stride, x, d_x, x_stride, m, n, d);                                        \
+    }
+#define DEFINE_LINEAR_BACKWARD_DATA(precision, Product)                                         \
+    DEFINE_BACKWARD(linear_backward_data_##precision, DEEP, Backward<Product, Deep<64>>) \
+    DEFINE_BACKWARD(linear_backward_data_lone_##precision, LONE, Backward<Product, Lone>)
 FOR_EACH_PRECISION(DEFINE_LINEAR_BACKWARD_DATA)
 
 // ---- backward, parameters ----------------------------------------------------------------------------------------------------
@@ -89,12 +101,16 @@ struct Layers {
     Layer layers[MOST_LAYERS];
 };
 
+template <class Product>
+using Gradient = Gemm<Product, false, false, Deep<64>>;
+
 // Gradient of the weights (outputs x inputs) = d_z (m x outputs)' x (m x inputs), of the biases the column sums of d_z.
 template <class Product>
 DEVICE void linear_update(const Layers& all, int count, int m, AdamRule rule, const StepState* state) {
-    typedef Gemm<Product, false, false, 64> Product_;
-    SHARED(typename Product_::Shared, shared, [1]);
+    typedef Gradient<Product> Product_;
+    LARGE_SHARED(typename Product_::Shared, shared);
     SHARED(AdamCorrections, corrections, [1]);
+    SHARED(float, quarters, [4][64]);
 
     int index = 0;
     while (index + 1 < count && (int)blockIdx.x >= all.layers[index + 1].first_block) index++;
@@ -105,26 +121,47 @@ DEVICE void linear_update(const Layers& all, int count, int m, AdamRule rule, co
     if (threadIdx.x == 0 && layer.weight) corrections[0] = adam_corrections(rule, *state);
 
     Product_ product;
+    // Of one output and a quarter of each stage.
     float bias_sum = 0.0f;
-    const bool sums_biases = column0 == 0 && threadIdx.x < 64;
+    const bool sums_biases = column0 == 0;
     product.run({layer.d_z, layer.d_z_stride}, {layer.x, layer.x_stride}, layer.outputs, layer.inputs, m, row0, column0,
-                shared[0], [&](const typename Product_::A& tile) {
+                shared, [&](const typename Product_::A& tile) {
+                    constexpr int QUARTER = Deep<64>::STAGE_DEPTH / 4;
+                    const int first = threadIdx.x / 64 * QUARTER;
                     if (sums_biases)
-                        for (int k = 0; k < DEPTH; k++) bias_sum += tile.at(threadIdx.x, k);
+#pragma unroll 4
+                        for (int k = 0; k < QUARTER; k++) bias_sum += tile.at(threadIdx.x % 64, first + k);
                 });
 
-    product.c.each([&](int row, int column, float gradient) {
-        row += row0;
-        column += column0;
-        if (row < layer.outputs && column < layer.inputs) {
-            const size_t at = (size_t)row * layer.x_stride + column;
+    struct Parameter {
+        float value, first, second;
+    };
+    auto place = [&](int row, int column) { return (size_t)(row0 + row) * layer.x_stride + column0 + column; };
+    auto inside = [&](int row, int column) { return row0 + row < layer.outputs && column0 + column < layer.inputs; };
+    // Two columns of fragments: more would take more registers than there are.
+    product.c.template each<2>(
+        [&](int row, int column) {
+            if (!layer.weight || !inside(row, column)) return Parameter{};
+            const size_t at = place(row, column);
+            return Parameter{layer.weight[at], layer.weight_first[at], layer.weight_second[at]};
+        },
+        [&](int row, int column, float gradient, Parameter of) {
+            if (!inside(row, column)) return;
+            const size_t at = place(row, column);
             if (layer.weight_gradient) layer.weight_gradient[at] = gradient;
-            if (layer.weight)
-                adam_update(rule, corrections[0], gradient, layer.weight[at], layer.weight_first[at], layer.weight_second[at]);
-        }
-    });
+            if (!layer.weight) return;
+            adam_update(rule, corrections[0], gradient, of.value, of.first, of.second);
+            layer.weight[at] = of.value;
+            layer.weight_first[at] = of.first;
+            layer.weight_second[at] = of.second;
+        });
+    if (!sums_biases) return;
+    quarters[threadIdx.x / 64][threadIdx.x % 64] = bias_sum;
+    __syncthreads();
     const int output = row0 + threadIdx.x;
-    if (sums_biases && output < layer.outputs) {
+    if (threadIdx.x < 64 && output < layer.outputs) {
+        bias_sum = 0.0f;
+        for (int quarter = 0; quarter < 4; quarter++) bias_sum += quarters[quarter][threadIdx.x];
         if (layer.bias_gradient) layer.bias_gradient[output] = bias_sum;
         if (layer.bias)
             adam_update(rule, corrections[0], bias_sum, layer.bias[output], layer.bias_first[output],
@@ -133,7 +170,8 @@ DEVICE void linear_update(const Layers& all, int count, int m, AdamRule rule, co
 }
 
 #define DEFINE_LINEAR_UPDATE(precision, Product)                                                                        \
-    KERNEL(GEMM_THREADS) linear_update_##precision(Layers all, int count, int m, AdamRule rule, const StepState* state) { \
+    LARGE_SHARED_OF(linear_update_##precision, sizeof(Gradient<Product>::Shared));                                      \
+    KERNEL(DEEP_THREADS, DEEP_BLOCKS) linear_update_##precision(Layers all, int count, int m, AdamRule rule, const StepState* state) { \
         linear_update<Product>(all, count, m, rule, state);                                                             \
     }
 FOR_EACH_PRECISION(DEFINE_LINEAR_UPDATE)

@@ -5,7 +5,7 @@
 // Few clusters, at most FEW: all that is k x k fits into each block, and two launches do: `ncut_sums`, `ncut_gradient`.
 // Many: `ncut_columns`, `ncut_volumes`, `ncut_overlaps`, `ncut_pull`, `ncut_losses`, `ncut_product`, `ncut_pull_back`.
 //
-// Registers: at most 176 a thread.
+// Registers: at most 128 a thread.
 #include "gemm.cuh"
 #include "reduce.cuh"
 #include "state.cuh"
@@ -220,13 +220,24 @@ KERNEL(128) ncut_columns(const float* membership, int y_stride, const float* con
     if (l >= k) return;
     const int first = blockIdx.x * rows, end = min(m, first + rows);
     float volume = 0.0f, q = 0.0f;
-#pragma unroll 4
-    for (int i = first; i < end; i++) {
-        const float degree = degrees[i], y = membership[(size_t)i * y_stride + l];
-        const float weighted_y = weight(parameters, degree) * y;
-        weighted[(size_t)i * y_stride + l] = weighted_y;
-        volume += weighted_y;
-        q += y * (degree * y - contraction[(size_t)i * s_stride + l]);
+    // All of a batch is on its way before any of it is used.
+    constexpr int BATCH = 8;
+    for (int i0 = first; i0 < end; i0 += BATCH) {
+        float y[BATCH], s[BATCH], degree[BATCH];
+#pragma unroll
+        for (int i = 0; i < BATCH; i++) {
+            const bool inside = i0 + i < end;
+            y[i] = inside ? membership[(size_t)(i0 + i) * y_stride + l] : 0.0f;
+            s[i] = inside ? contraction[(size_t)(i0 + i) * s_stride + l] : 0.0f;
+            degree[i] = inside ? degrees[i0 + i] : 0.0f;
+        }
+#pragma unroll
+        for (int i = 0; i < BATCH; i++) {
+            const float weighted_y = weight(parameters, degree[i]) * y[i];
+            if (i0 + i < end) weighted[(size_t)(i0 + i) * y_stride + l] = weighted_y;
+            volume += weighted_y;
+            q += y[i] * (degree[i] * y[i] - s[i]);
+        }
     }
     float* part = partial_sums + (size_t)blockIdx.x * 2 * k;
     part[l] = volume;
@@ -263,18 +274,21 @@ KERNEL(256) ncut_volumes(const float* partial_sums, int partials, int k, Paramet
 
 // ---- many clusters: the penalty -----------------------------------------------------------------------------------------------
 
+template <class Product>
+using Overlaps = Gemm<Product, false, false, Deep<64>>;
+
 // P = Lambda^-1 Y' W Y Lambda^-1. It is symmetric: only the tiles on and above the diagonal are computed. I is subtracted
 // later, in f64: M would lose in f32 what P has on the diagonal.
 template <class Product>
 DEVICE void ncut_overlaps(const float* weighted, const float* membership, int y_stride, double* cluster_values,
                           float* overlaps, int overlaps_stride, int m, int k) {
     if (blockIdx.x > blockIdx.y) return;
-    typedef Gemm<Product, false, false, 64> Product_;
-    SHARED(typename Product_::Shared, shared, [1]);
+    typedef Overlaps<Product> Product_;
+    LARGE_SHARED(typename Product_::Shared, shared);
     Product_ product;
     const Clusters clusters = {cluster_values, k};
     const int row0 = blockIdx.x * 64, column0 = blockIdx.y * 64;
-    product.run({weighted, y_stride}, {membership, y_stride}, k, k, m, row0, column0, shared[0]);
+    product.run({weighted, y_stride}, {membership, y_stride}, k, k, m, row0, column0, shared);
     product.c.each([&](int a, int b, float n) {
         a += row0;
         b += column0;
@@ -294,12 +308,18 @@ KERNEL(256) ncut_pull(float* overlaps, int stride, int k, double* cluster_values
     float* row = overlaps + (size_t)a * stride;
     const double inverse_root = clusters.inverse_root(a);
     double squares = 0.0, overlap = 0.0;
-    for (int b = lane; b < k; b += 32) {
-        const double p = row[b], entry = a == b ? p - 1.0 : p;
-        squares += entry * entry;
-        overlap += entry * p;
-        row[b] = (float)(entry * inverse_root * clusters.inverse_root(b));
-    }
+    struct Entry {
+        float p;
+        double inverse_root;
+    };
+    each_column<4>(
+        k, [&](int b) { return Entry{row[b], clusters.inverse_root(b)}; },
+        [&](int b, Entry of) {
+            const double p = of.p, entry = a == b ? p - 1.0 : p;
+            squares += entry * entry;
+            overlap += entry * p;
+            row[b] = (float)(entry * inverse_root * of.inverse_root);
+        });
     squares = warp_sum(squares);
     overlap = warp_sum(overlap);
     if (lane == 0) {
@@ -349,15 +369,18 @@ KERNEL(256) ncut_losses(double* cluster_values, int k, Parameters parameters, co
 
 // ---- many clusters: the gradient -------------------------------------------------------------------------------------------------
 
+template <class Product>
+using Pulled = Gemm<Product, true, false, Deep<64>>;
+
 // d (m x k) = Y times the pull.
 template <class Product>
 DEVICE void ncut_product(const float* membership, int y_stride, const float* pull, int pull_stride, float* d, int d_stride,
                          int m, int k) {
-    typedef Gemm<Product, true, false, 64> Product_;
-    SHARED(typename Product_::Shared, shared, [1]);
+    typedef Pulled<Product> Product_;
+    LARGE_SHARED(typename Product_::Shared, shared);
     Product_ product;
     const int row0 = blockIdx.x * 64, column0 = blockIdx.y * 64;
-    product.run({membership, y_stride}, {pull, pull_stride}, m, k, k, row0, column0, shared[0]);
+    product.run({membership, y_stride}, {pull, pull_stride}, m, k, k, row0, column0, shared);
     product.c.each([&](int i, int l, float pulled) {
         i += row0;
         l += column0;
@@ -370,33 +393,42 @@ DEVICE void ncut_product(const float* membership, int y_stride, const float* pul
 KERNEL(256) ncut_pull_back(const float* membership, int y_stride, const float* contraction, int s_stride,
                            const float* degrees, const Terms* terms, Parameters parameters, float* d, int d_stride, int m,
                            int k) {
-    const int row = blockIdx.x * 8 + threadIdx.x / 32, lane = threadIdx.x % 32;
+    const int row = blockIdx.x * 8 + threadIdx.x / 32;
     if (row >= m) return;
     const float* y = membership + (size_t)row * y_stride;
     const float* s = contraction + (size_t)row * s_stride;
     float* g = d + (size_t)row * d_stride;
     const float degree = degrees[row], w = weight(parameters, degree);
+    struct Entry {
+        Terms of;
+        float y, s, pulled;
+    };
     float inner = 0.0f;
-    for (int l = lane; l < k; l += 32) {
-        const Terms of = terms[l];
-        const float gradient =
-            of.twice_inverse * (degree * y[l] - s[l]) + w * (of.twice_slope * g[l] + of.d_volume);
-        g[l] = gradient;
-        inner += gradient * y[l];
-    }
+    each_column<4>(
+        k, [&](int l) { return Entry{terms[l], y[l], s[l], g[l]}; },
+        [&](int l, const Entry& at) {
+            const float gradient = at.of.twice_inverse * (degree * at.y - at.s) +
+                                   w * (at.of.twice_slope * at.pulled + at.of.d_volume);
+            g[l] = gradient;
+            inner += gradient * at.y;
+        });
     inner = warp_sum(inner);
-    for (int l = lane; l < k; l += 32) g[l] = y[l] * (g[l] - inner);
+    each_column<8>(
+        k, [&](int l) { return make_float2(y[l], g[l]); },
+        [&](int l, float2 at) { g[l] = at.x * (at.y - inner); });
 }
 
 // Nothing is rounded to less than nearly f32 here: M is what remains when I is subtracted.
 #define DEFINE_PRODUCTS(precision, Product)                                                                              \
-    KERNEL(GEMM_THREADS) ncut_overlaps_##precision(const float* weighted, const float* membership, int y_stride,         \
+    LARGE_SHARED_OF(ncut_overlaps_##precision, sizeof(Overlaps<Product>::Shared));                                       \
+    KERNEL(DEEP_THREADS, DEEP_BLOCKS) ncut_overlaps_##precision(const float* weighted, const float* membership, int y_stride,         \
                                                    double* cluster_values, float* overlaps, int overlaps_stride,         \
                                                    int m, int k) {                                                       \
         ncut_overlaps<Product>(weighted, membership, y_stride, cluster_values, overlaps, overlaps_stride, m, k);         \
     }                                                                                                                    \
-    KERNEL(GEMM_THREADS) ncut_product_##precision(const float* membership, int y_stride, const float* pull,              \
-                                                  int pull_stride, float* d, int d_stride, int m, int k) {               \
+    LARGE_SHARED_OF(ncut_product_##precision, sizeof(Pulled<Product>::Shared));                                          \
+    KERNEL(DEEP_THREADS, DEEP_BLOCKS) ncut_product_##precision(const float* membership, int y_stride, const float* pull, \
+                                                               int pull_stride, float* d, int d_stride, int m, int k) {  \
         ncut_product<Product>(membership, y_stride, pull, pull_stride, d, d_stride, m, k);                               \
     }
 DEFINE_PRODUCTS(fp32, Fp32)

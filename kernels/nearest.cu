@@ -15,7 +15,7 @@ constexpr uint32_t NOBODY = 0xffffffffu;
 // a lane the same place of each.
 template <class Product>
 DEVICE void nearest(const Pairs& pairs, int part_columns, int count, uint32_t* bits, uint32_t* rows) {
-    typedef typename Gemm<Product, true, true, 64>::Shared Loop;
+    typedef typename Distances<Product>::Shared Loop;
     union Memory {
         Loop loop;
         float squared[64][65];
@@ -36,9 +36,10 @@ DEVICE void nearest(const Pairs& pairs, int part_columns, int count, uint32_t* b
         Distances<Product> tile;
         tile.run(pairs, row0, column0, shared[0].loop);
         tile.gemm.c.each([&](int row, int column, float sum) {
-            if (row0 + row < pairs.rows && column0 + column < end)
-                shared[0].squared[row][column] =
-                    squared_distance<Product>(pairs.row_norms, row0 + row, pairs.norms, column0 + column, sum);
+            const int i = row0 + row, j = column0 + column;
+            if (i < pairs.rows && j < end)
+                shared[0].squared[row][column] = squared_distance<Product>(
+                    norm_of<Product>(pairs.row_norms, i, pairs.rows), norm_of<Product>(pairs.norms, j, end), sum);
         });
         __syncthreads();
         for (int r = warp * 16; r < warp * 16 + 16 && row0 + r < pairs.rows; r++) {

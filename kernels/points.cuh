@@ -21,61 +21,97 @@ struct Pairs {
 
 constexpr int CENTER_COLUMNS = 1024;
 
-// centred = round(x - mean of the first rows of `around`), norms of what is rounded; m x d. A block for 32 rows, four for each warp.
+// centred = round(x - mean of the first rows of `around`), norms of what is rounded; m x d. A block for 8 rows, one for each warp.
 template <class Product>
 DEVICE void affinity_center(const float* x, const float* around, int averaged, float* centred, float* norms, int m, int d,
                             int stride) {
     SHARED(float, mean, [CENTER_COLUMNS]);
-    const int lane = threadIdx.x % 32, row0 = blockIdx.x * 32 + threadIdx.x / 32 * 4;
+    const int row = blockIdx.x * 8 + threadIdx.x / 32;
     averaged = min(averaged, CENTERING_ROWS);
-    float sums[4] = {0.0f, 0.0f, 0.0f, 0.0f};
+    float sum = 0.0f;
     for (int first = 0; first < d; first += CENTER_COLUMNS) {
         const int columns = min(CENTER_COLUMNS, d - first);
+        __syncthreads();
         for (int c = threadIdx.x; c < columns; c += 256) {
-            float sum = 0.0f;
-            for (int i = 0; i < averaged; i++) sum += around[(size_t)i * stride + first + c];
-            mean[c] = sum / averaged;
+            float total = 0.0f;
+            // Unrolled as a whole, so that all rows are on their way at once.
+#pragma unroll
+            for (int i = 0; i < CENTERING_ROWS; i++)
+                if (i < averaged) total += around[(size_t)i * stride + first + c];
+            mean[c] = total / averaged;
         }
         __syncthreads();
-#pragma unroll
-        for (int r = 0; r < 4; r++) {
-            if (row0 + r >= m) break;
-            const size_t row = (size_t)(row0 + r) * stride + first;
-            for (int c = lane; c < columns; c += 32) {
-                const float value = Product::round(x[row + c] - mean[c]);
-                centred[row + c] = value;
-                sums[r] = fmaf(value, value, sums[r]);
-            }
-        }
-        __syncthreads();
+        if (row >= m) continue;
+        const size_t at = (size_t)row * stride + first;
+        each_column<8>(columns, [&](int c) { return x[at + c]; }, [&](int c, float value) {
+            value = Product::round(value - mean[c]);
+            centred[at + c] = value;
+            sum = fmaf(value, value, sum);
+        });
     }
-#pragma unroll
-    for (int r = 0; r < 4; r++) {
-        const float sum = warp_sum(sums[r]);
-        if (lane == 0 && row0 + r < m) norms[row0 + r] = sum;
-    }
+    sum = warp_sum(sum);
+    if (threadIdx.x % 32 == 0 && row < m) norms[row] = sum;
 }
 
-// |x_i - x_j|^2 from what the main loop has summed. Clamped at 0 and nowhere above, since small distances are real neighbours; NaN
-// stays. Never -0, so that the bits of distances are in the order of the distances.
+// |x_i - x_j|^2 from the norms of the points and what the main loop has summed. Clamped at 0 and nowhere above, since small distances are
+// real neighbours; NaN stays. Never -0, so that the bits of distances are in the order of the distances.
 template <class Product>
-DEVICE float squared_distance(const float* row_norms, int row, const float* norms, int column, float sum) {
-    const float squared = row_norms[row] + norms[column] - 2.0f * sum;
+DEVICE float squared_distance(float row_norm, float column_norm, float sum) {
+    const float squared = row_norm + column_norm - 2.0f * sum;
     return (squared < 0.0f ? 0.0f : squared) + 0.0f;
 }
 template <>
-DEVICE float squared_distance<Differences>(const float*, int, const float*, int, float sum) {
+DEVICE float squared_distance<Differences>(float, float, float sum) {
     return sum;
 }
 
-// The tile of squared distances with its corner at (row0, column0), the loop's sums left in place of the product.
+// The squared norm of a point, if there is such a point and norms are taken.
 template <class Product>
-struct Distances {
-    Gemm<Product, true, true, 64> gemm;
+DEVICE float norm_of(const float* norms, int point, int count) {
+    return point < count ? norms[point] : 0.0f;
+}
+template <>
+DEVICE float norm_of<Differences>(const float*, int, int) {
+    return 0.0f;
+}
 
-    DEVICE void run(const Pairs& pairs, int row0, int column0, typename Gemm<Product, true, true, 64>::Shared& shared) {
+// The tile of squared distances with its corner at (row0, column0), the loop's sums left in place of the product.
+template <class Product, class T = Plain<64>>
+struct Distances {
+    typedef Gemm<Product, true, true, T> Loop;
+    typedef typename Loop::Shared Shared;
+    Loop gemm;
+
+    DEVICE void run(const Pairs& pairs, int row0, int column0, Shared& shared) {
         gemm.run({pairs.row_points, pairs.stride}, {pairs.points, pairs.stride}, pairs.rows, pairs.columns, pairs.dimensions,
                  row0, column0, shared);
+    }
+
+    // visit(row in the tile, column in the tile, squared distance, number of the thread's row, of its column) for each that this thread keeps.
+    template <class Visit>
+    DEVICE void each(const Pairs& pairs, int row0, int column0, Visit visit) {
+        typedef Accumulators<T> C;
+        // Before anything is visited, so that none waits for what a visit writes.
+        float row_norms[C::KEPT_DOWN][2], column_norms[C::KEPT_ACROSS][2];
+#pragma unroll
+        for (int i = 0; i < C::KEPT_DOWN; i++)
+#pragma unroll
+            for (int e = 0; e < 2; e++)
+                row_norms[i][e] = norm_of<Product>(pairs.row_norms, row0 + C::kept_row(i) + 8 * e, pairs.rows);
+#pragma unroll
+        for (int j = 0; j < C::KEPT_ACROSS; j++)
+#pragma unroll
+            for (int e = 0; e < 2; e++)
+                column_norms[j][e] = norm_of<Product>(pairs.norms, column0 + C::kept_column(j) + e, pairs.columns);
+#pragma unroll
+        for (int i = 0; i < C::KEPT_DOWN; i++)
+#pragma unroll
+            for (int j = 0; j < C::KEPT_ACROSS; j++)
+#pragma unroll
+                for (int e = 0; e < 4; e++)
+                    visit(C::kept_row(i) + e / 2 * 8, C::kept_column(j) + e % 2,
+                          squared_distance<Product>(row_norms[i][e / 2], column_norms[j][e % 2], gemm.c.d[i][j][e]),
+                          2 * i + e / 2, 2 * j + e % 2);
     }
 };
 

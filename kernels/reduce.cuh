@@ -1,8 +1,23 @@
-// Ordered reductions: the same numbers in the same order give the same bits.
+// Rows by warps: each lane's columns, and ordered reductions (the same numbers in the same order give the same bits).
 #pragma once
 #include "gpu.cuh"
 
 constexpr uint32_t WHOLE_WARP = 0xffffffffu;
+
+// use(l, load(l)) for l = lane, lane + 32, ... below n; `batch` loads are on their way at a time, which the compiler would not dare: what
+// use() writes might be what load() reads.
+template <int batch, class Load, class Use>
+DEVICE void each_column(int n, Load load, Use use) {
+    for (int first = threadIdx.x % 32; first < n; first += 32 * batch) {
+        decltype(load(0)) values[batch] = {};
+#pragma unroll
+        for (int i = 0; i < batch; i++)
+            if (first + 32 * i < n) values[i] = load(first + 32 * i);
+#pragma unroll
+        for (int i = 0; i < batch; i++)
+            if (first + 32 * i < n) use(first + 32 * i, values[i]);
+    }
+}
 
 // The sum over a warp, in every lane.
 template <class T>

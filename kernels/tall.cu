@@ -6,7 +6,7 @@
 // A' B for A n x p and B n x q, in f64: a block for 64 x 64 numbers of the product and `part_rows` rows, which the host adds up.
 KERNEL(GEMM_THREADS) gram(const float* a, int a_stride, const float* b, int b_stride, int n, int p, int q, int part_rows,
                           double* parts) {
-    typedef Gemm<Fp64Sums, false, false, 64, double> Product;
+    typedef Gemm<Fp64Sums, false, false, Plain<64>, double> Product;
     SHARED(Product::Shared, shared, [1]);
     const int row0 = blockIdx.x * 64, column0 = blockIdx.y * 64, first = blockIdx.z * part_rows;
     Product product;
@@ -21,7 +21,7 @@ KERNEL(GEMM_THREADS) gram(const float* a, int a_stride, const float* b, int b_st
 // Y <- keep Y + X C for X n x p and C p x q, in f32. What is not kept is not looked at: it may be no number.
 KERNEL(GEMM_THREADS) combine(const float* x, int x_stride, const float* c, int c_stride, float keep, float* y, int y_stride, int n,
                              int p, int q) {
-    typedef Gemm<Fp32, true, false, 64> Product;
+    typedef Gemm<Fp32, true, false, Plain<64>> Product;
     SHARED(Product::Shared, shared, [1]);
     const int row0 = blockIdx.x * 64, column0 = blockIdx.y * 64;
     Product product;

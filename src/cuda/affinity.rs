@@ -1,7 +1,7 @@
 //! The heat kernel of a mini-batch, stored or formed tile by tile, its contraction, and exact cuts; `kernels/affinity.cu`.
 
 use super::driver::{Address, Driver};
-use super::linear::{NARROW, THREADS, TILE};
+use super::linear::{DEEP_THREADS, THREADS, TILE, Tiling};
 use super::memory::Buffer;
 use super::points::{Pairs, Points, Rows};
 use super::sparse::Graph;
@@ -189,7 +189,7 @@ pub fn pairwise<D: Driver>(cuda: &Cuda<D>, x: &Matrix<D>, affinity: &mut Affinit
             "affinity",
             &format!("affinity_{element}_{product}"),
             [m.div_ceil(TILE), m.div_ceil(TILE), 1],
-            THREADS,
+            DEEP_THREADS,
             arguments![pairs, a.address(), int(stride(m)), partial_degrees.1.address()],
         ),
         Some((distances, limits)) => {
@@ -250,7 +250,7 @@ pub fn select_neighbors<D: Driver>(
         "affinity",
         &format!("distances_{product}"),
         [rows.div_ceil(TILE), columns.div_ceil(TILE), 1],
-        THREADS,
+        DEEP_THREADS,
         arguments![pairs, distances, int(stride(columns))],
     )?;
     cuda.launch(
@@ -309,16 +309,12 @@ pub fn contract<D: Driver>(
                 (Element::F32, Precision::Fp32) => "fp32",
                 (Element::F32, _) => "tf32x3",
             };
-            let (width, tile) = if k <= NARROW {
-                ("_narrow", NARROW)
-            } else {
-                ("", TILE)
-            };
+            let tiling = Tiling::narrow(k).unwrap_or(Tiling::DEEP);
             cuda.launch(
                 "affinity",
-                &format!("contract{width}_{product}"),
-                [m.div_ceil(TILE), k.div_ceil(tile), 1],
-                THREADS,
+                &format!("contract{}_{product}", tiling.name),
+                tiling.grid(m, k),
+                DEEP_THREADS,
                 arguments![a.address(), int(stride(m)), all, int(m), int(m)],
             )
         }
@@ -372,7 +368,7 @@ pub fn download<D: Driver>(cuda: &Cuda<D>, from: &Affinity<D>) -> Result<Vec<f32
                         heat.points.product(cuda.precision)
                     ),
                     [m.div_ceil(TILE), m.div_ceil(TILE), 1],
-                    THREADS,
+                    DEEP_THREADS,
                     arguments![heat.pairs(m), formed.address(), int(stride(m)), sums.address()],
                 )?,
             }

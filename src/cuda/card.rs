@@ -228,11 +228,63 @@ impl Drop for Loaded {
     }
 }
 
+/// A kernel that can be launched.
+#[derive(Clone, Copy)]
+struct Function {
+    handle: sys::CUfunction,
+    /// Bytes of its `LARGE_SHARED`.
+    large_shared: u32,
+}
+
+impl Function {
+    /// A kernel of a loaded module. What it needs beside is in a variable of the module, `LARGE_SHARED_OF` in kernels/gpu.cuh.
+    fn find(context: &Context, what: &str, module: sys::CUmodule, kernel: &str) -> Result<Self> {
+        let name = |text: String| CString::new(text).expect("a C identifier");
+        let handle = context.check(what, unsafe {
+            module::get_function(module, name(kernel.to_string()))
+        })?;
+        let variable = name(format!("{kernel}_large_shared"));
+        let mut large_shared = 0u32;
+        let (mut at, mut bytes) = (0, 0);
+        // SAFETY: the module is loaded; both places are written when the call succeeds.
+        match unsafe { sys::cuModuleGetGlobal_v2(&mut at, &mut bytes, module, variable.as_ptr()) }.result() {
+            Err(DriverError(Code::CUDA_ERROR_NOT_FOUND)) => {}
+            found => {
+                context.check(what, found)?;
+                let to = bytemuck::bytes_of_mut(&mut large_shared);
+                if bytes != to.len() {
+                    return Err(Error::device(
+                        context.name.clone(),
+                        format!("{kernel}_large_shared is no number"),
+                        "this is a mistake of this program: please report it",
+                    ));
+                }
+                context.check(what, unsafe { result::memcpy_dtoh_sync(to, at) })?;
+                use sys::CUfunction_attribute::*;
+                // The multiprocessor's memory is to be shared memory before it is cache, so that as many blocks fit as can.
+                for (attribute, value) in [
+                    (
+                        CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES,
+                        large_shared as i32,
+                    ),
+                    (CU_FUNC_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT, 100),
+                ] {
+                    context.check(what, unsafe {
+                        result::function::set_function_attribute(handle, attribute, value)
+                    })?;
+                }
+            }
+        }
+        context.check(what, unsafe { sys::cuFuncLoad(handle) }.result())?;
+        Ok(Function { handle, large_shared })
+    }
+}
+
 /// All kernels, which several queues run.
 #[derive(Default)]
 struct Kernels {
     /// By file and name.
-    functions: HashMap<(&'static str, &'static str), sys::CUfunction>,
+    functions: HashMap<(&'static str, &'static str), Function>,
     modules: Vec<Loaded>,
 }
 
@@ -250,9 +302,7 @@ impl Kernels {
             context: context.clone(),
         });
         for kernel in source.kernels {
-            let name = CString::new(kernel.name).expect("a C identifier");
-            let function = context.check(&what, unsafe { module::get_function(handle, name) })?;
-            context.check(&what, unsafe { sys::cuFuncLoad(function) }.result())?;
+            let function = Function::find(context, &what, handle, kernel.name)?;
             self.functions.insert((source.file, kernel.name), function);
         }
         Ok(())
@@ -413,10 +463,10 @@ impl Driver for Card {
         // SAFETY: the caller's arguments are those of the kernel; the driver copies them before it returns.
         let result = unsafe {
             result::launch_kernel(
-                function,
+                function.handle,
                 (x, y, z),
                 (threads, 1, 1),
-                0,
+                function.large_shared,
                 device.queue.handle,
                 arguments,
             )

@@ -218,7 +218,7 @@ pub fn ncut<D: Driver>(
         "ncut",
         &product("ncut_overlaps"),
         [k.div_ceil(TILE), k.div_ceil(TILE), 1],
-        linear::THREADS,
+        linear::DEEP_THREADS,
         arguments![
             weighted,
             y,
@@ -248,7 +248,7 @@ pub fn ncut<D: Driver>(
         "ncut",
         &product("ncut_product"),
         [m.div_ceil(TILE), k.div_ceil(TILE), 1],
-        linear::THREADS,
+        linear::DEEP_THREADS,
         arguments![
             y,
             y_stride,

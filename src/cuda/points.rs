@@ -112,7 +112,7 @@ impl<D: Driver> Points<D> {
         cuda.launch(
             "affinity",
             &format!("affinity_center_{}", rounded.name()),
-            [x.count.div_ceil(32), 1, 1],
+            [x.count.div_ceil(8), 1, 1],
             256,
             arguments![
                 x.at,

@@ -11,7 +11,6 @@ namespace emulator {
 constexpr int WARP = 32;
 constexpr int MAX_THREADS = 1024;
 constexpr int MAX_WARPS = MAX_THREADS / WARP;
-constexpr size_t MAX_SHARED = 48 * 1024;
 
 // A CUDA thread. Its Builtins come first so that the pointer `builtins` is also the pointer to it.
 struct Thread : Builtins {
@@ -71,7 +70,7 @@ struct Block {
     Warp warp[MAX_WARPS];
 
     unsigned char* window;               // shared memory
-    size_t window_used, shared_bytes;
+    size_t window_used, small_bytes, large_bytes;
     std::vector<SharedArray> arrays;
 
     bool failed;
@@ -100,7 +99,7 @@ void wait_in(const char* what);
 void make_runnable(int warp, unsigned lane_bits);
 
 // shared.cpp
-constexpr size_t WINDOW = 128 * 1024;
+constexpr size_t WINDOW = 512 * 1024;
 unsigned char* map_window();
 void unmap_window(unsigned char* window);
 void clear_window();

@@ -16,7 +16,12 @@
 #define SHARED(T, name, dimensions)                                                                       \
     static __thread ::emulator::Slot name##_slot;                                                         \
     typedef T name##_type dimensions;                                                                     \
-    name##_type& name = *static_cast<name##_type*>(::emulator::shared(name##_slot, #name, sizeof(name##_type)))
+    name##_type& name = *static_cast<name##_type*>(::emulator::shared(name##_slot, #name, sizeof(name##_type), false))
+#define LARGE_SHARED(T, name)                   \
+    static __thread ::emulator::Slot name##_slot; \
+    T& name = *static_cast<T*>(::emulator::shared(name##_slot, #name, sizeof(T), true))
+// What a block of Hopper can have at most.
+#define LARGE_SHARED_OF(kernel, ...) static_assert((__VA_ARGS__) <= ::emulator::MOST_SHARED, #kernel)
 
 struct uint3 { unsigned x, y, z; };
 struct dim3 { unsigned x, y, z; };
@@ -52,9 +57,11 @@ struct Slot {
     void* array;
 };
 extern __thread uint64_t block_serial __attribute__((tls_model("initial-exec")));
-void* place_shared(Slot& slot, const char* name, size_t bytes);
-DEVICE void* shared(Slot& slot, const char* name, size_t bytes) {
-    return slot.block == block_serial ? slot.array : place_shared(slot, name, bytes);
+// Bytes of a block in all, and of those that it has without asking.
+constexpr size_t MOST_SHARED = 227 * 1024, SMALL_SHARED = 48 * 1024;
+void* place_shared(Slot& slot, const char* name, size_t bytes, bool large);
+DEVICE void* shared(Slot& slot, const char* name, size_t bytes, bool large) {
+    return slot.block == block_serial ? slot.array : place_shared(slot, name, bytes, large);
 }
 
 // ---- values that lanes exchange -----------------------------------------------------------------------------------------------
@@ -178,6 +185,7 @@ EMULATED_MIN_MAX(unsigned long long)
 // ---- the functions of gpu.cuh: what they do is said there -----------------------------------------------------------------------
 
 void copy_async_16(void* to, const void* from, int bytes);
+DEVICE void copy_async_16_if(bool take, void* to, const void* from) { copy_async_16(to, from, take ? 16 : 0); }
 void copy_async_commit();
 namespace emulator {
 void wait_for_copies(int pending);

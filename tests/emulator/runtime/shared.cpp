@@ -46,7 +46,7 @@ void clear_window() {
     Block& b = block();
     ++block_serial;
     b.arrays.clear();
-    b.shared_bytes = 0;
+    b.small_bytes = b.large_bytes = 0;
     ASAN_UNPOISON_MEMORY_REGION(b.window, WINDOW);
     memset(b.window, UNDEFINED, GAP);
     ASAN_POISON_MEMORY_REGION(b.window, WINDOW);
@@ -54,13 +54,15 @@ void clear_window() {
 }
 
 // Gives an array its place in the running block.
-void* place_shared(Slot& slot, const char* name, size_t bytes) {
+void* place_shared(Slot& slot, const char* name, size_t bytes, bool large) {
     Block& b = block();
     unsigned char* start = b.window + b.window_used;
-    b.shared_bytes += aligned(bytes);
+    size_t& used = large ? b.large_bytes : b.small_bytes;
+    used += aligned(bytes);
     b.window_used += aligned(bytes) + GAP;
-    if (b.shared_bytes > MAX_SHARED || b.window_used > WINDOW)
-        fail("with `%s` the kernel uses %zu bytes of shared memory, more than the %zu of a block", name, b.shared_bytes, MAX_SHARED);
+    const size_t most = large ? MOST_SHARED - b.small_bytes : SMALL_SHARED;
+    if (used > most || b.small_bytes + b.large_bytes > MOST_SHARED || b.window_used > WINDOW)
+        fail("with `%s` the kernel uses %zu bytes of shared memory, more than the %zu of a block", name, used, most);
     ASAN_UNPOISON_MEMORY_REGION(start, aligned(bytes) + GAP);
     memset(start, UNDEFINED, aligned(bytes) + GAP);
     ASAN_POISON_MEMORY_REGION(start, aligned(bytes) + GAP);
