@@ -84,8 +84,7 @@ options! {
 
         /// Transforms of the rows, in order: pixels (divide by 255), center (subtract the mean), standardize (and divide by the
         /// standard deviation), scale (to mean square 1), unit (unit norm), rms (unit norm times sqrt(d)), pca=DIMS (leading
-        /// eigenvectors of X'X), and, as the first, scatnet or scatnet=J:L:ORDER (scattering coefficients of 8-bit images, computed on
-        /// the CPU on any device), as in scatnet,pca=500,center,unit; none; or auto: pixels,center,unit for images, else by how the
+        /// eigenvectors of X'X), and, as the first, scatnet or scatnet=J:L:ORDER (scattering coefficients of 8-bit images), as in scatnet,pca=500,center,unit; none; or auto: pixels,center,unit for images, else by how the
         /// columns spread [default: auto]
         #[arg(long, value_name = "LIST", help_heading = "Data")]
         features: String,

@@ -7,7 +7,7 @@ use crate::data::{Dataset, ImageShape};
 use crate::error::{Error, Result};
 use crate::ops::Ops;
 
-/// What rows become on the host, before they come into a backend's memory.
+/// What rows of the data are before the transforms, on the host or on the device (see [`Loader`](super::Loader)).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Reader {
     columns: usize,
