@@ -14,14 +14,14 @@ constexpr int DEPTH = 32;
 
 // ---- how a block shares a tile ------------------------------------------------------------------------------------------------
 
-// A tile of `rows` by `columns` for groups of warps_down x warps_across warps. The groups take turns along the depth, `slice` each, and add up
+// A tile of `rows` by `columns` for groups of warps_down x warps_across warps. The groups take turns along the depth, DEPTH each, and add up
 // what they have at the end: so that a tile of few elements keeps enough warps busy. `stages` tiles of operands are on their way or
 // in use at a time.
-template <int rows, int columns, int warps_down, int warps_across, int groups, int stages, int slice = DEPTH>
+template <int rows, int columns, int warps_down, int warps_across, int groups, int stages>
 struct Tiling {
     static constexpr int ROWS = rows, COLUMNS = columns, WARPS_DOWN = warps_down, WARPS_ACROSS = warps_across;
     static constexpr int GROUP = 32 * warps_down * warps_across, GROUPS = groups, THREADS = GROUP * groups;
-    static constexpr int STAGES = stages, SLICE = slice, STAGE_DEPTH = slice * groups;
+    static constexpr int STAGES = stages, STAGE_DEPTH = DEPTH * groups;
 };
 
 // Within 48 KB of shared memory, for kernels that keep other things beside.
@@ -33,19 +33,15 @@ using Plain = Tiling<64, columns, columns >= 64 ? 2 : 4, columns >= 64 ? 2 : 1, 
 // room for DEEP_BLOCKS blocks on a multiprocessor of a card for computing.
 #define DEEP_THREADS 256
 #define DEEP_BLOCKS 2
-// For those of so few tiles that each has a multiprocessor to itself.
-#define LONE_THREADS 512
-#define LONE_BLOCKS 1
 // Of Ampere's cards some have less than 100 KB.
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 900
-constexpr int DEEP_STAGES = 2, LONE_SLICE = 16;
+constexpr int DEEP_STAGES = 2;
 #else
-constexpr int DEEP_STAGES = 3, LONE_SLICE = 32;
+constexpr int DEEP_STAGES = 3;
 #endif
 template <int columns>
 using Deep = Tiling<64, columns, columns >= 64 ? 2 : 4, columns >= 64 ? 2 : 1, 2, DEEP_STAGES>;
-using Lone = Tiling<64, 64, 2, 2, 4, DEEP_STAGES, LONE_SLICE>;
-static_assert(Deep<64>::THREADS == DEEP_THREADS && Lone::THREADS == LONE_THREADS, "as the host launches them");
+static_assert(Deep<64>::THREADS == DEEP_THREADS && Deep<16>::THREADS == DEEP_THREADS, "as the host launches them");
 
 // ---- tiles in shared memory -----------------------------------------------------------------------------------------------
 
@@ -535,7 +531,7 @@ struct Gemm {
             [&](int stage) {
                 const A tile_a = {shared.a[stage]};
                 const B tile_b = {shared.b[stage]};
-                Product::template multiply<Product, T::SLICE>(c, tile_a, tile_b);
+                Product::multiply(c, tile_a, tile_b);
                 each_stage(tile_a);
             });
         c.join(shared);

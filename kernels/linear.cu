@@ -30,53 +30,49 @@ struct Forward {
     }
 };
 
-#define DEFINE_FORWARD(name, size, ...)                                                                                   \
+#define DEFINE_FORWARD(name, ...)                                                                                         \
     LARGE_SHARED_OF(name, sizeof(__VA_ARGS__::Product_::Shared));                                                         \
-    KERNEL(size##_THREADS, size##_BLOCKS) name(const float* x, int x_stride, const float* w, int w_stride, const float* bias,     \
+    KERNEL(DEEP_THREADS, DEEP_BLOCKS) name(const float* x, int x_stride, const float* w, int w_stride, const float* bias,     \
                                       int relu, float* z, int z_stride, int m, int n, int d) {                            \
         __VA_ARGS__::run(x, x_stride, w, w_stride, bias, relu, z, z_stride, m, n, d);                                     \
     }
-#define DEFINE_LINEAR(precision, Product)                                              \
-    DEFINE_FORWARD(linear_##precision, DEEP, Forward<Product, Deep<64>>)        \
-    DEFINE_FORWARD(linear_narrow_##precision, DEEP, Forward<Product, Deep<16>>) \
-    DEFINE_FORWARD(linear_lone_##precision, LONE, Forward<Product, Lone>)
+#define DEFINE_LINEAR(precision, Product)                                 \
+    DEFINE_FORWARD(linear_##precision, Forward<Product, Deep<64>>)        \
+    DEFINE_FORWARD(linear_narrow_##precision, Forward<Product, Deep<16>>)
 FOR_EACH_PRECISION(DEFINE_LINEAR)
 
 // ---- backward, input -------------------------------------------------------------------------------------------------------
 
+template <class Product>
+using Backward = Gemm<Product, true, false, Deep<64>>;
+
 // d_x (m x n) = d_z (m x d) w (d x n), 0 where x, the output of a ReLU, is not positive.
-template <class Product, class T>
-struct Backward {
-    typedef Gemm<Product, true, false, T> Product_;
+template <class Product>
+DEVICE void linear_backward_data(const float* d_z, int d_z_stride, const float* w, int w_stride, const float* x, float* d_x,
+                                 int x_stride, int m, int n, int d) {
+    LARGE_SHARED(typename Backward<Product>::Shared, shared);
+    Backward<Product> product;
+    const int row0 = blockIdx.x * 64, column0 = blockIdx.y * 64;
+    product.run({d_z, d_z_stride}, {w, w_stride}, m, n, d, row0, column0, shared);
+    product.c.each(
+        [&](int row, int column) {
+            const bool inside = row0 + row < m && column0 + column < n;
+            return inside ? x[(size_t)(row0 + row) * x_stride + column0 + column] : 0.0f;
+        },
+        [&](int row, int column, float value, float output) {
+            row += row0;
+            column += column0;
+            if (row < m && column < n) d_x[(size_t)row * x_stride + column] = output > 0.0f ? value : 0.0f;
+        });
+}
 
-    static DEVICE void run(const float* d_z, int d_z_stride, const float* w, int w_stride, const float* x, float* d_x,
-                           int x_stride, int m, int n, int d) {
-        LARGE_SHARED(typename Product_::Shared, shared);
-        Product_ product;
-        const int row0 = blockIdx.x * T::ROWS, column0 = blockIdx.y * T::COLUMNS;
-        product.run({d_z, d_z_stride}, {w, w_stride}, m, n, d, row0, column0, shared);
-        product.c.each(
-            [&](int row, int column) {
-                const bool inside = row0 + row < m && column0 + column < n;
-                return inside ? x[(size_t)(row0 + row) * x_stride + column0 + column] : 0.0f;
-            },
-            [&](int row, int column, float value, float output) {
-                row += row0;
-                column += column0;
-                if (row < m && column < n) d_x[(size_t)row * x_stride + column] = output > 0.0f ? value : 0.0f;
-            });
+#define DEFINE_LINEAR_BACKWARD_DATA(precision, Product)                                                                  \
+    LARGE_SHARED_OF(linear_backward_data_##precision, sizeof(Backward<Product>::Shared));                                \
+    KERNEL(DEEP_THREADS, DEEP_BLOCKS) linear_backward_data_##precision(                                                  \
+        const float* d_z, int d_z_stride, const float* w, int w_stride, const float* x, float* d_x, int x_stride, int m, \
+        int n, int d) {                                                                                                  \
+        linear_backward_data<Product>(d_z, d_z_stride, w, w_stride, x, d_x, x_stride, m, n, d);                          \
     }
-};
-
-#define DEFINE_BACKWARD(name, size, ...)                                                                                  \
-    LARGE_SHARED_OF(name, sizeof(__VA_ARGS__::Product_::Shared));                                                         \
-    KERNEL(size##_THREADS, size##_BLOCKS) name(const float* d_z, int d_z_stride, const float* w, int w_stride, const float* x,    \
-                                      float* d_x, int x_stride, int m, int n, int d) {                                    \
-        __VA_ARGS__::run(d_z, d_z_stride, w, w_stride, x, d_x, x_stride, m, n, d);                                        \
-    }
-#define DEFINE_LINEAR_BACKWARD_DATA(precision, Product)                                         \
-    DEFINE_BACKWARD(linear_backward_data_##precision, DEEP, Backward<Product, Deep<64>>) \
-    DEFINE_BACKWARD(linear_backward_data_lone_##precision, LONE, Backward<Product, Lone>)
 FOR_EACH_PRECISION(DEFINE_LINEAR_BACKWARD_DATA)
 
 // ---- backward, parameters ----------------------------------------------------------------------------------------------------

@@ -87,25 +87,11 @@ pub fn run(args: ValidateArgs, console: &mut Console) -> Result<()> {
                 .collect();
             let backends: Vec<_> = backends.iter().zip(precisions).collect();
             let device = Device::Cuda(ordinal).to_string();
-            let deep: Vec<_> = backends
-                .iter()
-                .map(|&(_, precision)| {
-                    let cuda = Cuda::new(card.clone(), precision);
-                    (cuda.keeping_gradients().lone_tiles(0), precision)
-                })
-                .collect();
-            let others = [
-                Other {
-                    what: "fed",
-                    backends: vec![(Cuda::new(card, Precision::Fp32).feeding_rows(), Precision::Fp32)],
-                    operations: &[Operation::Nearest, Operation::Rows, Operation::Training],
-                },
-                Other {
-                    what: "deep tiles",
-                    backends: deep,
-                    operations: &[Operation::Layers],
-                },
-            ];
+            let others = [Other {
+                what: "fed",
+                backends: vec![(Cuda::new(card, Precision::Fp32).feeding_rows(), Precision::Fp32)],
+                operations: &[Operation::Nearest, Operation::Rows, Operation::Training],
+            }];
             validate(&device, &backends, &others, &args, console)
         }
         Device::Reference => Err(Error::option(

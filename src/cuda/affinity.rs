@@ -1,7 +1,7 @@
 //! The heat kernel of a mini-batch, stored or formed tile by tile, its contraction, and exact cuts; `kernels/affinity.cu`.
 
 use super::driver::{Address, Driver};
-use super::linear::{DEEP_THREADS, THREADS, TILE, Tiling};
+use super::linear::{DEEP_THREADS, NARROW, THREADS, TILE};
 use super::memory::Buffer;
 use super::points::{Pairs, Points, Rows};
 use super::sparse::Graph;
@@ -309,11 +309,15 @@ pub fn contract<D: Driver>(
                 (Element::F32, Precision::Fp32) => "fp32",
                 (Element::F32, _) => "tf32x3",
             };
-            let tiling = Tiling::narrow(k).unwrap_or(Tiling::DEEP);
+            let (width, tile) = if k <= NARROW {
+                ("_narrow", NARROW)
+            } else {
+                ("", TILE)
+            };
             cuda.launch(
                 "affinity",
-                &format!("contract{}_{product}", tiling.name),
-                tiling.grid(m, k),
+                &format!("contract{width}_{product}"),
+                [m.div_ceil(TILE), k.div_ceil(tile), 1],
                 DEEP_THREADS,
                 arguments![a.address(), int(stride(m)), all, int(m), int(m)],
             )

@@ -12,63 +12,11 @@ pub const THREADS: u32 = 128;
 /// The same in the tiling of the products that steps are made of.
 pub const DEEP_THREADS: u32 = 256;
 
-/// The same where these have few tiles.
-const LONE_THREADS: u32 = 512;
-
 /// Rows of a tile of the main loop, and its columns unless it is narrow.
 pub const TILE: usize = 64;
 
 /// Columns of a narrow tile, for outputs that would leave most of a square one empty.
 pub const NARROW: usize = 16;
-
-/// Products of at most so many tiles are computed in lone ones: a large card then has a multiprocessor for each.
-pub const LONE_TILES: usize = 132;
-
-/// In what tiles a product is computed.
-#[derive(Clone, Copy)]
-pub struct Tiling {
-    /// Behind the kernel's name.
-    pub name: &'static str,
-    /// Columns of a tile; its rows are [`TILE`].
-    columns: usize,
-    /// Threads of a block.
-    pub threads: u32,
-}
-
-impl Tiling {
-    /// Of any number of square tiles.
-    pub const DEEP: Tiling = Tiling {
-        name: "",
-        columns: TILE,
-        threads: DEEP_THREADS,
-    };
-
-    /// Narrow ones, for few columns.
-    pub fn narrow(columns: usize) -> Option<Self> {
-        (columns <= NARROW).then_some(Tiling {
-            name: "_narrow",
-            columns: NARROW,
-            ..Tiling::DEEP
-        })
-    }
-
-    /// Lone ones for few tiles of the rows that there is room for: whatever part of them is in use, a row gets the same bits.
-    fn by_tiles<D: Driver>(cuda: &Cuda<D>, z: &Matrix<D>) -> Self {
-        match z.allocated().div_ceil(TILE) * z.cols().div_ceil(TILE) <= cuda.lone_tiles {
-            true => Tiling {
-                name: "_lone",
-                threads: LONE_THREADS,
-                ..Tiling::DEEP
-            },
-            false => Tiling::DEEP,
-        }
-    }
-
-    /// Blocks for a product of this size.
-    pub fn grid(self, rows: usize, columns: usize) -> [usize; 3] {
-        [rows.div_ceil(TILE), columns.div_ceil(self.columns), 1]
-    }
-}
 
 /// Layers that one launch updates; `MOST_LAYERS` in the kernel.
 const MOST_LAYERS: usize = 8;
@@ -83,12 +31,16 @@ pub fn linear<D: Driver>(
     z: &mut Matrix<D>,
 ) -> Result<()> {
     let (m, n, d) = (x.rows(), weight.rows(), x.cols());
-    let tiling = Tiling::narrow(n).unwrap_or_else(|| Tiling::by_tiles(cuda, z));
+    let (kernel, columns) = if n <= NARROW {
+        ("linear_narrow", NARROW)
+    } else {
+        ("linear", TILE)
+    };
     cuda.launch(
         "linear",
-        &cuda.in_precision(&format!("linear{}", tiling.name)),
-        tiling.grid(m, n),
-        tiling.threads,
+        &cuda.in_precision(kernel),
+        [m.div_ceil(TILE), n.div_ceil(columns), 1],
+        DEEP_THREADS,
         arguments![
             x.address(),
             int(x.stride()),
@@ -114,12 +66,11 @@ pub fn linear_backward_data<D: Driver>(
     d_x: &mut Matrix<D>,
 ) -> Result<()> {
     let (m, n, d) = (d_z.rows(), weight.cols(), d_z.cols());
-    let tiling = Tiling::by_tiles(cuda, d_x);
     cuda.launch(
         "linear",
-        &cuda.in_precision(&format!("linear_backward_data{}", tiling.name)),
-        tiling.grid(m, n),
-        tiling.threads,
+        &cuda.in_precision("linear_backward_data"),
+        [m.div_ceil(TILE), n.div_ceil(TILE), 1],
+        DEEP_THREADS,
         arguments![
             d_z.address(),
             int(d_z.stride()),

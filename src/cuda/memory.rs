@@ -237,11 +237,6 @@ impl<D: Driver> Matrix<D> {
         }
     }
 
-    /// Rows that there is room for.
-    pub fn allocated(&self) -> usize {
-        self.allocated
-    }
-
     /// From one row to the next, in f32.
     pub fn stride(&self) -> usize {
         self.cols.next_multiple_of(ROW_ALIGNMENT)

@@ -65,8 +65,6 @@ pub struct Cuda<D: Driver> {
     keeps_gradients: bool,
     /// Affinities of more rows are formed tile by tile.
     stored_rows: usize,
-    /// Products of layers are computed in lone tiles when they have at most so many.
-    lone_tiles: usize,
     /// Training rows stay on the host however much room the device has.
     feeds_rows: bool,
     /// Rows among which the nearest are sought at a time.
@@ -85,7 +83,6 @@ impl<D: Driver> Cuda<D> {
             profile: RefCell::new(None),
             keeps_gradients: false,
             stored_rows: affinity::STORED_ROWS,
-            lone_tiles: linear::LONE_TILES,
             feeds_rows: false,
             searched_rows: nearest::SEGMENT,
         }
@@ -103,14 +100,6 @@ impl<D: Driver> Cuda<D> {
     pub fn storing_at_most(self, rows: usize) -> Self {
         Cuda {
             stored_rows: rows,
-            ..self
-        }
-    }
-
-    /// The same, but products of layers are computed in lone tiles, which are for few, when they have at most `tiles`.
-    pub fn lone_tiles(self, tiles: usize) -> Self {
-        Cuda {
-            lone_tiles: tiles,
             ..self
         }
     }

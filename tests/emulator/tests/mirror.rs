@@ -42,18 +42,3 @@ fn passes(operation: Operation) {
     operations::check(operation, &backends, &settings);
 }
 test_operations!(passes);
-
-/// Layers of many tiles are larger than a CPU can emulate; here those of few are computed as they are.
-#[test]
-fn layers_of_many_tiles() {
-    let settings = Settings {
-        sizes: Sizes::Small,
-        ..Settings::new(seed("layers of many tiles"))
-    };
-    let backends = Precision::ALL.map(|precision| {
-        let cuda = Cuda::new(emulator(), precision);
-        cuda.keeping_gradients().lone_tiles(0)
-    });
-    let backends: Vec<_> = backends.iter().zip(Precision::ALL).collect();
-    operations::check(Operation::Layers, &backends, &settings);
-}
