@@ -66,7 +66,7 @@ pub fn run(args: ValidateArgs, console: &mut Console) -> Result<()> {
         Device::Auto | Device::Cpu => match args.precision {
             Wanted::All | Wanted::One(Precision::Fp32) => {
                 let ops = Fast::new(0)?;
-                validate("cpu", &[(&ops, Precision::Fp32)], &[], &args, console)
+                validate("cpu", &[(&ops, Precision::Fp32)], None, &args, console)
             }
             Wanted::One(other) => Err(Error::option(
                 "--precision",
@@ -86,13 +86,9 @@ pub fn run(args: ValidateArgs, console: &mut Console) -> Result<()> {
                 .map(|&precision| Cuda::new(card.clone(), precision).keeping_gradients())
                 .collect();
             let backends: Vec<_> = backends.iter().zip(precisions).collect();
+            let fed = Cuda::new(card, Precision::Fp32).feeding_rows();
             let device = Device::Cuda(ordinal).to_string();
-            let others = [Other {
-                what: "fed",
-                backends: vec![(Cuda::new(card, Precision::Fp32).feeding_rows(), Precision::Fp32)],
-                operations: &[Operation::Nearest, Operation::Rows, Operation::Training],
-            }];
-            validate(&device, &backends, &others, &args, console)
+            validate(&device, &backends, Some(&fed), &args, console)
         }
         Device::Reference => Err(Error::option(
             "--device",
@@ -102,19 +98,11 @@ pub fn run(args: ValidateArgs, console: &mut Console) -> Result<()> {
     }
 }
 
-/// Backends that go other ways than those that sizes choose, and the operations in which they do.
-struct Other<O> {
-    /// In the table, behind sizes.
-    what: &'static str,
-    backends: Vec<(O, Precision)>,
-    operations: &'static [Operation],
-}
-
-/// Checks the backends of a device, one for each precision, then `others`, and shows the table.
+/// Checks the backends of a device, one for each precision, and shows the table. `fed`, in fp32, feeds training rows from the host.
 fn validate<O: Ops>(
     device: &str,
     backends: &[(&O, Precision)],
-    others: &[Other<O>],
+    fed: Option<&O>,
     args: &ValidateArgs,
     console: &mut Console,
 ) -> Result<()> {
@@ -130,24 +118,13 @@ fn validate<O: Ops>(
         rows.extend(run_operation(operation, backends, &settings, &mut |_| ())?);
         console.advance(done as u64 + 1, "");
     }
-    // The same kernels, or the same paths, at any size.
-    let settings = Settings {
-        sizes: Sizes::Small,
-        ..settings
-    };
-    for other in others {
-        let backends: Vec<_> = other
-            .backends
-            .iter()
-            .map(|(ops, precision)| (ops, *precision))
-            .collect();
-        for &operation in other.operations {
-            let found = run_operation(operation, &backends, &settings, &mut |_| ())?;
-            rows.extend(found.into_iter().map(|row| Row {
-                size: format!("{}, {}", row.size, other.what),
-                ..row
-            }));
-        }
+    for operation in [Operation::Nearest, Operation::Rows, Operation::Training] {
+        let Some(fed) = fed else { break };
+        let found = run_operation(operation, &[(fed, Precision::Fp32)], &settings, &mut |_| ())?;
+        rows.extend(found.into_iter().map(|row| Row {
+            size: format!("{}, fed", row.size),
+            ..row
+        }));
     }
     console.end();
 
