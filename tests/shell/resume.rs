@@ -431,7 +431,7 @@ fn interrupted_while_rows_are_labelled_nothing_half_written_stays() {
 #[test]
 fn a_labelling_goes_on_behind_the_rows_that_are_done() {
     let here = Sandbox::new();
-    here.ok("neuncut generate blobs --rows 200000 -o x.npy");
+    here.ok("neuncut generate blobs --rows 300000 -o x.npy");
     here.ok("neuncut fit x.npy -k 5 --epochs 1 --train-rows 300 --hidden 512,512 --out run");
     let line = "neuncut predict run x.npy --labels x-labels.npy --threads 1 --json";
     let told = here
@@ -442,20 +442,22 @@ fn a_labelling_goes_on_behind_the_rows_that_are_done() {
         let names = here.list(".").into_iter();
         names.filter(|name| name.ends_with(".part")).collect()
     };
-    let mut kills = 0;
-    for pause in [300, 700, 500] {
+    let (mut kills, mut ended) = (0, false);
+    for pause in [150, 300, 200] {
         let mut child = here.start(&format!("{line} -o y.npy --probabilities p.npy"));
         wait_until(&mut child, || parts().len() == 2);
         std::thread::sleep(Duration::from_millis(pause));
-        if child.try_wait().unwrap().is_some() {
+        // A fast machine has done what is left by then.
+        ended = child.try_wait().unwrap().is_some();
+        if ended {
             break;
         }
-        if pause == 500 {
+        if pause == 200 {
             // Ctrl-C leaves what is done, too.
             interrupt(&child);
             let told = finish(child, line);
             assert_eq!(told.code, 130, "{}", told.err);
-            let words = "of 200000 rows are done; the same command goes on behind them";
+            let words = "of 300000 rows are done; the same command goes on behind them";
             assert!(told.err.contains(words), "{}", told.err);
         } else {
             kill(child);
@@ -466,7 +468,7 @@ fn a_labelling_goes_on_behind_the_rows_that_are_done() {
     }
     assert!(kills > 0, "the labelling was too short to be killed");
     let last = here.ok(&format!("{line} -o y.npy --probabilities p.npy"));
-    assert!(last.err.contains("going on behind"), "{}", last.err);
+    assert!(ended || last.err.contains("going on behind"), "{}", last.err);
     assert!(here.bytes("y.npy") == here.bytes("whole.npy"), "other labels");
     assert!(
         here.bytes("p.npy") == here.bytes("whole-p.npy"),
