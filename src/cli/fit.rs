@@ -158,6 +158,15 @@ impl<'de> Deserialize<'de> for Name {
 
 /// Trains, and prints the scores.
 pub fn run(args: FitArgs, console: &mut Console) -> Result<()> {
+    let (metrics, folder) = fitted(args, console)?;
+    let text = table(&metrics, &folder);
+    let mut value = json!(metrics);
+    value["run"] = json!(folder.path());
+    console.result(value, &text)
+}
+
+/// Trains, and returns what comes of it and where it is.
+pub fn fitted(args: FitArgs, console: &mut Console) -> Result<(Metrics, RunFolder)> {
     catch_interrupts();
     let from_file = args
         .config
@@ -198,10 +207,7 @@ pub fn run(args: FitArgs, console: &mut Console) -> Result<()> {
     for warning in &metrics.warnings {
         console.line(&format!("warning: {warning}"));
     }
-    let text = table(&metrics, &folder);
-    let mut value = json!(metrics);
-    value["run"] = json!(folder.path());
-    console.result(value, &text)
+    Ok((metrics, folder))
 }
 
 fn train(

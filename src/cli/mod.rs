@@ -17,6 +17,7 @@ mod merge;
 mod options;
 mod parse;
 mod predict;
+mod reproduce;
 mod spectrum;
 mod step;
 mod validate;
@@ -72,6 +73,8 @@ enum Command {
     GammaSearch(gamma_search::GammaSearchArgs),
     /// Write synthetic data of known structure
     Generate(generate::GenerateArgs),
+    /// Repeat an experiment of the paper, from the data to its row of the table
+    Reproduce(reproduce::ReproduceArgs),
     /// Show version, devices, the kernels inside and built-in data
     Info,
     /// Make one training step on a given problem and write out everything in it
@@ -104,6 +107,7 @@ pub fn main() -> ExitCode {
         Command::Compare(args) => compare::run(args, &mut console),
         Command::GammaSearch(args) => gamma_search::run(args, &mut console),
         Command::Generate(args) => generate::run(args, &mut console),
+        Command::Reproduce(args) => reproduce::run(args, &mut console),
         Command::Info => info::run(&mut console),
         Command::Step(args) => step::run(args, &mut console),
         Command::Bench(args) => bench::run(args, &mut console),

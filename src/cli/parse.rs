@@ -1,5 +1,7 @@
 //! A command line as clap reads it, its complaints told in one line.
 
+use std::ffi::OsString;
+
 use clap::Parser;
 use clap::error::ErrorKind;
 
@@ -9,6 +11,11 @@ pub fn parse<C: Parser>() -> Result<C, String> {
         true => answer.exit(),
         false => one_line(&answer),
     })
+}
+
+/// The arguments of a command line that another command makes, or what is wrong with them.
+pub fn parse_from<C: Parser>(words: Vec<OsString>) -> Result<C, String> {
+    C::try_parse_from(words).map_err(|answer| one_line(&answer))
 }
 
 /// Whether clap has something to show rather than to complain about.

@@ -13,6 +13,7 @@ pub mod csv;
 pub mod folder;
 pub mod written;
 pub mod synthetic;
+pub mod embeddings;
 pub mod infinite_mnist;
 
 use std::ops::Range;

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::fmt::{Display, Write};
 use std::path::{Path, PathBuf};
 
+use half::f16;
+
 use super::format::Format;
 use super::labels::labels_beside;
 use super::{npy, npz, safetensors};
@@ -37,6 +39,11 @@ pub trait Value: bytemuck::Pod + Display {
 impl Value for f32 {
     const NPY: &'static str = "<f4";
     const SAFETENSORS: &'static str = "F32";
+}
+
+impl Value for f16 {
+    const NPY: &'static str = "<f2";
+    const SAFETENSORS: &'static str = "F16";
 }
 
 impl Value for u8 {

@@ -36,6 +36,17 @@ use crate::train::{EpochRecord, TrainingGraph, TrainingRows, Truth, collapse, wi
 /// Rows over which the exact cut is computed at most; its time grows with their square.
 const CUT_ROWS: usize = 20_000;
 
+/// The stages of a run.
+const STAGES: [&str; 7] = [
+    "features and graph",
+    "estimates",
+    "spectrum",
+    "training",
+    "labelling",
+    "exact cut",
+    "report",
+];
+
 /// The outcome of a run: `metrics.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Metrics {
@@ -75,6 +86,14 @@ pub struct Metrics {
     pub device: String,
     /// What the user should know.
     pub warnings: Vec<String>,
+}
+
+impl Metrics {
+    /// Stages with their seconds, in the order in which they ran.
+    pub fn phases(&self) -> Vec<(String, f64)> {
+        let named = |stage: &&str| Some((stage.to_string(), *self.stages.get(*stage)?));
+        STAGES.iter().filter_map(named).collect()
+    }
 }
 
 /// How often an unfinished training is saved, in seconds; 0 for every epoch.

@@ -1,0 +1,275 @@
+//! `neuncut reproduce`: an experiment of the paper, from the data to its row of the table.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Parser, ValueEnum};
+use neuncut::data::embeddings;
+use neuncut::fit::Metrics;
+use neuncut::progress::Progress;
+use neuncut::{Error, Result};
+use serde_json::json;
+
+use super::console::Console;
+use super::device::DeviceArgs;
+use super::fit::{self, FitArgs};
+use super::generate::{self, GenerateArgs};
+use super::parse;
+
+/// An experiment of the paper (He et al., Pattern Recognition 2025).
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Experiment {
+    /// MNIST, scattering features: all images of --from
+    Mnist,
+    /// Fashion-MNIST, the same features
+    Fmnist,
+    /// 8,100,000 digits of `generate mnist8m` made of those of --from, the same features
+    Mnist8m,
+    /// 1,281,167 rows of `generate embeddings` in 1,000 clusters, in the place of CLIP's embeddings of ImageNet
+    ImagenetShape,
+}
+
+/// What the paper reports of it: ACC, NMI, ARI, and minutes where it does.
+struct Paper {
+    about: &'static str,
+    scores: [f64; 3],
+    minutes: Option<f64>,
+}
+
+impl Experiment {
+    fn name(self) -> &'static str {
+        match self {
+            Experiment::Mnist => "mnist",
+            Experiment::Fmnist => "fmnist",
+            Experiment::Mnist8m => "mnist8m",
+            Experiment::ImagenetShape => "imagenet-shape",
+        }
+    }
+
+    /// What makes its data, and how many rows, where they are made.
+    fn made(self) -> Option<(&'static str, u64)> {
+        match self {
+            Experiment::Mnist | Experiment::Fmnist => None,
+            Experiment::Mnist8m => Some((generate::MNIST8M, 8_100_000)),
+            Experiment::ImagenetShape => Some((generate::EMBEDDINGS, 1_281_167)),
+        }
+    }
+
+    /// Options of `fit`.
+    fn options(self) -> Vec<String> {
+        let words = match self {
+            Experiment::Mnist | Experiment::Fmnist | Experiment::Mnist8m => {
+                "--clusters 10 --features scatnet,pca=500,center,unit".to_string()
+            }
+            Experiment::ImagenetShape => format!(
+                "--clusters {} --features center,unit --train-rows 100000 --batch 3000 --epochs 20",
+                embeddings::CLASSES
+            ),
+        };
+        words.split(' ').map(String::from).collect()
+    }
+
+    fn paper(self) -> Paper {
+        let (about, scores, minutes) = match self {
+            Experiment::Mnist => ("heat kernel", [0.982, 0.947, 0.958], None),
+            Experiment::Fmnist => ("heat kernel", [0.687, 0.663, 0.535], None),
+            Experiment::Mnist8m => ("a GTX 1080 Ti", [0.968, 0.923, 0.926], Some(1.36)),
+            Experiment::ImagenetShape => (
+                "of CLIP's embeddings of ImageNet itself, a GTX 1080 Ti",
+                [0.624, 0.813, 0.473],
+                Some(5.23),
+            ),
+        };
+        Paper {
+            about,
+            scores,
+            minutes,
+        }
+    }
+}
+
+/// Arguments of `reproduce`.
+#[derive(Args)]
+pub struct ReproduceArgs {
+    /// Which experiment
+    #[arg(value_enum)]
+    experiment: Experiment,
+
+    /// A folder in MNIST's layout: the images of mnist and fmnist, what mnist8m is made of
+    #[arg(long, value_name = "DIR")]
+    from: Option<String>,
+
+    /// Rows in a file instead of made ones: what an earlier call made, or embeddings of your own
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["from", "rows"])]
+    data: Option<PathBuf>,
+
+    /// Labels of --data, which only score
+    #[arg(long, value_name = "FILE", requires = "data")]
+    labels: Option<PathBuf>,
+
+    /// Rows to make, for a smaller experiment [default: as many as the paper has]
+    #[arg(long, value_name = "N")]
+    rows: Option<u64>,
+
+    /// Folder of the run; rows that are made stay beside it, in RUN.npy and RUN-labels.npy [default: runs/reproduce-EXPERIMENT]
+    #[arg(long, value_name = "RUN")]
+    out: Option<PathBuf>,
+
+    /// Replace the run that is in --out
+    #[arg(long)]
+    overwrite: bool,
+
+    /// Seed of the run and of rows that are made
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+
+    #[command(flatten)]
+    device: DeviceArgs,
+
+    /// More options of fit, which come before those of the experiment, as in `-- --train-rows 50000`
+    #[arg(last = true, value_name = "FIT OPTIONS")]
+    more: Vec<OsString>,
+}
+
+/// A command line of `fit`.
+#[derive(Parser)]
+#[command(no_binary_name = true, args_override_self = true)]
+struct FitLine {
+    #[command(flatten)]
+    fit: FitArgs,
+}
+
+/// Makes the data where it has to be made, trains, and prints the row.
+pub fn run(args: ReproduceArgs, console: &mut Console) -> Result<()> {
+    let experiment = args.experiment;
+    let folder = format!("runs/reproduce-{}", experiment.name());
+    let out = args.out.clone().unwrap_or_else(|| folder.into());
+    let line = |data: &Path, labels: Option<&Path>| fit_line(&args, &out, data, labels);
+    let mut generating = None;
+    let words = match (experiment.made(), &args.data) {
+        (_, Some(data)) => line(data, args.labels.as_deref())?,
+        (None, None) => {
+            let Some(from) = &args.from else {
+                return Err(Error::option(
+                    "--from",
+                    format!("{} is not built in", experiment.name()),
+                    "name the folder of its four files (train-images-idx3-ubyte.gz and so on)",
+                ));
+            };
+            if args.rows.is_some() {
+                return Err(Error::option(
+                    "--rows",
+                    format!("{} is not made", experiment.name()),
+                    "leave it away: all images are labelled; `-- --train-rows N` says how many are trained on",
+                ));
+            }
+            line(Path::new(from), None)?
+        }
+        (Some((name, rows)), None) => {
+            let beside = |end: &str| PathBuf::from(format!("{}{end}", out.display()));
+            let (data, labels) = (beside(".npy"), beside("-labels.npy"));
+            // What is wrong with the run is told before the long work.
+            let words = line(&data, Some(&labels))?;
+            if out.exists() && !args.overwrite {
+                return Err(Error::file(
+                    &out,
+                    "there is something of this name",
+                    "choose another --out, or replace the run with --overwrite",
+                ));
+            }
+            let parent = out.parent().filter(|parent| !parent.as_os_str().is_empty());
+            if let Some(parent) = parent {
+                std::fs::create_dir_all(parent)
+                    .map_err(|e| Error::io(parent, "make the folder of the run", e))?;
+            }
+            let made = GenerateArgs {
+                name: name.into(),
+                rows: args.rows.unwrap_or(rows),
+                from: args.from.clone(),
+                output: data,
+                seed: args.seed,
+            };
+            generating = Some(generate::generate(&made, console)?.seconds);
+            words
+        }
+    };
+    let shown: Vec<String> = words.iter().map(|word| word.display().to_string()).collect();
+    let command = format!("neuncut fit {}", shown.join(" "));
+    console.line(&command);
+    let (metrics, run) = fit::fitted(parsed(words)?, console)?;
+
+    let mut phases: Vec<(String, f64)> = generating
+        .into_iter()
+        .map(|seconds| ("generating".to_string(), seconds))
+        .collect();
+    phases.extend(metrics.phases());
+    let paper = experiment.paper();
+    let mut value = json!(metrics);
+    value["experiment"] = json!(experiment.name());
+    value["command"] = json!(command);
+    value["run"] = json!(run.path());
+    value["phases"] = json!(phases);
+    let [acc, nmi, ari] = paper.scores;
+    value["paper"] =
+        json!({ "about": paper.about, "acc": acc, "nmi": nmi, "ari": ari, "minutes": paper.minutes });
+    let text = row(&metrics, &phases, &paper, &run.report_file());
+    console.result(value, &text)
+}
+
+/// The command line of `fit` that makes the run.
+fn fit_line(args: &ReproduceArgs, out: &Path, data: &Path, labels: Option<&Path>) -> Result<Vec<OsString>> {
+    let mut words: Vec<OsString> = vec![data.into()];
+    words.extend(args.experiment.options().into_iter().map(OsString::from));
+    if let Some(labels) = labels {
+        words.extend(["--labels".into(), labels.into()]);
+    }
+    let device = args.device;
+    words.extend([
+        "--seed".into(),
+        args.seed.to_string().into(),
+        "--device".into(),
+        device.device.to_string().into(),
+        "--precision".into(),
+        device.precision.to_string().into(),
+        "--threads".into(),
+        device.threads.to_string().into(),
+        "--out".into(),
+        out.into(),
+    ]);
+    if args.overwrite {
+        words.push("--overwrite".into());
+    }
+    // Those given later hold.
+    words.extend(args.more.iter().cloned());
+    parsed(words.clone())?;
+    Ok(words)
+}
+
+fn parsed(words: Vec<OsString>) -> Result<FitArgs> {
+    let line: FitLine = parse::parse_from(words)
+        .map_err(|complaint| Error::option("options of fit", complaint, "see neuncut fit --help"))?;
+    Ok(line.fit)
+}
+
+/// The row for people, beside the paper's.
+fn row(metrics: &Metrics, phases: &[(String, f64)], paper: &Paper, report: &Path) -> String {
+    let line = |name: &str, [acc, nmi, ari]: [f64; 3], minutes: Option<f64>, about: &str| {
+        let minutes = minutes.map_or("-".to_string(), |minutes| format!("{minutes:.2}"));
+        format!("{name:<12} {acc:>6.3} {nmi:>6.3} {ari:>6.3} {minutes:>8}  {about}\n")
+    };
+    let mut text = format!(
+        "{:<12} {:>6} {:>6} {:>6} {:>8}\n",
+        "", "ACC", "NMI", "ARI", "minutes"
+    );
+    let all: f64 = phases.iter().map(|(_, seconds)| seconds).sum();
+    if let Some(scores) = metrics.scores {
+        let about = format!("{} rows on {}", metrics.rows, metrics.device);
+        let scores = [scores.acc, scores.nmi, scores.ari];
+        text += &line("neuncut", scores, Some(all / 60.0), &about);
+    }
+    text += &line("the paper", paper.scores, paper.minutes, paper.about);
+    for (phase, seconds) in phases {
+        text += &format!("{phase:<20} {seconds:>8.1} s\n");
+    }
+    text + &format!("report       {}", report.display())
+}
