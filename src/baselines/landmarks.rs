@@ -8,7 +8,7 @@ use crate::ops::{Ops, Shape};
 use crate::prepare::Prepared;
 use crate::progress::Progress;
 use crate::random::{Permutation, Purpose};
-use crate::spectral::{EXTRA, STARTS};
+use crate::spectral::{EXTRA, starts};
 
 /// Rows that are worked on at a time.
 pub(super) const CHUNK: usize = 4096;
@@ -64,7 +64,7 @@ pub(super) fn labels<O: Ops>(
         Ok(to)
     };
     let rows = upload(&coordinates, x.rows())?;
-    let found = crate::spectral::kmeans(ops, &rows, task.clusters, STARTS, task.seed, progress)?;
+    let found = crate::spectral::kmeans(ops, &rows, task.clusters, starts(task.clusters), task.seed, progress)?;
     let network = Network::new(ops, &kmeans::network(&found, task.clusters))?;
     let mut activations = network.activations(ops, CHUNK)?;
     let mut on_device = ops.labels("a chunk of labels", CHUNK)?;

@@ -22,7 +22,7 @@ use super::options::{CutOptions, DataOptions, GraphOptions, LandmarkOptions, Tru
 /// Arguments of `baseline`.
 #[derive(Args)]
 pub struct BaselineArgs {
-    /// kmeans (of the features, 10 starts), spectral (spectral clustering of the graph, as Ng, Jordan and Weiss do it; other rows
+    /// kmeans (of the features, 10 starts, or fewer beyond 100 clusters), spectral (spectral clustering of the graph, as Ng, Jordan and Weiss do it; other rows
     /// take the label of most of their 5 nearest training rows), nystrom (spectral clustering of the dense heat kernel, extended
     /// from landmarks), or landmark (of the graph in which rows are tied through their nearest landmarks); the last two for
     /// --cut ncut only

@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::ops::{Ops, Shape};
 use crate::options::{FitOptions, Start};
 use crate::progress::Progress;
-use crate::spectral::{Embedding, Labelling, STARTS, Spectrum, embed, kmeans};
+use crate::spectral::{Embedding, Labelling, Spectrum, embed, kmeans, starts};
 use crate::train::Targets;
 
 /// Eigenvalues that a run shows at least, and beyond the number of clusters.
@@ -73,7 +73,7 @@ impl<'a, O: Ops> Starter<'a, O> {
                 let embedding = self.embedding(progress)?;
                 embedding.labellings(ops, graph, clusters, cut, seed, progress)?
             }
-            _ => alone(kmeans(ops, &prepared.x, clusters, STARTS, seed, progress)?.labels),
+            _ => alone(kmeans(ops, &prepared.x, clusters, starts(clusters), seed, progress)?.labels),
         };
         Ok(match &prepared.graph {
             Some(graph) => Targets::refined(graph, found, clusters, cut, seed),

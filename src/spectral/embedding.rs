@@ -10,8 +10,10 @@ use crate::network::{download, to_real};
 use crate::ops::{Cut, Ops, Real, Shape};
 use crate::progress::Progress;
 
-/// Starts of k-means, of which the best is taken.
-pub const STARTS: usize = 10;
+/// Starts of k-means, of which the best is taken: ten of up to a hundred clusters, and of more as many as take no longer.
+pub fn starts(clusters: usize) -> usize {
+    (1000 / clusters.max(100)).max(1)
+}
 
 /// Eigenvectors beyond the number of clusters that spectral clustering looks at.
 pub const EXTRA: usize = 2;
@@ -68,7 +70,7 @@ impl<O: Ops> Embedding<O> {
             for count in [clusters + EXTRA, clusters] {
                 let rows = self.rows(ops, graph, form, count)?;
                 found.push(Labelling {
-                    labels: kmeans(ops, &rows, clusters, STARTS, seed, progress)?.labels,
+                    labels: kmeans(ops, &rows, clusters, starts(clusters), seed, progress)?.labels,
                     usual: count == clusters,
                 });
             }
@@ -170,7 +172,7 @@ pub fn cluster<O: Ops>(
 ) -> Result<Vec<u32>> {
     let embedding = embed(ops, graph, clusters + EXTRA, cut, seed, progress)?;
     let rows = embedding.rows(ops, graph, Form::Unit, clusters + EXTRA)?;
-    Ok(kmeans(ops, &rows, clusters, STARTS, seed, progress)?.labels)
+    Ok(kmeans(ops, &rows, clusters, starts(clusters), seed, progress)?.labels)
 }
 
 /// The matrix whose largest eigenvalues belong to the smallest of the Laplacian.

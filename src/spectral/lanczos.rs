@@ -14,6 +14,12 @@ const BASIS: usize = 320;
 /// Blocks of the basis, at least: with fewer a restart would throw away what it has just built.
 const BLOCKS: usize = 4;
 
+/// Columns of a block at most. Where more vectors are wanted, a basis of several blocks of that width would take too long to project.
+const BLOCK: usize = 128;
+
+/// Blocks of the basis beyond what is wanted, where that is more than a block.
+const ROOM: usize = 6;
+
 /// Restarts at most. What has not converged then is reported by its residual.
 const RESTARTS: usize = 60;
 
@@ -34,11 +40,14 @@ pub struct Eigenpairs<O: Ops> {
 
 /// Columns of the basis in which `wanted` eigenvectors are sought, at most.
 pub fn basis_columns(wanted: usize) -> usize {
-    (BASIS / wanted).max(BLOCKS) * wanted
+    match wanted <= BLOCK {
+        true => (BASIS / wanted).max(BLOCKS) * wanted,
+        false => wanted + ROOM * BLOCK,
+    }
 }
 
 /// The `wanted` largest eigenvalues of `matrix`, n x n, whose eigenvalues are of order 1, and their eigenvectors, to residuals of
-/// `tolerance` (those of f32 end near 1e-6). The block is as wide as what is wanted, so that eigenvalues may be multiple.
+/// `tolerance` (those of f32 end near 1e-6). The block is as wide as what is wanted, or as [`BLOCK`], so that eigenvalues may be multiple.
 pub fn leading<O: Ops>(
     ops: &O,
     matrix: &O::Graph,
@@ -50,6 +59,7 @@ pub fn leading<O: Ops>(
 ) -> Result<Eigenpairs<O>> {
     let wanted = wanted.min(n);
     let most = basis_columns(wanted);
+    let block = wanted.min(BLOCK);
     let stream = Stream::new(seed, Purpose::Start, 0);
     let mut drawn = 0;
     let mut random = |columns: usize| -> Result<O::Matrix> {
@@ -66,11 +76,11 @@ pub fn leading<O: Ops>(
     };
     // Q' A Q, row-major, `most` + a block in each row.
     let mut projected = Projected::new();
-    let mut next = random(wanted)?;
+    let mut next = random(block)?;
     basis.remove_from(ops, &mut next)?;
     let mut next = match orthonormal(ops, next)? {
         Some(block) => block,
-        None => random(wanted)?,
+        None => random(block)?,
     };
     let mut products = 0;
     let mut restarts = 0;
@@ -89,9 +99,11 @@ pub fn leading<O: Ops>(
         let rest = ops.gram(&image, &image)?;
 
         let size = basis.columns;
-        let full = size + wanted > most || size >= n;
+        let full = size + block > most || size >= n;
         let exhausted = size >= n;
-        if size >= wanted && (full || basis.blocks.len().is_multiple_of(2)) {
+        // Before the basis is full, eigenvectors of many columns take too long to be looked at.
+        let look = full || (block == wanted && basis.blocks.len().is_multiple_of(2));
+        if size >= wanted && look {
             let (values, vectors) = projected.eigen();
             // Largest first: the eigenvalues rise.
             let residual = |i: usize| {
@@ -119,7 +131,7 @@ pub fn leading<O: Ops>(
             if full {
                 restarts += 1;
                 // The best directions stay, with some room, and the Krylov space goes on from its last block.
-                let keep = (wanted + (most - wanted) / 3).min(size - wanted);
+                let keep = (wanted + (most - wanted) / 3).min(size - block);
                 let kept: Vec<usize> = (size - keep..size).rev().collect();
                 let ritz = basis.rotated(ops, &vectors, &kept)?;
                 basis = Basis {
@@ -134,7 +146,7 @@ pub fn leading<O: Ops>(
             Some(block) => block,
             // The basis is invariant: what is missing lies elsewhere.
             None => {
-                let mut block = random(wanted.min(n - basis.columns).max(1))?;
+                let mut block = random(block.min(n - basis.columns).max(1))?;
                 basis.remove_from(ops, &mut block)?;
                 match orthonormal(ops, block)? {
                     Some(block) => block,

@@ -6,7 +6,7 @@ mod lanczos;
 mod moves;
 mod spectrum;
 
-pub use embedding::{EXTRA, Embedding, Labelling, STARTS, cluster, embed};
+pub use embedding::{EXTRA, Embedding, Labelling, cluster, embed, starts};
 pub use kmeans::{Kmeans, kmeans};
 pub use lanczos::{Eigenpairs, basis_columns, leading};
 pub use moves::split_and_merge;
