@@ -17,7 +17,14 @@ pub(super) fn labels<O: Ops>(
     data: &Dataset,
     progress: &mut dyn Progress,
 ) -> Result<Vec<u32>> {
-    let found = kmeans(ops, &prepared.x, task.clusters, starts(task.clusters), task.seed, progress)?;
+    let found = kmeans(
+        ops,
+        &prepared.x,
+        task.clusters,
+        starts(task.clusters),
+        task.seed,
+        progress,
+    )?;
     let mut predictor = Predictor::new(ops, &network(&found, task.clusters), &prepared.pipeline)?;
     let mut labels = Vec::with_capacity(data.rows());
     predictor.label_all(data, 0..data.rows(), false, progress, |chunk, _| {

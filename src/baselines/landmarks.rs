@@ -64,7 +64,14 @@ pub(super) fn labels<O: Ops>(
         Ok(to)
     };
     let rows = upload(&coordinates, x.rows())?;
-    let found = crate::spectral::kmeans(ops, &rows, task.clusters, starts(task.clusters), task.seed, progress)?;
+    let found = crate::spectral::kmeans(
+        ops,
+        &rows,
+        task.clusters,
+        starts(task.clusters),
+        task.seed,
+        progress,
+    )?;
     let network = Network::new(ops, &kmeans::network(&found, task.clusters))?;
     let mut activations = network.activations(ops, CHUNK)?;
     let mut on_device = ops.labels("a chunk of labels", CHUNK)?;

@@ -4,9 +4,9 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, ValueEnum};
-use neuncut::data::embeddings;
 use neuncut::fit::Metrics;
 use neuncut::progress::Progress;
+use neuncut::run_folder::RunFolder;
 use neuncut::{Error, Result};
 use serde_json::json;
 
@@ -55,18 +55,24 @@ impl Experiment {
         }
     }
 
-    /// Options of `fit`.
-    fn options(self) -> Vec<String> {
-        let words = match self {
-            Experiment::Mnist | Experiment::Fmnist | Experiment::Mnist8m => {
-                "--clusters 10 --features scatnet,pca=500,center,unit".to_string()
-            }
-            Experiment::ImagenetShape => format!(
-                "--clusters {} --features center,unit --train-rows 100000 --batch 3000 --epochs 20",
-                embeddings::CLASSES
-            ),
+    /// Options of `fit`, and their values.
+    fn options(self) -> Vec<(&'static str, String)> {
+        let all: &[(&str, &str)] = match self {
+            Experiment::Mnist | Experiment::Fmnist | Experiment::Mnist8m => &[
+                ("--clusters", "10"),
+                ("--features", "scatnet,pca=500,center,unit"),
+            ],
+            Experiment::ImagenetShape => &[
+                ("--clusters", "1000"),
+                ("--features", "center,unit"),
+                ("--train-rows", "100000"),
+                ("--batch", "3000"),
+                ("--epochs", "20"),
+            ],
         };
-        words.split(' ').map(String::from).collect()
+        all.iter()
+            .map(|&(option, value)| (option, value.to_string()))
+            .collect()
     }
 
     fn paper(self) -> Paper {
@@ -126,14 +132,14 @@ pub struct ReproduceArgs {
     #[command(flatten)]
     device: DeviceArgs,
 
-    /// More options of fit, which come before those of the experiment, as in `-- --train-rows 50000`
+    /// More options of fit, in the place of those of the experiment, as in `-- --train-rows 50000`
     #[arg(last = true, value_name = "FIT OPTIONS")]
     more: Vec<OsString>,
 }
 
 /// A command line of `fit`.
 #[derive(Parser)]
-#[command(no_binary_name = true, args_override_self = true)]
+#[command(no_binary_name = true)]
 struct FitLine {
     #[command(flatten)]
     fit: FitArgs,
@@ -170,18 +176,7 @@ pub fn run(args: ReproduceArgs, console: &mut Console) -> Result<()> {
             let (data, labels) = (beside(".npy"), beside("-labels.npy"));
             // What is wrong with the run is told before the long work.
             let words = line(&data, Some(&labels))?;
-            if out.exists() && !args.overwrite {
-                return Err(Error::file(
-                    &out,
-                    "there is something of this name",
-                    "choose another --out, or replace the run with --overwrite",
-                ));
-            }
-            let parent = out.parent().filter(|parent| !parent.as_os_str().is_empty());
-            if let Some(parent) = parent {
-                std::fs::create_dir_all(parent)
-                    .map_err(|e| Error::io(parent, "make the folder of the run", e))?;
-            }
+            let _reserved = RunFolder::at(out.clone()).reserve(args.overwrite, &[])?;
             let made = GenerateArgs {
                 name: name.into(),
                 rows: args.rows.unwrap_or(rows),
@@ -218,28 +213,28 @@ pub fn run(args: ReproduceArgs, console: &mut Console) -> Result<()> {
 
 /// The command line of `fit` that makes the run.
 fn fit_line(args: &ReproduceArgs, out: &Path, data: &Path, labels: Option<&Path>) -> Result<Vec<OsString>> {
+    let device = args.device;
+    let mut options = args.experiment.options();
+    options.extend([
+        ("--seed", args.seed.to_string()),
+        ("--device", device.device.to_string()),
+        ("--precision", device.precision.to_string()),
+        ("--threads", device.threads.to_string()),
+    ]);
+    // Those that are given stand in the place of the experiment's.
+    let given: Vec<_> = args.more.iter().map(|word| word.to_string_lossy()).collect();
+    options.retain(|(option, _)| !given.iter().any(|word| word.split('=').next() == Some(option)));
     let mut words: Vec<OsString> = vec![data.into()];
-    words.extend(args.experiment.options().into_iter().map(OsString::from));
+    for (option, value) in options {
+        words.extend([option.into(), value.into()]);
+    }
     if let Some(labels) = labels {
         words.extend(["--labels".into(), labels.into()]);
     }
-    let device = args.device;
-    words.extend([
-        "--seed".into(),
-        args.seed.to_string().into(),
-        "--device".into(),
-        device.device.to_string().into(),
-        "--precision".into(),
-        device.precision.to_string().into(),
-        "--threads".into(),
-        device.threads.to_string().into(),
-        "--out".into(),
-        out.into(),
-    ]);
+    words.extend(["--out".into(), out.into()]);
     if args.overwrite {
         words.push("--overwrite".into());
     }
-    // Those given later hold.
     words.extend(args.more.iter().cloned());
     parsed(words.clone())?;
     Ok(words)

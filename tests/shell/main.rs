@@ -11,3 +11,4 @@ mod memory;
 mod model_file;
 mod validate;
 mod no_gpu;
+mod reproduce;
