@@ -7,8 +7,9 @@ use neuncut::data::Dataset;
 use neuncut::data::embeddings::{self, Embeddings};
 use neuncut::data::infinite_mnist::InfiniteMnist;
 use neuncut::data::synthetic::{Figure, Generator};
-use neuncut::data::written::{self, Rows};
+use neuncut::data::written::{self, Rows, Written};
 use neuncut::progress::Progress;
+use neuncut::resumable::stamps;
 use neuncut::{Error, Result, values};
 use serde_json::json;
 
@@ -39,7 +40,8 @@ pub struct GenerateArgs {
     pub from: Option<String>,
 
     /// Where to write, by extension: .npz and .safetensors hold rows `x` and labels `y`; beside .npy and .csv the labels go to
-    /// NAME-labels.npy or NAME-labels.csv
+    /// NAME-labels.npy or NAME-labels.csv. When it was stopped, the same command goes on with a .npy or .safetensors file where it
+    /// was, to the same bits
     #[arg(long, short, value_name = "FILE")]
     pub output: PathBuf,
 
@@ -50,7 +52,7 @@ pub struct GenerateArgs {
 
 /// What was written.
 pub struct Made {
-    files: Vec<PathBuf>,
+    written: Written,
     cols: usize,
     classes: usize,
     /// How long it took.
@@ -60,7 +62,12 @@ pub struct Made {
 /// Writes the data, and tells where.
 pub fn run(args: GenerateArgs, console: &mut Console) -> Result<()> {
     let made = generate(&args, console)?;
-    let names: Vec<String> = made.files.iter().map(|path| path.display().to_string()).collect();
+    let names: Vec<String> = made
+        .written
+        .files
+        .iter()
+        .map(|path| path.display().to_string())
+        .collect();
     let text = format!(
         "{} rows of {} written to {}",
         args.rows,
@@ -73,6 +80,7 @@ pub fn run(args: GenerateArgs, console: &mut Console) -> Result<()> {
         "cols": made.cols,
         "classes": made.classes,
         "files": names,
+        "resumed_rows": made.written.resumed,
         "seconds": made.seconds,
     });
     console.result(value, &text)
@@ -107,7 +115,9 @@ pub fn generate(args: &GenerateArgs, console: &mut Console) -> Result<Made> {
 fn write<R: Rows>(args: &GenerateArgs, source: &R, classes: usize, console: &mut Console) -> Result<Made> {
     let began = std::time::Instant::now();
     console.begin("generating", args.rows, "rows");
-    let files = written::write(source, args.rows, &args.output, &mut |done| {
+    let from = args.from.as_deref().map(|from| (from, stamps(from)));
+    let content = format!("{} {} {from:?}", args.name, args.seed);
+    let written = written::write(source, &content, args.rows, &args.output, &mut |done| {
         if console.interrupted() {
             return Err(Error::Interrupted("nothing was written".into()));
         }
@@ -116,7 +126,7 @@ fn write<R: Rows>(args: &GenerateArgs, source: &R, classes: usize, console: &mut
     })?;
     console.end();
     Ok(Made {
-        files,
+        written,
         cols: source.shape().iter().product(),
         classes,
         seconds: began.elapsed().as_secs_f64(),

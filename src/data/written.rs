@@ -1,6 +1,5 @@
 //! Rows that are made, as files of any size, written chunk by chunk.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::{Display, Write};
 use std::path::{Path, PathBuf};
@@ -12,6 +11,7 @@ use super::labels::labels_beside;
 use super::{npy, npz, safetensors};
 use crate::atomic::AtomicFile;
 use crate::error::{Error, Result};
+use crate::resumable::{Resumable, ended_early};
 
 /// Bytes of rows made at a time.
 const CHUNK: usize = 1 << 22;
@@ -51,20 +51,31 @@ impl Value for u8 {
     const SAFETENSORS: &'static str = "U8";
 }
 
-/// Writes `rows` rows and their labels to `path`, by its extension, and returns the paths written.
+/// What was written.
+#[derive(Debug)]
+pub struct Written {
+    /// The files: that of the rows first.
+    pub files: Vec<PathBuf>,
+    /// Rows that had been there already.
+    pub resumed: u64,
+}
+
+/// Writes `rows` rows and their labels to `path`, by its extension.
 ///
 /// `.npz` and `.safetensors` hold the rows as `x` and the labels as `y` (u32); beside `NAME.npy` and `NAME.csv` the labels are in
 /// `NAME-labels.npy` and `NAME-labels.csv`. `progress` is told the number of rows made so far; its error ends the work, and no file
-/// appears. Memory does not grow with `rows`.
+/// appears. Memory does not grow with `rows`. What an ended process has left of a `.npy` or `.safetensors` file is gone on with, if
+/// `content`, which describes what the rows are, was the same.
 ///
 /// # Errors
 /// For no rows or too many, another extension, what cannot be written, and those of `progress`.
 pub fn write<R: Rows>(
     source: &R,
+    content: &str,
     rows: u64,
     path: impl AsRef<Path>,
     progress: &mut dyn FnMut(u64) -> Result<()>,
-) -> Result<Vec<PathBuf>> {
+) -> Result<Written> {
     let path = path.as_ref();
     let mut shape = source.shape();
     let cols: usize = shape.iter().product();
@@ -84,59 +95,63 @@ pub fn write<R: Rows>(
         chunk: (CHUNK / bytes).max(1),
     };
     let labelled = source.label(0).is_some();
-    let whole = vec![path.to_path_buf()];
+    let mut files = vec![path.to_path_buf()];
     let beside = labels_beside(path);
+    let mut resumed = 0;
     match Format::of(path) {
-        Some(format @ (Format::Npy | Format::Csv)) => {
+        Some(Format::Npy) => {
+            let x = made.resumable(path, content, &npy::header(R::Value::NPY, &shape), progress)?;
+            resumed = x.resumed;
+            if labelled {
+                let mut y = AtomicFile::create(&beside)?;
+                y.put(&npy::header("<u4", &[len]))?;
+                made.each_label(|labels| y.put(bytemuck::cast_slice(labels)))?;
+                y.commit()?;
+                files.push(beside);
+            }
+            x.file.commit()?;
+        }
+        Some(Format::Safetensors) => {
+            let tensors: [(_, _, &[usize]); 2] = [("x", R::Value::SAFETENSORS, &shape), ("y", "U32", &[len])];
+            let header = safetensors::header(&tensors[..1 + usize::from(labelled)], &BTreeMap::new());
+            let mut x = made.resumable(path, content, &header, progress)?;
+            resumed = x.resumed;
+            made.each_label(|labels| x.file.write_tail(bytemuck::cast_slice(labels)))?;
+            x.file.commit()?;
+        }
+        Some(Format::Csv) => {
             let mut x = AtomicFile::create(path)?;
             let mut y = labelled.then(|| AtomicFile::create(&beside)).transpose()?;
-            let text = matches!(format, Format::Csv);
-            if !text {
-                x.put(&npy::header(R::Value::NPY, &shape))?;
-                y.iter_mut()
-                    .try_for_each(|y| y.put(&npy::header("<u4", &[len])))?;
+            made.each(0, progress, |values| x.put(lines(values, cols).as_bytes()))?;
+            if let Some(y) = &mut y {
+                made.each_label(|labels| y.put(lines(labels, 1).as_bytes()))?;
             }
-            made.each(progress, |values, labels| {
-                x.put(&encoded(values, cols, text))?;
-                y.iter_mut().try_for_each(|y| y.put(&encoded(labels, 1, text)))
-            })?;
             x.commit()?;
-            let Some(y) = y else {
-                return Ok(whole);
-            };
-            y.commit()?;
-            Ok(vec![path.to_path_buf(), beside])
+            if let Some(y) = y {
+                y.commit()?;
+                files.push(beside);
+            }
         }
         Some(Format::Npz) => {
             let mut file = npz::Writer::create(path)?;
             file.start("x", R::Value::NPY, &shape)?;
-            made.each(progress, |values, _| file.put(bytemuck::cast_slice(values)))?;
+            made.each(0, progress, |values| file.put(bytemuck::cast_slice(values)))?;
             if labelled {
                 file.start("y", "<u4", &[len])?;
                 made.each_label(|labels| file.put(bytemuck::cast_slice(labels)))?;
             }
             file.commit()?;
-            Ok(whole)
-        }
-        Some(Format::Safetensors) => {
-            let mut file = AtomicFile::create(path)?;
-            let tensors: [(_, _, &[usize]); 2] = [("x", R::Value::SAFETENSORS, &shape), ("y", "U32", &[len])];
-            let tensors = &tensors[..1 + usize::from(labelled)];
-            file.put(&safetensors::header(tensors, &BTreeMap::new()))?;
-            made.each(progress, |values, _| file.put(bytemuck::cast_slice(values)))?;
-            made.each_label(|labels| file.put(bytemuck::cast_slice(labels)))?;
-            file.commit()?;
-            Ok(whole)
         }
         Some(Format::Idx) | None => {
             let problem = "this kind of file cannot be written";
-            Err(Error::file(
+            return Err(Error::file(
                 path,
                 problem,
                 "choose a name that ends in .npy, .npz, .safetensors or .csv",
-            ))
+            ));
         }
     }
+    Ok(Written { files, resumed })
 }
 
 /// All rows to be written.
@@ -148,52 +163,75 @@ struct Made<'a, R> {
     chunk: usize,
 }
 
+/// A file with all its rows, some of which had been there.
+struct WithRows {
+    file: Resumable,
+    resumed: u64,
+}
+
 impl<R: Rows> Made<'_, R> {
-    fn slices(&self) -> impl Iterator<Item = std::ops::Range<u64>> {
+    fn slices(&self, first: u64) -> impl Iterator<Item = std::ops::Range<u64>> {
         let rows = self.rows;
         let chunk = self.chunk;
-        (0..rows)
+        (first..rows)
             .step_by(chunk)
             .map(move |first| first..rows.min(first + chunk as u64))
     }
 
-    /// Hands out all rows and their labels, a chunk at a time.
+    /// Hands out the rows from `first` on, a chunk at a time.
     fn each(
         &self,
+        first: u64,
         progress: &mut dyn FnMut(u64) -> Result<()>,
-        mut put: impl FnMut(&[R::Value], &[u32]) -> Result<()>,
+        mut put: impl FnMut(&[R::Value]) -> Result<()>,
     ) -> Result<()> {
         let mut values: Vec<R::Value> = Vec::new();
-        for rows in self.slices() {
+        for rows in self.slices(first) {
             values.resize(
                 (rows.end - rows.start) as usize * self.cols,
                 bytemuck::Zeroable::zeroed(),
             );
             self.source.fill(rows.start, &mut values);
-            let end = rows.end;
-            let labels: Vec<u32> = rows.filter_map(|row| self.source.label(row)).collect();
-            put(&values, &labels)?;
-            progress(end)?;
+            put(&values)?;
+            progress(rows.end)?;
         }
         Ok(())
     }
 
-    /// Hands out all labels alone, for formats that store them after the rows.
+    /// Hands out all labels, which are soon made.
     fn each_label(&self, mut put: impl FnMut(&[u32]) -> Result<()>) -> Result<()> {
-        for rows in self.slices() {
+        for rows in self.slices(0) {
             put(&rows
                 .filter_map(|row| self.source.label(row))
                 .collect::<Vec<u32>>())?;
         }
         Ok(())
     }
-}
 
-/// Values as a file holds them.
-fn encoded<T: bytemuck::Pod + Display>(values: &[T], cols: usize, text: bool) -> Cow<'_, [u8]> {
-    match text {
-        true => lines(values, cols).into_bytes().into(),
-        false => bytemuck::cast_slice(values).into(),
+    /// A file with this header and all rows behind it: those that are there already, each a function of its number alone, and the rest.
+    fn resumable(
+        &self,
+        path: &Path,
+        content: &str,
+        header: &[u8],
+        progress: &mut dyn FnMut(u64) -> Result<()>,
+    ) -> Result<WithRows> {
+        let content = format!("{} {content}", env!("CARGO_PKG_VERSION"));
+        let rows = self.rows as usize;
+        let bytes = self.cols * size_of::<R::Value>();
+        let mut file = Resumable::open(path, &content, header, bytes, rows)?;
+        let resumed = file.rows() as u64;
+        let written = self.each(resumed, progress, |values| {
+            file.write(bytemuck::cast_slice(values))
+        });
+        if let Err(error) = written {
+            let (error, kept) = ended_early(error, file.rows(), rows);
+            if !kept {
+                file.discard();
+            }
+            return Err(error);
+        }
+        Ok(WithRows { file, resumed })
     }
 }
 

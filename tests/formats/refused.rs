@@ -674,9 +674,15 @@ fn synthetic_data_that_cannot_be_made() {
     let folder = Folder::new();
     let write = |rows, name: &str| {
         let path = folder.path(name);
-        let text = written::write(&Figure::new(Generator::Rings, 1), rows, &path, &mut |_| Ok(()))
-            .unwrap_err()
-            .to_string();
+        let text = written::write(
+            &Figure::new(Generator::Rings, 1),
+            "rings",
+            rows,
+            &path,
+            &mut |_| Ok(()),
+        )
+        .unwrap_err()
+        .to_string();
         assert_eq!(
             std::fs::read_dir(folder.source()).unwrap().count(),
             0,

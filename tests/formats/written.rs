@@ -231,16 +231,22 @@ fn every_format_holds_the_same_rows_and_labels() {
     for name in ["x.npy", "x.npz", "x.safetensors", "x.csv"] {
         let mut seen = Vec::new();
         let path = folder.path(name);
-        let written = written::write(&Figure::new(generator, seed), n as u64, &path, &mut |rows| {
-            seen.push(rows);
-            Ok(())
-        })
+        let written = written::write(
+            &Figure::new(generator, seed),
+            "blobs",
+            n as u64,
+            &path,
+            &mut |rows| {
+                seen.push(rows);
+                Ok(())
+            },
+        )
         .unwrap();
         assert_eq!(seen, [chunk as u64, n as u64]);
-        assert_eq!(written[0], path);
+        assert_eq!((&written.files[0], written.resumed), (&path, 0));
         let (dataset, read) = read_all(path.to_str().unwrap()).unwrap();
         assert_eq!(read, rows, "{name}");
-        match &written[1..] {
+        match &written.files[1..] {
             [] => assert_eq!(dataset.labels(), Some(&labels), "{name}"),
             [beside] => {
                 assert!(beside.to_str().unwrap().contains("/x-labels."));
@@ -249,7 +255,14 @@ fn every_format_holds_the_same_rows_and_labels() {
             more => panic!("{more:?}"),
         }
         let bytes = std::fs::read(&path).unwrap();
-        written::write(&Figure::new(generator, seed), n as u64, &path, &mut |_| Ok(())).unwrap();
+        written::write(
+            &Figure::new(generator, seed),
+            "blobs",
+            n as u64,
+            &path,
+            &mut |_| Ok(()),
+        )
+        .unwrap();
         assert_eq!(
             std::fs::read(&path).unwrap(),
             bytes,
@@ -286,11 +299,11 @@ fn digits_without_end_are_images_with_labels() {
     let rows: Vec<f32> = rows.into_iter().map(f32::from).collect();
     for name in ["x.npy", "x.npz", "x.safetensors"] {
         let path = folder.path(name);
-        let written = written::write(&digits, n as u64, &path, &mut |_| Ok(())).unwrap();
+        let written = written::write(&digits, "digits", n as u64, &path, &mut |_| Ok(())).unwrap();
         let (dataset, read) = read_all(path.to_str().unwrap()).unwrap();
         assert!(dataset.is_pixels(), "{name}");
         assert_eq!(read, rows, "{name}");
-        let labels = match written.get(1) {
+        let labels = match written.files.get(1) {
             None => dataset.labels().unwrap().clone(),
             Some(beside) => Labels::open(beside).unwrap(),
         };

@@ -4,6 +4,7 @@ mod sandbox;
 mod cli;
 mod commands;
 mod features;
+mod generate;
 mod resume;
 mod bad_input;
 mod odd_data;

@@ -1,0 +1,68 @@
+//! Data that are made: killed at any moment, the same command ends with the same bits.
+
+use std::fs;
+
+use super::sandbox::{Sandbox, finish, interrupt, wait_until};
+
+/// Bytes of rows that are handed to the operating system at a time, about.
+const CHUNK: u64 = 1 << 22;
+
+#[test]
+fn killed_at_any_moment_made_data_are_gone_on_with_to_the_same_bits() {
+    for (name, rows, end) in [("mnist8m", 40_000, "npy"), ("embeddings", 24_000, "safetensors")] {
+        let here = Sandbox::new();
+        let line = format!("neuncut generate {name} --rows {rows} --seed 7 -o");
+        here.ok(&format!("{line} whole.{end}"));
+        let part = || {
+            let mut names = here.list(".").into_iter();
+            names.find(|name| name.ends_with(".part"))
+        };
+        let chunks = || {
+            let len = part()
+                .and_then(|part| fs::metadata(here.path(&part)).ok())
+                .map_or(0, |part| part.len());
+            len / CHUNK
+        };
+        let line = format!("{line} made.{end}");
+        for least in [0, 1] {
+            let mut child = here.start(&line);
+            let begun = || part().is_some() && chunks() >= least;
+            assert!(wait_until(&mut child, begun), "{line}");
+            child.kill().unwrap();
+            child.wait().unwrap();
+            assert!(!here.path(&format!("made.{end}")).exists());
+        }
+        let mut child = here.start(&line);
+        assert!(wait_until(&mut child, || chunks() >= 2), "{line}");
+        interrupt(&child);
+        let told = finish(child, &line);
+        told.refuses(
+            130,
+            &[&format!(
+                "of {rows} rows are done; the same command goes on behind them"
+            )],
+        );
+
+        let told = here.ok(&format!("{line} --json")).json();
+        let there = told["resumed_rows"].as_u64().unwrap();
+        assert!(there > 0 && there < rows, "{there}");
+        assert!(here.bytes(&format!("made.{end}")) == here.bytes(&format!("whole.{end}")));
+        let mut left = here.list(".");
+        left.retain(|file| !file.contains("-labels"));
+        assert_eq!(left, [format!("made.{end}"), format!("whole.{end}")]);
+        if end == "npy" {
+            assert!(here.bytes("made-labels.npy") == here.bytes("whole-labels.npy"));
+        }
+
+        // Another seed is another file: what is left of the first is no part of it.
+        let mut child = here.start(&line);
+        assert!(wait_until(&mut child, || chunks() >= 1), "{line}");
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let told = here
+            .ok(&format!("{} --json", line.replace("--seed 7", "--seed 8")))
+            .json();
+        assert_eq!(told["resumed_rows"], 0);
+        assert!(here.bytes(&format!("made.{end}")) != here.bytes(&format!("whole.{end}")));
+    }
+}
