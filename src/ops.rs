@@ -567,6 +567,19 @@ pub trait Ops {
         d_logits: &mut Self::Matrix,
         losses: &mut Self::Matrix,
     ) -> Result<()>;
+    /// The mean squared error between rows `x` and what a network made of them, `z`, both m x d, and its gradient:
+    /// `errors_i = |z_i - x_i|^2`, `L = 1 / (m d) sum_i errors_i`, `dZ = 2 (Z - X) / (m d)`.
+    ///
+    /// Writes `errors` 1 x m, `d_z` m x d, and L into row `state.batch` of `losses`, one number a row.
+    fn squared_error(
+        &self,
+        z: &Self::Matrix,
+        x: &Self::Matrix,
+        state: &Self::State,
+        errors: &mut Self::Matrix,
+        d_z: &mut Self::Matrix,
+        losses: &mut Self::Matrix,
+    ) -> Result<()>;
     /// Gradient with respect to a layer's input: `dX = (dZ W) * [X > 0]`, the mask being that of the ReLU that made `x`.
     fn linear_backward_data(
         &self,

@@ -15,6 +15,7 @@ mod linear;
 mod softmax;
 mod points;
 mod sparse;
+mod squared_error;
 mod subgraph;
 mod affinity;
 mod ncut;
@@ -417,6 +418,17 @@ impl<D: Driver> Ops for Cuda<D> {
         losses: &mut Matrix<D>,
     ) -> Result<()> {
         cross_entropy::cross_entropy(self, membership, targets, order, state, d_logits, losses)
+    }
+    fn squared_error(
+        &self,
+        z: &Matrix<D>,
+        x: &Matrix<D>,
+        state: &State<D>,
+        errors: &mut Matrix<D>,
+        d_z: &mut Matrix<D>,
+        losses: &mut Matrix<D>,
+    ) -> Result<()> {
+        squared_error::squared_error(self, z, x, state, errors, d_z, losses)
     }
     fn linear_backward_data(
         &self,

@@ -24,6 +24,7 @@ mod random;
 mod rows;
 mod scattering;
 mod softmax;
+mod squared_error;
 mod tall;
 mod training;
 
@@ -69,6 +70,8 @@ pub enum Operation {
     Softmax,
     /// The cross-entropy with given labels, and its gradient.
     CrossEntropy,
+    /// The mean squared error of rows that a network made again, and its gradient.
+    SquaredError,
     /// The loss and its gradient.
     Loss,
     /// Adam, alone and with the gradients of all layers.
@@ -85,7 +88,7 @@ pub enum Operation {
 
 impl Operation {
     /// All, in the order of a training step.
-    pub const ALL: [Operation; 20] = [
+    pub const ALL: [Operation; 21] = [
         Operation::Features,
         Operation::Scattering,
         Operation::Nearest,
@@ -100,6 +103,7 @@ impl Operation {
         Operation::Layers,
         Operation::Softmax,
         Operation::CrossEntropy,
+        Operation::SquaredError,
         Operation::Loss,
         Operation::Optimiser,
         Operation::Argmax,
@@ -220,6 +224,7 @@ pub fn run_operation<O: Ops>(
         Operation::Layers => layer::check(&mut bench),
         Operation::Softmax => softmax::check(&mut bench),
         Operation::CrossEntropy => cross_entropy::check(&mut bench),
+        Operation::SquaredError => squared_error::check(&mut bench),
         Operation::Loss => loss::check(&mut bench),
         Operation::Optimiser => optimiser::check(&mut bench),
         Operation::Argmax => labels::check_argmax(&mut bench),

@@ -5,6 +5,7 @@ use super::contraction::Contraction;
 use super::loss::{Graph, memberships, objectives};
 use super::matrices::{filled, values};
 use crate::error::Result;
+use crate::network::to_real;
 use crate::ops::{HeatKernel, Objective, Ops};
 
 pub fn check<O: Ops>(bench: &mut Bench<O>) -> Result<()> {
@@ -85,6 +86,21 @@ fn in_the_network<O: Ops>(bench: &mut Bench<O>) -> Result<()> {
             tally
                 .errors
                 .count("cross_entropy", &format!("NaN, targets {targets:?}"), lost);
+        }
+        for at in 0..2 {
+            let mut sides = [filled(ops, 2, 2, &[0.5f32; 4])?, filled(ops, 2, 2, &[0.5f32; 4])?];
+            ops.upload(&to_real::<O>(&[0.5, f32::NAN]), &mut sides[at], 1)?;
+            let (mut errors, mut d_z) = (filled(ops, 1, 2, &[0f32; 2])?, filled(ops, 2, 2, &[0f32; 4])?);
+            let (state, mut losses) = (ops.state(start())?, filled(ops, 1, 1, &[0f32])?);
+            ops.squared_error(&sides[0], &sides[1], &state, &mut errors, &mut d_z, &mut losses)?;
+            let told = [
+                values(ops, &errors)?[1],
+                values(ops, &d_z)?[3],
+                values(ops, &losses)?[0],
+            ];
+            let lost = told.iter().filter(|v| !v.is_nan()).count();
+            let case = format!("NaN in the {}", ["rows made again", "rows"][at]);
+            tally.errors.count("squared_error", &case, lost);
         }
         let x = filled(ops, 1, 2, &[1.0, f32::NAN])?;
         let (weight, bias) = (filled(ops, k, 2, &[1f32; 6])?, filled(ops, 1, k, &[0f32; 3])?);

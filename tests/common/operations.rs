@@ -43,6 +43,7 @@ macro_rules! test_operations {
             linear_layers_forward_and_backward: Layers,
             the_softmax_of_near_and_far_logits: Softmax,
             the_cross_entropy_with_given_labels: CrossEntropy,
+            the_squared_error_of_rows_made_again: SquaredError,
             the_loss_and_its_gradient: Loss,
             adam_alone_and_with_the_gradients_of_all_layers: Optimiser,
             argmax_takes_the_first_of_the_largest: Argmax,

@@ -18,6 +18,7 @@ mod scattering;
 mod simd;
 mod softmax;
 mod sparse;
+mod squared_error;
 mod tall;
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
@@ -280,6 +281,21 @@ impl Ops for Fast {
         losses
             .row_mut(state.batch as usize)
             .copy_from_slice(&[0.0, 0.0, loss]);
+        Ok(())
+    }
+    fn squared_error(
+        &self,
+        z: &Matrix<f32>,
+        x: &Matrix<f32>,
+        state: &StepState,
+        errors: &mut Matrix<f32>,
+        d_z: &mut Matrix<f32>,
+        losses: &mut Matrix<f32>,
+    ) -> Result<()> {
+        let loss = self
+            .pool
+            .install(|| squared_error::squared_error(z, x, errors, d_z));
+        losses.row_mut(state.batch as usize)[0] = loss;
         Ok(())
     }
     fn linear_backward_data(

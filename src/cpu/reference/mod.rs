@@ -17,6 +17,7 @@ mod rounding;
 mod scattering;
 mod softmax;
 mod sparse;
+mod squared_error;
 mod tall;
 
 use std::marker::PhantomData;
@@ -254,6 +255,18 @@ impl<T: Real> Ops for Reference<T> {
         losses
             .row_mut(state.batch as usize)
             .copy_from_slice(&[T::ZERO, T::ZERO, loss]);
+        Ok(())
+    }
+    fn squared_error(
+        &self,
+        z: &Matrix<T>,
+        x: &Matrix<T>,
+        state: &StepState,
+        errors: &mut Matrix<T>,
+        d_z: &mut Matrix<T>,
+        losses: &mut Matrix<T>,
+    ) -> Result<()> {
+        losses.row_mut(state.batch as usize)[0] = squared_error::squared_error(z, x, errors, d_z);
         Ok(())
     }
     fn linear_backward_data(
