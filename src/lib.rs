@@ -18,6 +18,7 @@ pub mod cuda;
 pub mod eigen;
 pub mod model;
 pub mod network;
+pub mod learner;
 pub mod features;
 pub mod graph;
 pub mod spectral;

@@ -218,9 +218,12 @@ pub fn make_step<O: Ops>(ops: &O, args: &StepArgs, problem: &Problem) -> Result<
     let mut step = Step::new(ops, &problem.blank(), rule, size, None, state)?;
     upload(ops, &problem.x, &mut step.x)?;
     for (i, [weight, bias]) in problem.layers.iter().enumerate() {
-        upload(ops, weight, &mut step.network.layers[i].weight)?;
-        upload(ops, bias, &mut step.network.layers[i].bias)?;
-        let moments = [("m", &mut step.first_moments), ("v", &mut step.second_moments)];
+        upload(ops, weight, &mut step.learner.network.layers[i].weight)?;
+        upload(ops, bias, &mut step.learner.network.layers[i].bias)?;
+        let moments = [
+            ("m", &mut step.learner.first_moments),
+            ("v", &mut step.learner.second_moments),
+        ];
         for (moment, network) in moments {
             let layer = &mut network.layers[i];
             for (name, matrix) in [("w", &mut layer.weight), ("b", &mut layer.bias)] {
@@ -247,17 +250,21 @@ pub fn make_step<O: Ops>(ops: &O, args: &StepArgs, problem: &Problem) -> Result<
     }
     out.push("degrees", vec![m], values_of(ops, &step.degrees)?);
     out.push("contraction", vec![m, k], values_of(ops, &step.contraction)?);
-    out.push("logits", vec![m, k], values_of(ops, step.activations.logits())?);
+    out.push(
+        "logits",
+        vec![m, k],
+        values_of(ops, step.learner.activations.logits())?,
+    );
     out.push("membership", vec![m, k], values_of(ops, &step.membership)?);
     out.push("volumes", vec![k], values_of(ops, &step.volumes)?);
     for (name, value) in ["l_lap", "l_orth", "loss"].into_iter().zip(&losses) {
         out.push(name, vec![], vec![*value]);
     }
-    out.push("d_logits", vec![m, k], values_of(ops, step.d_logits())?);
-    out.push_network(ops, "d_", &step.gradients)?;
-    out.push_network(ops, "new_", &step.network)?;
-    out.push_network(ops, "new_m_", &step.first_moments)?;
-    out.push_network(ops, "new_v_", &step.second_moments)?;
+    out.push("d_logits", vec![m, k], values_of(ops, step.learner.d_logits())?);
+    out.push_network(ops, "d_", &step.learner.gradients)?;
+    out.push_network(ops, "new_", &step.learner.network)?;
+    out.push_network(ops, "new_m_", &step.learner.first_moments)?;
+    out.push_network(ops, "new_v_", &step.learner.second_moments)?;
     out.write(&args.output, size_of::<O::Real>())?;
 
     let text = format!(

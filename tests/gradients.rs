@@ -253,7 +253,7 @@ fn gradients_of_the_loss_with_respect_to_every_parameter() {
                 step.x = x.clone();
                 step.run_on_batch(&ops).unwrap();
                 let name = format!("{hidden:?}, {objective:?}, {:?} neighbours", kernel.neighbors);
-                let (value, volumes) = loss(step.activations.logits(), &a, k, objective, None);
+                let (value, volumes) = loss(step.learner.activations.logits(), &a, k, objective, None);
                 assert!(
                     (step.losses[2] - value).abs() <= 1e-12 * (1.0 + value.abs()),
                     "{name}"
@@ -261,27 +261,25 @@ fn gradients_of_the_loss_with_respect_to_every_parameter() {
                 let frozen = (objective.volumes == Volumes::Fixed).then_some(&volumes[..]);
 
                 for layer in 0..model.layers.len() {
-                    let gradients = &step.gradients.layers[layer];
+                    let gradients = &step.learner.gradients.layers[layer];
                     let analytic = [gradients.weight.to_vec(), gradients.bias.to_vec()];
                     for (part, analytic) in analytic.iter().enumerate() {
                         let mut differences = Vec::with_capacity(analytic.len());
                         for at in 0..analytic.len() {
                             let mut moved = |by: f64| {
-                                let parameters = &mut step.network.layers[layer];
+                                let parameters = &mut step.learner.network.layers[layer];
                                 let parameter = match part {
                                     0 => &mut parameters.weight[at],
                                     _ => &mut parameters.bias[at],
                                 };
                                 let before = std::mem::replace(parameter, *parameter + by);
-                                step.network
-                                    .forward(&ops, &step.x, &mut step.activations)
-                                    .unwrap();
-                                let parameters = &mut step.network.layers[layer];
+                                step.learner.forward(&ops, &step.x).unwrap();
+                                let parameters = &mut step.learner.network.layers[layer];
                                 match part {
                                     0 => parameters.weight[at] = before,
                                     _ => parameters.bias[at] = before,
                                 }
-                                loss(step.activations.logits(), &a, k, objective, frozen).0
+                                loss(step.learner.activations.logits(), &a, k, objective, frozen).0
                             };
                             differences.push((moved(h) - moved(-h)) / (2.0 * h));
                         }
@@ -442,8 +440,11 @@ fn steps<O: Ops>(ops: &O, random: &Random) {
                 let losses = values(ops, &step.losses);
                 let name = format!("{} {name}, {objective:?}, {neighbors:?} neighbours", ops.name());
                 assert!(losses.iter().all(|v| v.is_finite()), "{name}: {losses:?}");
-                assert!(step.network.to_model(ops).unwrap().is_finite(), "{name}");
-                assert!(step.gradients.to_model(ops).unwrap().is_finite(), "{name}");
+                assert!(step.learner.network.to_model(ops).unwrap().is_finite(), "{name}");
+                assert!(
+                    step.learner.gradients.to_model(ops).unwrap().is_finite(),
+                    "{name}"
+                );
             }
         }
     }

@@ -76,8 +76,8 @@ impl<R: Real> Checkpoint<R> {
 
     /// Puts moments and losses back; the parameters are already there.
     pub(super) fn restore<O: Ops>(&self, ops: &O, step: &mut Step<O>) -> Result<()> {
-        step.first_moments.upload(ops, &self.first_moments)?;
-        step.second_moments.upload(ops, &self.second_moments)?;
+        step.learner.first_moments.upload(ops, &self.first_moments)?;
+        step.learner.second_moments.upload(ops, &self.second_moments)?;
         ops.upload(&to_real::<O>(&self.losses), &mut step.losses, 0)
     }
 

@@ -1,11 +1,9 @@
 //! One training step on a mini-batch: affinity, forward pass, loss, backward pass, update.
 
 use crate::error::Result;
+use crate::learner::Learner;
 use crate::model::Model;
-use crate::network::{Activations, Network};
-use crate::ops::{
-    AdamRule, AffinityRule, Layer, LayerUpdate, Objective, Ops, Real, Shape, StepState, TrainedLayer,
-};
+use crate::ops::{AdamRule, AffinityRule, Objective, Ops, Real, StepState};
 
 /// What does not change from step to step.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -33,14 +31,8 @@ pub struct StepSize {
 pub struct Step<O: Ops> {
     /// The affinity, the loss and the optimiser.
     pub rule: StepRule,
-    /// The parameters.
-    pub network: Network<O>,
-    /// Adam's first moments, layer by layer.
-    pub first_moments: Network<O>,
-    /// Adam's second moments.
-    pub second_moments: Network<O>,
-    /// Gradients of the loss with respect to the parameters.
-    pub gradients: Network<O>,
+    /// The network.
+    pub learner: Learner<O>,
     /// Batch number, step number, learning rate.
     pub state: O::State,
     /// The rows of the epoch's mini-batches, one after the other.
@@ -51,8 +43,6 @@ pub struct Step<O: Ops> {
     pub x: O::Matrix,
     /// Its affinity.
     pub affinity: O::Affinity,
-    /// Outputs of the layers.
-    pub activations: Activations<O>,
     /// Y, m x k.
     pub membership: O::Matrix,
     /// S = A Y, m x k.
@@ -63,8 +53,6 @@ pub struct Step<O: Ops> {
     pub volumes: O::Matrix,
     /// (L_lap, L_orth, loss) of each mini-batch of the epoch.
     pub losses: O::Matrix,
-    /// Gradients with respect to the outputs of the layers; the last is dL/dZ.
-    d_outputs: Vec<O::Matrix>,
     workspace: O::Workspace,
     /// Of steps that lower the cut, and of those that fit labels.
     recordings: [O::Recording; 2],
@@ -90,33 +78,22 @@ impl<O: Ops> Step<O> {
         let mut order = ops.labels("the order of an epoch", rows * batches)?;
         let in_order = (0..rows * batches).map(|row| (row % size.training_rows) as u32);
         ops.upload_labels(&in_order.collect::<Vec<u32>>(), &mut order)?;
-        let network = Network::new(ops, model)?;
         let k = model.clusters();
-        let d_outputs = model
-            .layers
-            .iter()
-            .map(|layer| ops.matrix("the gradients of the activations", rows, layer.outputs))
-            .collect::<Result<_>>()?;
         Ok(Step {
             rule,
-            first_moments: zeros_like(ops, &network)?,
-            second_moments: zeros_like(ops, &network)?,
-            gradients: zeros_like(ops, &network)?,
+            learner: Learner::new(ops, model, rows)?,
             state: ops.state(state)?,
             x: ops.matrix("a mini-batch", rows, model.inputs())?,
             affinity,
             order,
             targets: ops.labels("labels of the training rows", size.training_rows)?,
-            activations: network.activations(ops, rows)?,
             membership: ops.matrix("the memberships", rows, k)?,
             contraction: ops.matrix("the contraction A Y", rows, k)?,
             degrees: ops.matrix("the degrees", 1, rows)?,
             volumes: ops.matrix("the volumes", 1, k)?,
             losses: ops.matrix("the losses of an epoch", batches, 3)?,
-            d_outputs,
             workspace: ops.workspace(rows, k)?,
             recordings: Default::default(),
-            network,
         })
     }
 
@@ -141,15 +118,13 @@ impl<O: Ops> Step<O> {
         let mut recording = std::mem::take(&mut self.recordings[1]);
         let done = ops.step(&mut recording, &mut || {
             ops.gather_rows(data, &self.order, &self.state, &mut self.x)?;
-            self.network.forward(ops, &self.x, &mut self.activations)?;
-            ops.softmax(self.activations.logits(), &mut self.membership)?;
-            let last = self.d_outputs.len() - 1;
+            ops.softmax(self.learner.forward(ops, &self.x)?, &mut self.membership)?;
             ops.cross_entropy(
                 &self.membership,
                 &self.targets,
                 &self.order,
                 &self.state,
-                &mut self.d_outputs[last],
+                self.learner.at_loss().1,
                 &mut self.losses,
             )?;
             self.backward(ops)?;
@@ -167,8 +142,7 @@ impl<O: Ops> Step<O> {
 
     /// Forward, loss and backward on a mini-batch whose affinity is ready.
     fn lower_cut(&mut self, ops: &O) -> Result<()> {
-        self.network.forward(ops, &self.x, &mut self.activations)?;
-        ops.softmax(self.activations.logits(), &mut self.membership)?;
+        ops.softmax(self.learner.forward(ops, &self.x)?, &mut self.membership)?;
         ops.contract(
             &self.x,
             &self.affinity,
@@ -176,7 +150,6 @@ impl<O: Ops> Step<O> {
             &mut self.contraction,
             &mut self.degrees,
         )?;
-        let last = self.d_outputs.len() - 1;
         ops.ncut(
             &self.membership,
             &self.contraction,
@@ -185,7 +158,7 @@ impl<O: Ops> Step<O> {
             &self.state,
             &mut self.workspace,
             &mut self.volumes,
-            &mut self.d_outputs[last],
+            self.learner.at_loss().1,
             &mut self.losses,
         )?;
         self.backward(ops)
@@ -193,61 +166,7 @@ impl<O: Ops> Step<O> {
 
     /// From the gradient of the logits to that of all parameters, and the update.
     fn backward(&mut self, ops: &O) -> Result<()> {
-        let last = self.d_outputs.len() - 1;
-        // Gradients of all activations first: they need the weights as they were.
-        for i in (1..=last).rev() {
-            let (below, d_z) = self.d_outputs.split_at_mut(i);
-            ops.linear_backward_data(
-                &d_z[0],
-                &self.network.layers[i].weight,
-                self.activations.hidden(i - 1),
-                &mut below[i - 1],
-            )?;
-        }
-        let parameters = self.network.layers.iter_mut();
-        let moments = self
-            .first_moments
-            .layers
-            .iter_mut()
-            .zip(&mut self.second_moments.layers);
-        let mut updates: Vec<_> = parameters
-            .zip(moments)
-            .zip(&mut self.gradients.layers)
-            .enumerate()
-            .map(
-                |(i, ((parameters, (first_moments, second_moments)), gradients))| LayerUpdate {
-                    d_z: &self.d_outputs[i],
-                    x: match i {
-                        0 => &self.x,
-                        _ => self.activations.hidden(i - 1),
-                    },
-                    gradients,
-                    training: TrainedLayer {
-                        parameters,
-                        first_moments,
-                        second_moments,
-                    },
-                },
-            )
-            .collect();
-        ops.update_layers(self.rule.adam, &self.state, &mut updates)?;
-        Ok(())
+        self.learner.backward(ops)?;
+        self.learner.update(ops, self.rule.adam, &self.x, &self.state)
     }
-
-    /// dL/dZ, m x k.
-    pub fn d_logits(&self) -> &O::Matrix {
-        &self.d_outputs[self.d_outputs.len() - 1]
-    }
-}
-
-fn zeros_like<O: Ops>(ops: &O, network: &Network<O>) -> Result<Network<O>> {
-    let layers = network.layers.iter().map(|layer| {
-        Ok(Layer {
-            weight: ops.matrix("the optimiser's state", layer.weight.rows(), layer.weight.cols())?,
-            bias: ops.matrix("the optimiser's state", 1, layer.bias.cols())?,
-        })
-    });
-    Ok(Network {
-        layers: layers.collect::<Result<_>>()?,
-    })
 }

@@ -182,7 +182,7 @@ impl<'a, O: Ops> Training<'a, O> {
             .map(|cut| (cut, cut.max(enough)))
             .filter(|&(_, rank)| plan.ranked && self.best.as_ref().is_none_or(|best| rank < best.rank));
         if let Some((cut, rank)) = better {
-            let model = self.step.network.to_model(ops)?;
+            let model = self.step.learner.network.to_model(ops)?;
             self.best = Some(Best { cut, rank, model });
         }
         let agreement = match (plan.goal, &self.targets) {
@@ -233,9 +233,9 @@ impl<'a, O: Ops> Training<'a, O> {
         check_losses(&losses, self.epoch)?;
         let taken = Checkpoint {
             data: self.data.clone(),
-            model: step.network.to_model(ops)?,
-            first_moments: step.first_moments.to_model(ops)?,
-            second_moments: step.second_moments.to_model(ops)?,
+            model: step.learner.network.to_model(ops)?,
+            first_moments: step.learner.first_moments.to_model(ops)?,
+            second_moments: step.learner.second_moments.to_model(ops)?,
             epoch: self.epoch,
             batch: self.batch,
             step: self.steps,
@@ -319,7 +319,7 @@ impl<O: Ops> Labeller<O> {
     fn new(ops: &O, step: &Step<O>, rows: usize, chunk: usize) -> Result<Self> {
         Ok(Labeller {
             x: ops.matrix("rows to be labelled", chunk, step.x.cols())?,
-            activations: step.network.activations(ops, chunk)?,
+            activations: step.learner.network.activations(ops, chunk)?,
             labels: ops.labels("labels of the training rows", rows)?,
             chunk,
         })
@@ -330,7 +330,9 @@ impl<O: Ops> Labeller<O> {
         for first in (0..rows).step_by(self.chunk) {
             self.x.set_rows(self.chunk.min(rows - first));
             ops.copy_rows(data, first, &mut self.x)?;
-            step.network.forward(ops, &self.x, &mut self.activations)?;
+            step.learner
+                .network
+                .forward(ops, &self.x, &mut self.activations)?;
             ops.argmax(self.activations.logits(), &mut self.labels, first)?;
         }
         Ok(())
