@@ -89,6 +89,12 @@ impl<O: Ops> Activations<O> {
         &self.outputs[self.outputs.len() - 1]
     }
 
+    /// The same, to be worked on.
+    pub fn logits_mut(&mut self) -> &mut O::Matrix {
+        let last = self.outputs.len() - 1;
+        &mut self.outputs[last]
+    }
+
     /// The output of hidden layer `i`, which is the input of layer `i + 1`.
     pub fn hidden(&self, i: usize) -> &O::Matrix {
         &self.outputs[i]

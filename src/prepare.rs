@@ -117,7 +117,7 @@ pub fn prepare<O: Ops>(
         // Eigenvectors of thousands of columns take a while.
         progress.line(&format!("fitting {} on {} rows", options.features, chosen.len()));
     }
-    let (pipeline, x) = Pipeline::fit(ops, reader, &transforms, rows)?;
+    let (pipeline, x) = Pipeline::fit(ops, reader, &transforms, rows, options.seed, progress)?;
     seconds.features = began.elapsed().as_secs_f64();
     let mut graph_pipeline = None;
     let graph = match &options.affinity {
@@ -132,11 +132,11 @@ pub fn prepare<O: Ops>(
             options.graph_features = features::describe(&of_graph);
             // What the network reads is often the beginning of it.
             let (fitted, rows) = match of_graph.strip_prefix(&transforms[..]) {
-                Some(more) => pipeline.extend(ops, more, copied(ops, &x)?)?,
+                Some(more) => pipeline.extend(ops, more, copied(ops, &x)?, options.seed, progress)?,
                 None => {
                     let reader = Reader::new("--graph-features", &of_graph, data)?;
                     let rows = load_rows(ops, data, &chosen, &reader, progress)?;
-                    Pipeline::fit(ops, reader, &of_graph, rows)?
+                    Pipeline::fit(ops, reader, &of_graph, rows, options.seed, progress)?
                 }
             };
             graph_pipeline = Some(fitted);

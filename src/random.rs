@@ -24,6 +24,8 @@ pub enum Purpose {
     Start = 7,
     /// Fields that bend images, and moves.
     Deformation = 8,
+    /// Seeds of auto-encoders; the sub-stream is the position in a chain of transforms.
+    Autoencoder = 9,
 }
 
 /// Ten rounds of Philox4x32 on one counter.

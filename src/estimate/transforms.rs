@@ -6,6 +6,7 @@ use crate::error::Result;
 use crate::features::{Pipeline, Reader, Transform};
 use crate::network::{download, gathered, to_real};
 use crate::ops::{Ops, Real, Shape};
+use crate::progress::Silent;
 use crate::random::{Permutation, Purpose};
 
 /// A column whose standard deviation is this many times that of the middle one measures something else than the others do.
@@ -110,7 +111,8 @@ pub fn whitening_helps<O: Ops>(ops: &O, rows: &O::Matrix, seed: u64) -> Result<b
     }
     let plain = columns_of(ops, rows, seed)?;
     let reader = Reader::plain(plain.cols());
-    let (_, whitened) = Pipeline::fit(ops, reader, &WHITENED, columns_of(ops, rows, seed)?)?;
+    let copy = columns_of(ops, rows, seed)?;
+    let (_, whitened) = Pipeline::fit(ops, reader, &WHITENED, copy, seed, &mut Silent)?;
     Ok(agreement(ops, &whitened, seed)? > agreement(ops, &plain, seed)?)
 }
 
@@ -149,6 +151,8 @@ fn agreement<O: Ops>(ops: &O, rows: &O::Matrix, seed: u64) -> Result<f64> {
         Reader::plain(d),
         &[Transform::Center],
         columns_of(ops, rows, seed)?,
+        seed,
+        &mut Silent,
     )?;
     let (values, vectors) = eigen(&ops.gram(&centred, &centred)?, d);
     let largest = values[d - 1].max(0.0);

@@ -1,6 +1,7 @@
 //! What transforms take from the training rows, which come a chunk at a time.
 
 use super::Transform;
+use super::autoencoder::Encoder;
 use crate::eigen::eigen;
 use crate::error::{Error, Result};
 use crate::network::to_host;
@@ -9,15 +10,50 @@ use crate::ops::{Ops, Shape};
 /// What the eigenvalues of X'X are scaled to sum up to before lambda is added: a mini-batch of 3000 rows of norm 1.
 const WHITENED_ROWS: f64 = 3000.0;
 
-/// What a transform took from the training rows: vectors of a number for each column, or matrices, by name.
-pub type Fitted = Vec<(&'static str, Vec<f32>)>;
+/// What a transform took from the training rows.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Fitted {
+    /// Vectors of a number for each column, or matrices, by name.
+    Arrays(Arrays),
+    /// A network.
+    Encoder(Encoder),
+}
+
+/// Numbers by name.
+pub type Arrays = Vec<(&'static str, Vec<f32>)>;
+
+impl Fitted {
+    /// As they are stored where rows of `outputs` numbers come out: names, shapes, numbers.
+    pub fn tensors(&self, outputs: usize) -> Vec<(String, Vec<usize>, &[f32])> {
+        match self {
+            Fitted::Arrays(arrays) => {
+                let stored = arrays.iter().map(|(name, values)| {
+                    let shape = match values.len() == outputs {
+                        true => vec![outputs],
+                        false => vec![values.len() / outputs, outputs],
+                    };
+                    (name.to_string(), shape, &values[..])
+                });
+                stored.collect()
+            }
+            Fitted::Encoder(encoder) => {
+                let mut stored = encoder.model.tensors("");
+                stored.push(("error".into(), vec![1], std::slice::from_ref(&encoder.error)));
+                stored
+            }
+        }
+    }
+}
 
 /// Hands on all training rows, as the transforms before have made them, a chunk at a time.
 pub type Pass<'a, O> = dyn FnMut(&mut dyn FnMut(&<O as Ops>::Matrix) -> Result<()>) -> Result<()> + 'a;
 
 /// Fits a transform of rows of `width` numbers in as many passes as it needs.
-pub fn fit<O: Ops>(ops: &O, transform: Transform, width: usize, pass: &mut Pass<O>) -> Result<Fitted> {
-    Ok(match transform {
+///
+/// # Errors
+/// [`Error::Option`] for an auto-encoder, which is no matter of passes, and those of the backend.
+pub fn fit<O: Ops>(ops: &O, transform: &Transform, width: usize, pass: &mut Pass<O>) -> Result<Fitted> {
+    Ok(Fitted::Arrays(match *transform {
         Transform::Scatnet(_) | Transform::Pixels | Transform::Unit | Transform::Rms => Vec::new(),
         Transform::Center => vec![("mean", moments(ops, width, pass)?.0)],
         Transform::Scale => {
@@ -34,7 +70,14 @@ pub fn fit<O: Ops>(ops: &O, transform: Transform, width: usize, pass: &mut Pass<
         }
         Transform::Whiten(lambda) => vec![("map", whitening(ops, width, lambda, pass)?)],
         Transform::Pca(dims) => components(ops, width, dims, pass)?,
-    })
+        Transform::Autoencoder(_) => {
+            return Err(Error::option(
+                "autoencoder",
+                "it is trained on rows in memory, but these are streamed",
+                "train it in a run of fit, or give other features",
+            ));
+        }
+    }))
 }
 
 /// Means and standard deviations of the columns, summed in f64.
@@ -102,7 +145,7 @@ fn whitening<O: Ops>(ops: &O, width: usize, lambda: f64, pass: &mut Pass<O>) -> 
 
 /// The leading eigenvectors of X'X as columns of a matrix, each with its largest entry positive (the first among equals), and the share
 /// of the trace that each holds.
-fn components<O: Ops>(ops: &O, width: usize, dims: usize, pass: &mut Pass<O>) -> Result<Fitted> {
+fn components<O: Ops>(ops: &O, width: usize, dims: usize, pass: &mut Pass<O>) -> Result<Arrays> {
     if dims > width {
         return Err(Error::Shape {
             what: "the number of principal components".into(),

@@ -4,10 +4,12 @@
 mod scattering;
 mod reader;
 mod loader;
+mod autoencoder;
 mod fitting;
 mod pipeline;
 mod file;
 
+pub use autoencoder::{AutoencoderRule, AutoencoderStep};
 pub use file::{Extracted, Extraction};
 pub use loader::Loader;
 pub use pipeline::{Pipeline, Prepared};
@@ -17,7 +19,7 @@ pub use scattering::{Scattering, ScatteringRule};
 use crate::error::{Error, Result};
 
 /// One transform of rows.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Transform {
     /// `scatnet=J:L:ORDER`: the [scattering coefficients](Scattering) of pictures of 8-bit pixels, in the place of these. Only the first
     /// of a chain can be it.
@@ -41,6 +43,9 @@ pub enum Transform {
     /// `pca=DIMS`: the product with the leading eigenvectors of X'X of the training rows, each with its largest entry positive. They are
     /// principal components where the mean has been subtracted before.
     Pca(usize),
+    /// `autoencoder=WIDTHS:EPOCHS`: the codes of an auto-encoder that is trained on the training rows, from one layer's width to the next,
+    /// the code last.
+    Autoencoder(AutoencoderRule),
 }
 
 /// The lambda of `whiten` without a number.
@@ -58,14 +63,16 @@ impl Transform {
 
     fn parse(text: &str) -> Option<Transform> {
         if let Some((_, plain)) = Transform::PLAIN.iter().find(|(known, _)| *known == text) {
-            return Some(*plain);
+            return Some(plain.clone());
         }
         let transform = match text.split_once('=') {
             None if text == "whiten" => Transform::Whiten(LAMBDA),
+            None if text == "autoencoder" => Transform::Autoencoder(AutoencoderRule::default()),
             None if text == "scatnet" => Transform::Scatnet(ScatteringRule::default()),
             Some(("whiten", number)) => {
                 Transform::Whiten(number.parse().ok().filter(|&l: &f64| l > 0.0 && l.is_finite())?)
             }
+            Some(("autoencoder", rule)) => Transform::Autoencoder(AutoencoderRule::parse(rule)?),
             Some(("scatnet", rule)) => Transform::Scatnet(ScatteringRule::parse(rule)?),
             Some(("pca", dims)) => Transform::Pca(dims.parse().ok().filter(|&dims: &usize| dims > 0)?),
             _ => return None,
@@ -73,15 +80,28 @@ impl Transform {
         Some(transform)
     }
 
+    /// Length of the rows that it makes of rows of `width` numbers, which a reader hands on.
+    fn outputs(&self, width: usize) -> usize {
+        match self {
+            Transform::Pca(dims) => *dims,
+            Transform::Autoencoder(rule) => rule.outputs(),
+            _ => width,
+        }
+    }
+
     /// As in `--features`.
-    pub fn name(self) -> String {
+    pub fn name(&self) -> String {
         match self {
             Transform::Whiten(lambda) => format!("whiten={lambda}"),
             Transform::Scatnet(rule) => format!("scatnet={}", rule.describe()),
             Transform::Pca(dims) => format!("pca={dims}"),
+            Transform::Autoencoder(rule) => format!("autoencoder={}", rule.describe()),
             plain => {
-                let known = Transform::PLAIN.iter().find(|(_, other)| *other == plain);
-                known.map_or("", |(name, _)| name).to_string()
+                let mut known = Transform::PLAIN.into_iter();
+                known
+                    .find(|(_, other)| other == plain)
+                    .map_or("", |(name, _)| name)
+                    .to_string()
             }
         }
     }
@@ -101,9 +121,10 @@ pub fn parse(option: &'static str, text: &str) -> Result<Vec<Transform>> {
                     option,
                     format!("{:?} is no transform", name.trim()),
                     format!(
-                        "choose from {}, whiten=0.1, pca=500, scatnet=J:L:ORDER with J 1 to 4, L 1 to 16 and order 1 or 2 (separated by \
-                         commas), none, or auto",
-                        names.join(", ")
+                        "choose from {}, whiten=0.1, pca=500, scatnet=J:L:ORDER with J 1 to 4, L 1 to 16 and order 1 or 2, \
+                         {} (separated by commas), none, or auto",
+                        names.join(", "),
+                        AutoencoderRule::usage()
                     ),
                 )
             })
@@ -176,7 +197,7 @@ mod tests {
         let transforms = parse("--features", chain).expect("known transforms");
         let values = rows.iter().map(|&v| R::of(v.into())).collect();
         let x = Matrix::from_rows(rows.len() / cols, cols, values);
-        Pipeline::fit(ops, Reader::plain(cols), &transforms, x).expect("enough memory")
+        Pipeline::fit(ops, Reader::plain(cols), &transforms, x, 3, &mut Silent).expect("enough memory")
     }
 
     fn norms(x: &[f32], cols: usize) -> Vec<f64> {
@@ -370,7 +391,8 @@ mod tests {
         let read = Pipeline::new(reader.clone())
             .rows(&ops, &data, &mut Silent)
             .expect("enough memory");
-        let (pipeline, x) = Pipeline::fit(&ops, reader, &transforms, read).expect("enough memory");
+        let (pipeline, x) =
+            Pipeline::fit(&ops, reader, &transforms, read, 0, &mut Silent).expect("enough memory");
         assert_eq!(pipeline, streamed);
         assert_eq!(x, streamed.rows(&ops, &data, &mut Silent).expect("enough memory"));
 

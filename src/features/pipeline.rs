@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use super::autoencoder::{self, Encoder};
 use super::fitting::{self, Fitted};
 use super::loader::Loader;
 use super::reader::Reader;
@@ -11,7 +12,8 @@ use super::{Transform, describe, parse};
 use crate::atomic;
 use crate::data::{Dataset, ImageShape, safetensors};
 use crate::error::{Error, Result};
-use crate::network::{download, to_real};
+use crate::model::Model;
+use crate::network::{Activations, Network, download, to_real};
 use crate::ops::{Ops, Shape};
 use crate::progress::Progress;
 
@@ -48,13 +50,16 @@ impl Pipeline {
 
     /// Fits the transforms on `x`, one after the other, and returns `x` transformed. Its rows are as `reader` hands them on, and it
     /// may be [training rows](Ops::training_rows), of which it is returned as some too: it is transformed a chunk at a time.
+    /// `seed` is that of the auto-encoders among the transforms.
     pub fn fit<O: Ops>(
         ops: &O,
         reader: Reader,
         transforms: &[Transform],
         x: O::Matrix,
+        seed: u64,
+        progress: &mut dyn Progress,
     ) -> Result<(Self, O::Matrix)> {
-        Pipeline::new(reader).extend(ops, transforms, x)
+        Pipeline::new(reader).extend(ops, transforms, x, seed, progress)
     }
 
     /// The same chain with more transforms, fitted on rows `x` that have gone through this one.
@@ -63,19 +68,32 @@ impl Pipeline {
         ops: &O,
         transforms: &[Transform],
         mut x: O::Matrix,
+        seed: u64,
+        progress: &mut dyn Progress,
     ) -> Result<(Self, O::Matrix)> {
         let mut pipeline = self.clone();
         // Rows that become shorter do so at once: the long ones take much memory.
         let mut applied = self.steps.len();
-        for &transform in without_reader(transforms) {
-            let mut pending = pipeline.prepare_from(ops, applied, CHUNK.min(x.rows()))?;
-            pipeline.add(ops, transform, &mut |work| {
-                let mut chunk = ops.matrix("a chunk of rows", CHUNK.min(x.rows()), x.cols())?;
-                for first in (0..x.rows()).step_by(CHUNK) {
-                    work(pending.apply_to_rows(ops, &x, first, &mut chunk)?)?;
+        for transform in without_reader(transforms) {
+            let fitted = match transform {
+                Transform::Autoencoder(rule) => {
+                    // Its mini-batches are of any rows, which must be there as it reads them.
+                    x = pipeline.replaced(ops, applied, x)?;
+                    applied = pipeline.steps.len();
+                    Fitted::Encoder(autoencoder::fit(ops, rule, &x, seed, applied, progress)?)
                 }
-                Ok(())
-            })?;
+                _ => {
+                    let mut pending = pipeline.prepare_from(ops, applied, CHUNK.min(x.rows()))?;
+                    fitting::fit(ops, transform, pipeline.outputs(), &mut |work| {
+                        let mut chunk = ops.matrix("a chunk of rows", CHUNK.min(x.rows()), x.cols())?;
+                        for first in (0..x.rows()).step_by(CHUNK) {
+                            work(pending.apply_to_rows(ops, &x, first, &mut chunk)?)?;
+                        }
+                        Ok(())
+                    })?
+                }
+            };
+            pipeline.add(transform, fitted);
             if pipeline.outputs() != x.cols() {
                 x = pipeline.replaced(ops, applied, x)?;
                 applied = pipeline.steps.len();
@@ -94,24 +112,22 @@ impl Pipeline {
         progress: &mut dyn Progress,
     ) -> Result<Self> {
         let mut pipeline = Pipeline::new(reader);
-        for &transform in without_reader(transforms) {
-            let before = pipeline.clone();
+        for transform in without_reader(transforms) {
             let stage = format!("fitting {}", transform.name());
-            pipeline.add(ops, transform, &mut |work| {
-                before.each_chunk(ops, data, 0, &stage, progress, |x| work(x))
+            let fitted = fitting::fit(ops, transform, pipeline.outputs(), &mut |work| {
+                pipeline.each_chunk(ops, data, 0, &stage, progress, |x| work(x))
             })?;
+            pipeline.add(transform, fitted);
         }
         Ok(pipeline)
     }
 
-    fn add<O: Ops>(&mut self, ops: &O, transform: Transform, pass: &mut fitting::Pass<O>) -> Result<()> {
-        let fitted = fitting::fit(ops, transform, self.outputs(), pass)?;
+    fn add(&mut self, transform: &Transform, fitted: Fitted) {
         self.steps.push(Step {
-            transform,
+            transform: transform.clone(),
             fitted,
-            outputs: outputs(transform, self.outputs()),
+            outputs: transform.outputs(self.outputs()),
         });
-        Ok(())
     }
 
     /// Transforms rows `x` that are as the reader hands them on, and may be [training rows](Ops::training_rows), as they are then
@@ -191,15 +207,27 @@ impl Pipeline {
     pub fn transforms(&self) -> Vec<Transform> {
         let read = self.reader.scattering().map(|s| Transform::Scatnet(s.rule()));
         read.into_iter()
-            .chain(self.steps.iter().map(|step| step.transform))
+            .chain(self.steps.iter().map(|step| step.transform.clone()))
             .collect()
     }
 
     /// The share of the squares of the training rows that the last principal components keep, if there are any.
     pub fn energy(&self) -> Option<f64> {
-        let of_step = |step: &Step| match &step.fitted[..] {
-            [_, ("energy", shares)] => Some(shares.iter().map(|&share| f64::from(share)).sum()),
-            _ => None,
+        let of_step = |step: &Step| match &step.fitted {
+            Fitted::Arrays(arrays) => match arrays[..] {
+                [_, ("energy", ref shares)] => Some(shares.iter().map(|&share| f64::from(share)).sum()),
+                _ => None,
+            },
+            Fitted::Encoder(_) => None,
+        };
+        self.steps.iter().rev().find_map(of_step)
+    }
+
+    /// The mean squared error of the last auto-encoder on the training rows, as a share of their mean square, if there is one.
+    pub fn error(&self) -> Option<f64> {
+        let of_step = |step: &Step| match &step.fitted {
+            Fitted::Arrays(_) => None,
+            Fitted::Encoder(encoder) => Some(encoder.error.into()),
         };
         self.steps.iter().rev().find_map(of_step)
     }
@@ -212,7 +240,15 @@ impl Pipeline {
     /// The same for the transforms from the given one on.
     fn prepare_from<O: Ops>(&self, ops: &O, first: usize, rows: usize) -> Result<Prepared<O>> {
         let uploaded = self.steps[first..].iter().map(|step| {
-            let needed = step.fitted.iter().filter(|(name, _)| *name != "energy");
+            let (arrays, encoder) = match &step.fitted {
+                Fitted::Arrays(arrays) => (&arrays[..], None),
+                Fitted::Encoder(encoder) => {
+                    let network = Network::new(ops, &encoder.model)?;
+                    let activations = network.activations(ops, rows)?;
+                    (&[][..], Some((network, activations)))
+                }
+            };
+            let needed = arrays.iter().filter(|(name, _)| *name != "energy");
             let matrices = needed.map(|(_, values)| {
                 let mut matrix =
                     ops.matrix("what transforms rows", values.len() / step.outputs, step.outputs)?;
@@ -226,9 +262,10 @@ impl Pipeline {
                 _ => None,
             };
             Ok(PreparedStep {
-                transform: step.transform,
+                transform: step.transform.clone(),
                 fitted: matrices.collect::<Result<_>>()?,
                 mapped,
+                encoder,
             })
         });
         Ok(Prepared {
@@ -279,29 +316,22 @@ impl Pipeline {
             metadata.insert("image".to_string(), format!("{height}x{width}x{channels}"));
         }
         let fitted = self.steps.iter().enumerate().flat_map(|(i, step)| {
-            let d = step.outputs;
             // Numbered as in the list of transforms, of which the reader may do the first.
             let i = i + usize::from(self.reader.scattering().is_some());
-            step.fitted.iter().map(move |(name, values)| {
-                let shape = if values.len() == d {
-                    vec![d]
-                } else {
-                    vec![values.len() / d, d]
-                };
-                (format!("{i}.{name}"), shape, values)
-            })
+            let tensors = step.fitted.tensors(step.outputs).into_iter();
+            tensors.map(move |(name, shape, values)| (format!("{i}.{name}"), shape, values))
         });
         let fitted: Vec<_> = fitted.collect();
         let tensors: Vec<(&str, &[usize], &[f32])> = fitted
             .iter()
-            .map(|(name, shape, values)| (&name[..], &shape[..], &values[..]))
+            .map(|(name, shape, values)| (&name[..], &shape[..], *values))
             .collect();
         safetensors::bytes(&tensors, &metadata)
     }
 
     /// Reads what [`save`](Self::save) wrote.
     pub fn load(path: &Path) -> Result<Self> {
-        let (mut tensors, metadata) = safetensors::read::<f32>(path)?;
+        let (tensors, metadata) = safetensors::read::<f32>(path)?;
         let bad = |problem: String| {
             Error::file(
                 path,
@@ -329,21 +359,36 @@ impl Pipeline {
             }
             _ => Reader::plain(columns),
         };
-        let mut take = |i: usize, name: &'static str, numbers: usize| {
+        let take = |i: usize, name: &'static str, numbers: usize| {
             let tensor = tensors
-                .remove(&format!("{i}.{name}"))
+                .get(&format!("{i}.{name}"))
                 .filter(|tensor| tensor.values.len() == numbers)
                 .ok_or_else(|| bad(format!("no tensor {i}.{name} of {numbers} numbers")))?;
             if !tensor.values.iter().all(|v| v.is_finite()) {
                 return Err(bad(format!("{i}.{name} holds a number that is not finite")));
             }
-            Ok((name, tensor.values))
+            Ok((name, tensor.values.clone()))
         };
         let mut pipeline = Pipeline::new(reader);
-        for (i, transform) in transforms.into_iter().enumerate() {
+        for (i, transform) in transforms.iter().enumerate() {
             let width = pipeline.outputs();
-            let fitted = match transform {
+            let arrays = match *transform {
                 Transform::Scatnet(_) => continue,
+                Transform::Autoencoder(ref rule) => {
+                    let model = Model::from_tensors(path, &format!("{i}."), &tensors)?;
+                    let made: Vec<usize> = model.layers.iter().map(|layer| layer.outputs).collect();
+                    if model.inputs() != width || made != rule.widths {
+                        return Err(bad(format!(
+                            "the network {i}. makes {made:?} of {} numbers, not {:?} of {width}",
+                            model.inputs(),
+                            rule.widths
+                        )));
+                    }
+                    let (_, error) = take(i, "error", 1)?;
+                    let error = error[0];
+                    pipeline.add(transform, Fitted::Encoder(Encoder { model, error }));
+                    continue;
+                }
                 Transform::Pixels | Transform::Unit | Transform::Rms => Vec::new(),
                 Transform::Center => vec![take(i, "mean", width)?],
                 Transform::Scale => vec![take(i, "scale", width)?],
@@ -354,21 +399,9 @@ impl Pipeline {
                     take(i, "energy", dims)?,
                 ],
             };
-            pipeline.steps.push(Step {
-                transform,
-                fitted,
-                outputs: outputs(transform, width),
-            });
+            pipeline.add(transform, Fitted::Arrays(arrays));
         }
         Ok(pipeline)
-    }
-}
-
-/// Length of the rows that a transform makes of rows of `width` numbers.
-fn outputs(transform: Transform, width: usize) -> usize {
-    match transform {
-        Transform::Pca(dims) => dims,
-        _ => width,
     }
 }
 
@@ -400,6 +433,8 @@ struct PreparedStep<O: Ops> {
     fitted: Vec<O::Matrix>,
     /// Where rows go that do not stay in their place.
     mapped: Option<O::Matrix>,
+    /// A network that they go through, and where they go there.
+    encoder: Option<(Network<O>, Activations<O>)>,
 }
 
 impl<O: Ops> Prepared<O> {
@@ -410,8 +445,14 @@ impl<O: Ops> Prepared<O> {
             transform,
             fitted,
             mapped,
+            encoder,
         } in &mut self.steps
         {
+            if let Some((network, activations)) = encoder {
+                network.forward(ops, x, activations)?;
+                x = activations.logits_mut();
+                continue;
+            }
             match (transform, &fitted[..], mapped) {
                 (Transform::Pixels, ..) => ops.scale(1.0 / 255.0, x)?,
                 (Transform::Center, [mean], _) => ops.center_rows(mean, x)?,

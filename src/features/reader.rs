@@ -21,6 +21,8 @@ pub struct Widths {
     pub read: usize,
     /// After all transforms.
     pub transformed: usize,
+    /// Parameters of the networks that the transforms train, in all.
+    pub trained: usize,
 }
 
 impl Widths {
@@ -33,20 +35,26 @@ impl Widths {
             Some(Transform::Scatnet(rule)) => rule.outputs(option, pixels(option, data)?)?,
             _ => data.cols(),
         };
-        let mut transformed = read;
+        let (mut transformed, mut trained) = (read, 0);
         for transform in transforms {
-            if let Transform::Pca(dims) = *transform {
-                if dims > transformed {
+            match transform {
+                Transform::Pca(dims) if *dims > transformed => {
                     return Err(Error::option(
                         option,
                         format!("{dims} principal components of rows of {transformed} numbers"),
                         format!("ask for at most {transformed}"),
                     ));
                 }
-                transformed = dims;
+                Transform::Autoencoder(rule) => trained += rule.parameters(transformed),
+                _ => {}
             }
+            transformed = transform.outputs(transformed);
         }
-        Ok(Widths { read, transformed })
+        Ok(Widths {
+            read,
+            transformed,
+            trained,
+        })
     }
 }
 

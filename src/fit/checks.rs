@@ -113,6 +113,8 @@ pub fn check_memory<O: Ops>(ops: &O, options: &FitOptions, rows: usize, widths: 
         // Weights, gradients and two moments where they are trained; weights and moments of the checkpoint that training
         // began with, and of the one being written.
         ("the network's parameters", 10.0 * parameters),
+        // Weights, gradients and two moments, and the weights that training begins with.
+        ("the auto-encoder", 5.0 * widths.trained as f64),
         // Outputs and their gradients, and the outputs again for the labels.
         ("the activations of a mini-batch", 3.0 * batch * outputs),
         // Large full affinities are not stored by every backend.
@@ -174,6 +176,7 @@ mod tests {
         let widths = Widths {
             read: 784,
             transformed: 784,
+            trained: 0,
         };
         check_memory(&ops, &options(), 70_000, widths).expect("MNIST fits anywhere");
         for (what, options) in [

@@ -172,7 +172,7 @@ fn digits_are_prepared_and_labelled_as_on_the_cpu_to_the_same_bits_in_any_portio
         assert!((a - b).abs() < 1e-5, "{a} and {b}");
     }
 
-    let (pipeline, _) = Pipeline::fit(&cpu, reader, &transforms, expected).unwrap();
+    let (pipeline, _) = Pipeline::fit(&cpu, reader, &transforms, expected, 0, &mut Silent).unwrap();
     let model = Model::random(seed("the model"), 5, &[16], 3);
     let here = memberships(&cuda, &model, &pipeline, &data, labelled.clone());
     let there = memberships(&cpu, &model, &pipeline, &data, labelled.clone());
