@@ -1,9 +1,10 @@
-//! The gradient of the whole loss against finite differences, in f64, and its manners where the formulas divide by nothing.
+//! The gradients of whole steps against finite differences, in f64, and their manners where the formulas divide by nothing.
 
 mod common;
 
 use common::{filled, poisoned, random, values};
 use neuncut::cpu::{Fast, Matrix, Reference};
+use neuncut::features::{AutoencoderRule, AutoencoderStep};
 use neuncut::model::Model;
 use neuncut::ops::{
     AdamRule, AffinityRule, Cut, HeatKernel, Objective, Ops, Penalty, Shape, StepState, VOLUME_FLOOR, Volumes,
@@ -290,6 +291,98 @@ fn gradients_of_the_loss_with_respect_to_every_parameter() {
                             ["weight", "bias"][part]
                         );
                     }
+                }
+            }
+        }
+    }
+}
+
+/// The outputs of a network for one row, from its definition, with all that comes before a ReLU.
+fn outputs(model: &Model<f64>, row: &[f64]) -> (Vec<f64>, Vec<f64>) {
+    let mut row = row.to_vec();
+    let mut clipped = Vec::new();
+    for (i, layer) in model.layers.iter().enumerate() {
+        let unit = |(w, b): (&[f64], &f64)| b + w.iter().zip(&row).map(|(w, x)| w * x).sum::<f64>();
+        let next = layer.weight.chunks_exact(layer.inputs).zip(&layer.bias).map(unit);
+        row = next.collect();
+        if i + 1 < model.layers.len() {
+            clipped.extend_from_slice(&row);
+            row.iter_mut().for_each(|z| *z = z.max(0.0));
+        }
+    }
+    (row, clipped)
+}
+
+/// The mean squared error of rows made again from their codes, and how near to its kink a ReLU comes.
+fn made_again([encoder, decoder]: &[Model<f64>; 2], x: &[f64]) -> (f64, f64) {
+    let (mut sum, mut nearest) = (0.0, f64::INFINITY);
+    for row in x.chunks_exact(encoder.inputs()) {
+        let (code, within) = outputs(encoder, row);
+        let (again, beyond) = outputs(decoder, &code);
+        sum += again.iter().zip(row).map(|(z, x)| (z - x).powi(2)).sum::<f64>();
+        nearest = within
+            .iter()
+            .chain(&beyond)
+            .fold(nearest, |nearest, z| nearest.min(z.abs()));
+    }
+    (sum / x.len() as f64, nearest)
+}
+
+#[test]
+fn gradients_of_the_squared_error_with_respect_to_every_parameter_of_an_auto_encoder() {
+    let random = random("gradients_of_an_auto_encoder");
+    let ops = Reference::<f64>::new();
+    let h = step_width();
+    let (m, d) = (9, 4);
+    for widths in [vec![2], vec![5, 2], vec![5, 4, 3]] {
+        let rule = AutoencoderRule { widths, epochs: 1 };
+        let name = rule.describe();
+        let x: Vec<f64> = (0..m * d).map(|_| random.normal()).collect();
+        // As in `clear_of_kinks`: a small step crosses none.
+        let models = loop {
+            let seeds = [0; 2].map(|_| random.below(1 << 30) as u64);
+            let mut models = rule.random_models(d, seeds).map(|model| model.cast::<f64>());
+            for layer in models.iter_mut().flat_map(|model| &mut model.layers) {
+                layer.bias.fill_with(|| 0.3 * random.normal());
+            }
+            if made_again(&models, &x).1 > 1e3 * step_width() * 0.1 {
+                break models;
+            }
+        };
+        let [encoder, decoder] = &models;
+        let mut step = AutoencoderStep::new(&ops, [encoder, decoder], m, 1, still()).unwrap();
+        step.x = filled(&ops, m, d, &x);
+        step.run_on_batch(&ops).unwrap();
+        let (value, _) = made_again(&models, &x);
+        assert!((step.losses[0] - value).abs() <= 1e-12 * (1.0 + value), "{name}");
+
+        for (side, learner) in [&step.encoder, &step.decoder].into_iter().enumerate() {
+            let gradients = learner.gradients.to_model(&ops).unwrap();
+            for (layer, gradients) in gradients.layers.iter().enumerate() {
+                for (part, analytic) in [&gradients.weight, &gradients.bias].into_iter().enumerate() {
+                    let moved = |at: usize, by: f64| {
+                        let mut models = models.clone();
+                        let layer = &mut models[side].layers[layer];
+                        match part {
+                            0 => layer.weight[at] += by,
+                            _ => layer.bias[at] += by,
+                        }
+                        made_again(&models, &x).0
+                    };
+                    let differences: Vec<f64> = (0..analytic.len())
+                        .map(|at| (moved(at, h) - moved(at, -h)) / (2.0 * h))
+                        .collect();
+                    let place = format!(
+                        "{name}, {} {layer}, {}",
+                        ["encoder", "decoder"][side],
+                        ["weight", "bias"][part]
+                    );
+                    let error = distance(analytic, &differences);
+                    assert!(error <= bound(value), "{place}: off by {error:.1e}");
+                    assert!(
+                        largest(&differences) > 100.0 * bound(value),
+                        "{place}: too flat to test"
+                    );
                 }
             }
         }

@@ -187,6 +187,7 @@ mod tests {
                     ..options()
                 },
             ),
+            ("the auto-encoder", options()),
             (
                 "the training rows",
                 FitOptions {
@@ -211,6 +212,10 @@ mod tests {
                 },
             ),
         ] {
+            let widths = Widths {
+                trained: if what == "the auto-encoder" { 1 << 42 } else { 0 },
+                ..widths
+            };
             let message = check_memory(&ops, &options, 1 << 45, widths)
                 .expect_err(what)
                 .to_string();
