@@ -297,35 +297,30 @@ fn gradients_of_the_loss_with_respect_to_every_parameter() {
     }
 }
 
-/// The outputs of a network for one row, from its definition, with all that comes before a ReLU.
-fn outputs(model: &Model<f64>, row: &[f64]) -> (Vec<f64>, Vec<f64>) {
+/// The outputs of a network for one row, from its definition; `clipped` takes those of each layer before its ReLU.
+fn outputs(model: &Model<f64>, row: &[f64], clipped: &mut Vec<Vec<f64>>) -> Vec<f64> {
     let mut row = row.to_vec();
-    let mut clipped = Vec::new();
     for (i, layer) in model.layers.iter().enumerate() {
         let unit = |(w, b): (&[f64], &f64)| b + w.iter().zip(&row).map(|(w, x)| w * x).sum::<f64>();
         let next = layer.weight.chunks_exact(layer.inputs).zip(&layer.bias).map(unit);
         row = next.collect();
         if i + 1 < model.layers.len() {
-            clipped.extend_from_slice(&row);
+            clipped.push(row.clone());
             row.iter_mut().for_each(|z| *z = z.max(0.0));
         }
     }
-    (row, clipped)
+    row
 }
 
-/// The mean squared error of rows made again from their codes, and how near to its kink a ReLU comes.
-fn made_again([encoder, decoder]: &[Model<f64>; 2], x: &[f64]) -> (f64, f64) {
-    let (mut sum, mut nearest) = (0.0, f64::INFINITY);
+/// The mean squared error of rows made again from their codes, and what every ReLU clipped.
+fn made_again([encoder, decoder]: &[Model<f64>; 2], x: &[f64]) -> (f64, Vec<Vec<f64>>) {
+    let (mut sum, mut clipped) = (0.0, Vec::new());
     for row in x.chunks_exact(encoder.inputs()) {
-        let (code, within) = outputs(encoder, row);
-        let (again, beyond) = outputs(decoder, &code);
+        let code = outputs(encoder, row, &mut clipped);
+        let again = outputs(decoder, &code, &mut clipped);
         sum += again.iter().zip(row).map(|(z, x)| (z - x).powi(2)).sum::<f64>();
-        nearest = within
-            .iter()
-            .chain(&beyond)
-            .fold(nearest, |nearest, z| nearest.min(z.abs()));
     }
-    (sum / x.len() as f64, nearest)
+    (sum / x.len() as f64, clipped)
 }
 
 #[test]
@@ -338,14 +333,17 @@ fn gradients_of_the_squared_error_with_respect_to_every_parameter_of_an_auto_enc
         let rule = AutoencoderRule { widths, epochs: 1 };
         let name = rule.describe();
         let x: Vec<f64> = (0..m * d).map(|_| random.normal()).collect();
-        // As in `clear_of_kinks`: a small step crosses none.
+        // As in `clear_of_kinks`, a small step crosses none; and no layer cuts a row off from those before it.
         let models = loop {
             let seeds = [0; 2].map(|_| random.below(1 << 30) as u64);
             let mut models = rule.random_models(d, seeds).map(|model| model.cast::<f64>());
             for layer in models.iter_mut().flat_map(|model| &mut model.layers) {
                 layer.bias.fill_with(|| 0.3 * random.normal());
             }
-            if made_again(&models, &x).1 > 1e3 * step_width() * 0.1 {
+            let (_, clipped) = made_again(&models, &x);
+            let clear = |z: &f64| z.abs() > 1e3 * step_width() * 0.1;
+            let alive = |layer: &Vec<f64>| layer.iter().any(|&z| z > 0.0);
+            if clipped.iter().flatten().all(clear) && clipped.iter().all(alive) {
                 break models;
             }
         };

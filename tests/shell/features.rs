@@ -1,4 +1,4 @@
-//! Scattering coefficients and principal components, as files and within a training.
+//! Scattering coefficients and principal components, as files and within a training, and codes of auto-encoders.
 
 use std::fs;
 
@@ -79,6 +79,65 @@ fn a_run_on_scattering_features_labels_more_pictures_as_it_labelled_these() {
                 "neuncut predict run flat.npy -o l.npy",
                 1,
                 &["a row of flat is no picture of 8-bit pixels", "28 x 28 x 1"],
+            ),
+        ],
+    );
+}
+
+#[test]
+fn a_run_on_the_codes_of_an_auto_encoder_is_repeated_and_replayed_bit_for_bit() {
+    let here = Sandbox::new();
+    digits(&here, "x", 0, 700);
+    let line = "neuncut fit x.npy -k 3 --features pixels,autoencoder=40-5:2,center,unit --epochs 1 --warm-up 1 --hidden 8";
+    let told = here.ok(&format!("{line} --batch 300 --threads 1 --out a"));
+    assert!(
+        told.err.contains("autoencoder=40-5:2: 0.")
+            && told.err.contains("of the mean square of 700 rows is lost"),
+        "{}",
+        told.err
+    );
+    assert!(
+        here.text("a/config.toml")
+            .contains("pixels,autoencoder=40-5:2,center,unit")
+    );
+    here.ok("neuncut fit --config a/config.toml --threads 2 --out b");
+    for file in [
+        "features.safetensors",
+        "graph-features.safetensors",
+        "graph.npz",
+        "model.safetensors",
+        "labels.npy",
+    ] {
+        assert!(
+            here.bytes(&format!("a/{file}")) == here.bytes(&format!("b/{file}")),
+            "{file}"
+        );
+    }
+    here.ok("neuncut predict a x.npy -o labels.npy");
+    assert_eq!(here.bytes("labels.npy"), here.bytes("a/labels.npy"));
+    here.ok("neuncut evaluate --predictions labels.npy --data x.npy --run a");
+    here.ok("neuncut baseline kmeans x.npy -k 3 --features pixels,autoencoder=5:1");
+    here.ok("neuncut fit x.npy -k 3 --graph-features autoencoder=5:1,unit --epochs 1 --warm-up 1 --hidden 8 --out c");
+    refuse_all(
+        &here,
+        &[
+            (
+                "neuncut fit x.npy -k 2 --features autoencoder=500-0",
+                1,
+                &[
+                    "--features: \"autoencoder=500-0\" is no transform",
+                    "up to 8 widths of 1 to 10000 and 1 to 10000 epochs",
+                ],
+            ),
+            (
+                "neuncut fit x.npy -k 2 --graph-features autoencoder=",
+                1,
+                &["--graph-features: \"autoencoder=\" is no transform"],
+            ),
+            (
+                "neuncut evaluate --predictions labels.npy --data x.npy --sigma 1 --features autoencoder=5",
+                1,
+                &["autoencoder: it is trained on rows in memory, but these are streamed"],
             ),
         ],
     );
