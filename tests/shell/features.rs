@@ -88,17 +88,17 @@ fn a_run_on_scattering_features_labels_more_pictures_as_it_labelled_these() {
 fn a_run_on_the_codes_of_an_auto_encoder_is_repeated_and_replayed_bit_for_bit() {
     let here = Sandbox::new();
     digits(&here, "x", 0, 700);
-    let line = "neuncut fit x.npy -k 3 --features pixels,autoencoder=40-5:2,center,unit --epochs 1 --warm-up 1 --hidden 8";
+    let line = "neuncut fit x.npy -k 3 --features pixels,autoencoder=40-5:20,center,unit --epochs 1 --warm-up 1 --hidden 8";
     let told = here.ok(&format!("{line} --batch 300 --threads 1 --out a"));
     assert!(
-        told.err.contains("autoencoder=40-5:2: 0.")
+        told.err.contains("autoencoder=40-5:20: 0.")
             && told.err.contains("of the mean square of 700 rows is lost"),
         "{}",
         told.err
     );
     assert!(
         here.text("a/config.toml")
-            .contains("pixels,autoencoder=40-5:2,center,unit")
+            .contains("pixels,autoencoder=40-5:20,center,unit")
     );
     here.ok("neuncut fit --config a/config.toml --threads 2 --out b");
     for file in [

@@ -41,38 +41,41 @@ fn distance(found: &[f32], exact: &[f32]) -> f64 {
     (squares(apart) / squares(&mut exact.iter().map(|&v| v.into()))).sqrt()
 }
 
+/// The rows and the seed of a training.
+type Draw = (Vec<f32>, u64);
+
+/// The errors of the training in the middle: of the codes, and of the share of the mean square that is lost.
+fn errors<O: Ops>(ops: &O, draws: &[Draw], exact: &[(Pipeline, Vec<f32>)]) -> [f64; 2] {
+    let (mut of_codes, mut of_shares) = (Vec::new(), Vec::new());
+    for ((rows, seed), (exactly, exact)) in draws.iter().zip(exact) {
+        let (pipeline, codes) = fitted(ops, rows, *seed);
+        of_codes.push(distance(&codes, exact));
+        let lost = [&pipeline, exactly].map(|pipeline| pipeline.error().unwrap());
+        of_shares.push((lost[0] - lost[1]).abs() / lost[1]);
+    }
+    [of_codes, of_shares].map(|mut errors| {
+        errors.sort_by(f64::total_cmp);
+        errors[TRAININGS / 2]
+    })
+}
+
 #[test]
 fn codes_err_at_most_twice_as_much_as_those_of_plain_loops() {
     if !matches!(MODE, Mode::Plain) {
         return;
     }
     let random = Random::new(seed("rows and weights"), 0);
-    let draws: Vec<(Vec<f32>, u64)> = (0..TRAININGS)
+    let draws: Vec<Draw> = (0..TRAININGS)
         .map(|_| (random.normals(ROWS * COLUMNS, 3.0), random.below(1 << 30) as u64))
         .collect();
-    let exact = draws
+    let exact = Reference::<f64>::new();
+    let exact: Vec<_> = draws
         .iter()
-        .map(|(rows, seed)| fitted(&Reference::<f64>::new(), rows, *seed));
-    let exact: Vec<_> = exact.collect();
+        .map(|(rows, seed)| fitted(&exact, rows, *seed))
+        .collect();
     for precision in Precision::ALL {
-        let cuda = Cuda::new(emulator(), precision);
-        let plain = Reference::rounding(precision);
-        // Of the codes, and of the share that is lost.
-        let errors = |ours: &mut dyn FnMut(&[f32], u64) -> (Pipeline, Vec<f32>)| {
-            let (mut of_codes, mut of_shares) = (Vec::new(), Vec::new());
-            for ((rows, seed), (exactly, exact)) in draws.iter().zip(&exact) {
-                let (pipeline, codes) = ours(rows, *seed);
-                of_codes.push(distance(&codes, exact));
-                let lost = [pipeline, exactly.clone()].map(|pipeline| pipeline.error().unwrap());
-                of_shares.push((lost[0] - lost[1]).abs() / lost[1]);
-            }
-            [of_codes, of_shares].map(|mut errors| {
-                errors.sort_by(f64::total_cmp);
-                errors[TRAININGS / 2]
-            })
-        };
-        let ours = errors(&mut |rows, seed| fitted(&cuda, rows, seed));
-        let theirs = errors(&mut |rows, seed| fitted(&plain, rows, seed));
+        let ours = errors(&Cuda::new(emulator(), precision), &draws, &exact);
+        let theirs = errors(&Reference::rounding(precision), &draws, &exact);
         for ((what, error), plain) in ["codes", "share"].into_iter().zip(ours).zip(theirs) {
             let line = format!(
                 "{}, {what}: error {error:.1e}, of plain loops {plain:.1e}",
