@@ -1,7 +1,5 @@
 //! A command line as clap reads it, its complaints told in one line.
 
-use std::ffi::OsString;
-
 use clap::Parser;
 use clap::error::ErrorKind;
 
@@ -13,18 +11,13 @@ pub fn parse<C: Parser>() -> Result<C, String> {
     })
 }
 
-/// The arguments of a command line that another command makes, or what is wrong with them.
-pub fn parse_from<C: Parser>(words: Vec<OsString>) -> Result<C, String> {
-    C::try_parse_from(words).map_err(|answer| one_line(&answer))
-}
-
 /// Whether clap has something to show rather than to complain about.
 fn is_help(answer: &clap::Error) -> bool {
     !answer.use_stderr() || answer.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
 }
 
 /// Clap's complaint and its tips, without the usage that it repeats.
-fn one_line(error: &clap::Error) -> String {
+pub fn one_line(error: &clap::Error) -> String {
     let text = error.render().to_string();
     let told: Vec<String> = text
         .trim_start_matches("error: ")

@@ -241,9 +241,14 @@ fn fit_line(args: &ReproduceArgs, out: &Path, data: &Path, labels: Option<&Path>
 }
 
 fn parsed(words: Vec<OsString>) -> Result<FitArgs> {
-    let line: FitLine = parse::parse_from(words)
-        .map_err(|complaint| Error::option("options of fit", complaint, "see neuncut fit --help"))?;
-    Ok(line.fit)
+    match FitLine::try_parse_from(words) {
+        Ok(line) => Ok(line.fit),
+        Err(answer) => Err(Error::option(
+            "options of fit",
+            parse::one_line(&answer),
+            "give behind -- what neuncut fit takes",
+        )),
+    }
 }
 
 /// The row for people, beside the paper's.

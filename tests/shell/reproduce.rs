@@ -116,7 +116,7 @@ fn experiments_that_cannot_be() {
             (
                 "neuncut reproduce imagenet-shape --rows 9 -- --epoch 3",
                 1,
-                &["options of fit: ", "'--epoch'", "neuncut fit --help"],
+                &["options of fit: ", "'--epoch'", "neuncut fit takes"],
             ),
             (
                 "neuncut reproduce imagenet-shape --data nowhere.npy",
