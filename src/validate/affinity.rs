@@ -12,6 +12,9 @@ use crate::ops::{HeatKernel, Ops, Precision, Real, Shape};
 /// Up to this many rows a backend's affinity is contracted with the whole identity; beyond, with some of its columns.
 const WHOLE_IDENTITY: usize = 129;
 
+/// Of problems of more terms only the dense kernel and one number of neighbours are computed: the same code as for smaller ones.
+const LARGE: usize = 1 << 28;
+
 /// The affinity of a backend: as it gives it out, its degrees, and columns of it by contraction with those of the identity.
 struct Found {
     entries: Vec<f64>,
@@ -189,7 +192,13 @@ pub fn check<O: Ops>(bench: &mut Bench<O>) -> Result<()> {
                     // chance, what TF32 or bfloat16 leaves of any.
                     let rounds = d > BY_DIFFERENCES && matches!(precision, Precision::Tf32 | Precision::Bf16);
                     let tells = !rounds || (m > 100 && (apart == 0.0 || precision != Precision::Bf16));
-                    for neighbors in [None, Some(0), Some(1), Some(3), Some(10), Some(m + 5)] {
+                    let counts = [None, Some(10), Some(0), Some(1), Some(3), Some(m + 5)];
+                    let counts = if m * m * d > LARGE {
+                        &counts[..2]
+                    } else {
+                        &counts[..]
+                    };
+                    for &neighbors in counts {
                         let kernel = HeatKernel { sigma, neighbors };
                         let case = match neighbors {
                             None => format!("all rows, clouds {apart} apart"),
