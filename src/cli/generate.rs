@@ -52,7 +52,8 @@ pub struct GenerateArgs {
 
 /// What was written.
 pub struct Made {
-    written: Written,
+    /// The files, and how much of them was there.
+    pub written: Written,
     cols: usize,
     classes: usize,
     /// How long it took.

@@ -12,7 +12,7 @@ pub fn parse<C: Parser>() -> Result<C, String> {
 }
 
 /// Whether clap has something to show rather than to complain about.
-fn is_help(answer: &clap::Error) -> bool {
+pub fn is_help(answer: &clap::Error) -> bool {
     !answer.use_stderr() || answer.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
 }
 

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, ValueEnum};
+use neuncut::data::labels::labels_beside;
 use neuncut::fit::Metrics;
 use neuncut::progress::Progress;
 use neuncut::run_folder::RunFolder;
@@ -15,6 +16,9 @@ use super::device::DeviceArgs;
 use super::fit::{self, FitArgs};
 use super::generate::{self, GenerateArgs};
 use super::parse;
+
+/// Options of `fit` that `reproduce` itself gives, or has no use for.
+const OWN: [&str; 5] = ["--out", "--labels", "--overwrite", "--resume", "--config"];
 
 /// An experiment of the paper (He et al., Pattern Recognition 2025).
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -151,7 +155,7 @@ pub fn run(args: ReproduceArgs, console: &mut Console) -> Result<()> {
     let folder = format!("runs/reproduce-{}", experiment.name());
     let out = args.out.clone().unwrap_or_else(|| folder.into());
     let line = |data: &Path, labels: Option<&Path>| fit_line(&args, &out, data, labels);
-    let mut generating = None;
+    let mut made = None;
     let words = match (experiment.made(), &args.data) {
         (_, Some(data)) => line(data, args.labels.as_deref())?,
         (None, None) => {
@@ -172,31 +176,52 @@ pub fn run(args: ReproduceArgs, console: &mut Console) -> Result<()> {
             line(Path::new(from), None)?
         }
         (Some((name, rows)), None) => {
-            let beside = |end: &str| PathBuf::from(format!("{}{end}", out.display()));
-            let (data, labels) = (beside(".npy"), beside("-labels.npy"));
-            // What is wrong with the run is told before the long work.
+            let (data, labels) = files_beside(&out)?;
+            // A mistyped option is told before the long work.
             let words = line(&data, Some(&labels))?;
             let _reserved = RunFolder::at(out.clone()).reserve(args.overwrite, &[])?;
-            let made = GenerateArgs {
+            if let Some(there) = [&data, &labels]
+                .into_iter()
+                .find(|file| file.exists() && !args.overwrite)
+            {
+                return Err(Error::file(
+                    there,
+                    "there is a file of this name already",
+                    format!(
+                        "take the rows that are there by --data {} --labels {}, or replace them by --overwrite",
+                        data.display(),
+                        labels.display()
+                    ),
+                ));
+            }
+            let options = GenerateArgs {
                 name: name.into(),
                 rows: args.rows.unwrap_or(rows),
                 from: args.from.clone(),
                 output: data,
                 seed: args.seed,
             };
-            generating = Some(generate::generate(&made, console)?.seconds);
+            made = Some(generate::generate(&options, console)?);
             words
         }
     };
-    let shown: Vec<String> = words.iter().map(|word| word.display().to_string()).collect();
+    let shown: Vec<String> = words.iter().map(|word| quoted(&word.to_string_lossy())).collect();
     let command = format!("neuncut fit {}", shown.join(" "));
     console.line(&command);
     let (metrics, run) = fit::fitted(parsed(words)?, console)?;
 
-    let mut phases: Vec<(String, f64)> = generating
-        .into_iter()
-        .map(|seconds| ("generating".to_string(), seconds))
-        .collect();
+    let mut phases = Vec::new();
+    let mut whole = true;
+    if let Some(made) = &made {
+        // Of what an earlier process did, the time is not known.
+        whole = made.written.resumed == 0;
+        let phase = if whole {
+            "generating"
+        } else {
+            "generating the rest"
+        };
+        phases.push((phase.to_string(), made.seconds));
+    }
     phases.extend(metrics.phases());
     let paper = experiment.paper();
     let mut value = json!(metrics);
@@ -207,7 +232,7 @@ pub fn run(args: ReproduceArgs, console: &mut Console) -> Result<()> {
     let [acc, nmi, ari] = paper.scores;
     value["paper"] =
         json!({ "about": paper.about, "acc": acc, "nmi": nmi, "ari": ari, "minutes": paper.minutes });
-    let text = row(&metrics, &phases, &paper, &run.report_file());
+    let text = row(&metrics, &phases, whole, &paper, &run.report_file());
     console.result(value, &text)
 }
 
@@ -222,8 +247,19 @@ fn fit_line(args: &ReproduceArgs, out: &Path, data: &Path, labels: Option<&Path>
         ("--threads", device.threads.to_string()),
     ]);
     // Those that are given stand in the place of the experiment's.
-    let given: Vec<_> = args.more.iter().map(|word| word.to_string_lossy()).collect();
-    options.retain(|(option, _)| !given.iter().any(|word| word.split('=').next() == Some(option)));
+    let given: Vec<String> = args
+        .more
+        .iter()
+        .map(|word| option_of(&word.to_string_lossy()))
+        .collect();
+    if let Some(own) = given.iter().find(|word| OWN.contains(&word.as_str())) {
+        return Err(Error::option(
+            "options of fit",
+            format!("{own} is for reproduce to say"),
+            "give --out, --overwrite, and --data with --labels before the --; neuncut fit has --resume and --config",
+        ));
+    }
+    options.retain(|(option, _)| !given.iter().any(|word| word == option));
     let mut words: Vec<OsString> = vec![data.into()];
     for (option, value) in options {
         words.extend([option.into(), value.into()]);
@@ -240,9 +276,43 @@ fn fit_line(args: &ReproduceArgs, out: &Path, data: &Path, labels: Option<&Path>
     Ok(words)
 }
 
+/// What the rows and labels of the run in `out` are called.
+fn files_beside(out: &Path) -> Result<(PathBuf, PathBuf)> {
+    let Some(name) = out.file_name() else {
+        return Err(Error::option(
+            "--out",
+            format!("{} has no name that rows beside it could bear", out.display()),
+            "name a folder, as in runs/mine",
+        ));
+    };
+    let mut name = name.to_os_string();
+    name.push(".npy");
+    let data = out.with_file_name(name);
+    let labels = labels_beside(&data);
+    Ok((data, labels))
+}
+
+/// The option that a word of a command line is, in its long form.
+fn option_of(word: &str) -> String {
+    match word.strip_prefix("-k") {
+        Some(_) => "--clusters".into(),
+        None => word.split('=').next().unwrap_or_default().into(),
+    }
+}
+
+/// A word as a shell reads it back.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_./=,:-+@%".contains(c);
+    match !word.is_empty() && word.chars().all(plain) {
+        true => word.into(),
+        false => format!("'{}'", word.replace('\'', "'\\''")),
+    }
+}
+
 fn parsed(words: Vec<OsString>) -> Result<FitArgs> {
     match FitLine::try_parse_from(words) {
         Ok(line) => Ok(line.fit),
+        Err(answer) if parse::is_help(&answer) => answer.exit(),
         Err(answer) => Err(Error::option(
             "options of fit",
             parse::one_line(&answer),
@@ -252,22 +322,24 @@ fn parsed(words: Vec<OsString>) -> Result<FitArgs> {
 }
 
 /// The row for people, beside the paper's.
-fn row(metrics: &Metrics, phases: &[(String, f64)], paper: &Paper, report: &Path) -> String {
-    let line = |name: &str, [acc, nmi, ari]: [f64; 3], minutes: Option<f64>, about: &str| {
+fn row(metrics: &Metrics, phases: &[(String, f64)], whole: bool, paper: &Paper, report: &Path) -> String {
+    let line = |name: &str, scores: Option<[f64; 3]>, minutes: Option<f64>, about: &str| {
         let minutes = minutes.map_or("-".to_string(), |minutes| format!("{minutes:.2}"));
-        format!("{name:<12} {acc:>6.3} {nmi:>6.3} {ari:>6.3} {minutes:>8}  {about}\n")
+        let [acc, nmi, ari] = match scores {
+            Some(scores) => scores.map(|score| format!("{score:.3}")),
+            None => ["-", "-", "-"].map(String::from),
+        };
+        format!("{name:<12} {acc:>6} {nmi:>6} {ari:>6} {minutes:>8}  {about}\n")
     };
     let mut text = format!(
         "{:<12} {:>6} {:>6} {:>6} {:>8}\n",
         "", "ACC", "NMI", "ARI", "minutes"
     );
     let all: f64 = phases.iter().map(|(_, seconds)| seconds).sum();
-    if let Some(scores) = metrics.scores {
-        let about = format!("{} rows on {}", metrics.rows, metrics.device);
-        let scores = [scores.acc, scores.nmi, scores.ari];
-        text += &line("neuncut", scores, Some(all / 60.0), &about);
-    }
-    text += &line("the paper", paper.scores, paper.minutes, paper.about);
+    let about = format!("{} rows on {}", metrics.rows, metrics.device);
+    let scores = metrics.scores.map(|scores| [scores.acc, scores.nmi, scores.ari]);
+    text += &line("neuncut", scores, whole.then_some(all / 60.0), &about);
+    text += &line("the paper", Some(paper.scores), paper.minutes, paper.about);
     for (phase, seconds) in phases {
         text += &format!("{phase:<20} {seconds:>8.1} s\n");
     }

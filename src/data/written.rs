@@ -9,7 +9,7 @@ use half::f16;
 use super::format::Format;
 use super::labels::labels_beside;
 use super::{npy, npz, safetensors};
-use crate::atomic::AtomicFile;
+use crate::atomic::{AtomicFile, place};
 use crate::error::{Error, Result};
 use crate::resumable::{Resumable, ended_early};
 
@@ -100,16 +100,24 @@ pub fn write<R: Rows>(
     let mut resumed = 0;
     match Format::of(path) {
         Some(Format::Npy) => {
+            if labelled {
+                // Refused before the long work; the rows' own place first.
+                place(path)?;
+                place(&beside)?;
+            }
             let x = made.resumable(path, content, &npy::header(R::Value::NPY, &shape), progress)?;
             resumed = x.resumed;
-            if labelled {
-                let mut y = AtomicFile::create(&beside)?;
+            let mut y = labelled.then(|| AtomicFile::create(&beside)).transpose()?;
+            if let Some(y) = &mut y {
                 y.put(&npy::header("<u4", &[len]))?;
                 made.each_label(|labels| y.put(bytemuck::cast_slice(labels)))?;
+            }
+            // The rows first, which are what takes long: both appear at nearly the same time.
+            x.file.commit()?;
+            if let Some(y) = y {
                 y.commit()?;
                 files.push(beside);
             }
-            x.file.commit()?;
         }
         Some(Format::Safetensors) => {
             let tensors: [(_, _, &[usize]); 2] = [("x", R::Value::SAFETENSORS, &shape), ("y", "U32", &[len])];

@@ -79,13 +79,17 @@ impl Extraction<'_> {
                 let mut beside = AtomicFile::create(&path)?;
                 beside.put(&npy::header("<i8", &[rows]))?;
                 each_label(labels, |bytes| beside.put(bytes))?;
+                // The rows first, which are what takes long: both appear at nearly the same time.
+                file.commit()?;
                 beside.commit()?;
                 files.push(path);
             }
-            (Some(labels), false) => each_label(labels, |bytes| file.write_tail(bytes))?,
-            (None, _) => {}
+            (Some(labels), false) => {
+                each_label(labels, |bytes| file.write_tail(bytes))?;
+                file.commit()?;
+            }
+            (None, _) => file.commit()?,
         }
-        file.commit()?;
         Ok(Extracted {
             files,
             resumed,

@@ -7,7 +7,7 @@ use crate::features::Widths;
 use crate::ops::Ops;
 use crate::options::{Affinity, Auto, FitOptions, ONE_SIDED, SEED_NEIGHBORS, Start, Subgraph};
 use crate::predict::CHUNK;
-use crate::spectral::basis_columns;
+use crate::spectral::columns_held;
 
 /// Checks what can only be judged beside other options and the data.
 pub fn check(options: &FitOptions, data: &Dataset) -> Result<()> {
@@ -105,9 +105,9 @@ pub fn check_memory<O: Ops>(ops: &O, options: &FitOptions, rows: usize, widths: 
             .map_or(0.0, |count| rows.min(count as f64)),
         _ => 0.0,
     };
-    let basis = match options.affinity {
+    let columns = match options.affinity {
         Affinity::Heat => 0.0,
-        _ => basis_columns(eigenvectors(options)) as f64,
+        _ => columns_held(eigenvectors(options)) as f64,
     };
     let parts = [
         // Weights, gradients and two moments where they are trained; weights and moments of the checkpoint that training
@@ -122,8 +122,7 @@ pub fn check_memory<O: Ops>(ops: &O, options: &FitOptions, rows: usize, widths: 
         ("the training rows", rows * read.max(transformed)),
         // Lists, edges both ways, and copies of them as they are sorted.
         ("the graph", 24.0 * rows * neighbors),
-        // Half as many columns again where the basis is turned.
-        ("the eigenvectors", 1.5 * rows * basis),
+        ("the eigenvectors", rows * columns),
         ("a mini-batch", 2.0 * batch * transformed),
         (
             "a chunk of rows to be labelled",

@@ -38,16 +38,28 @@ pub struct Eigenpairs<O: Ops> {
     pub products: usize,
 }
 
-/// Columns of the basis in which `wanted` eigenvectors are sought, at most.
-pub fn basis_columns(wanted: usize) -> usize {
+/// Columns of length n that are held at a time while `wanted` eigenvectors are sought, at most: the basis, and what a restart keeps of
+/// it or, at the end, the eigenvectors and their residuals.
+pub fn columns_held(wanted: usize) -> usize {
+    let most = basis_columns(wanted);
+    most + kept_columns(wanted, most).max(2 * wanted)
+}
+
+/// Columns of the basis, at most.
+fn basis_columns(wanted: usize) -> usize {
     match wanted <= BLOCK {
         true => (BASIS / wanted).max(BLOCKS) * wanted,
         false => wanted + ROOM * BLOCK,
     }
 }
 
+/// Columns that a restart keeps of them: the best directions, with some room.
+fn kept_columns(wanted: usize, most: usize) -> usize {
+    wanted + (most - wanted) / 3
+}
+
 /// The `wanted` largest eigenvalues of `matrix`, n x n, whose eigenvalues are of order 1, and their eigenvectors, to residuals of
-/// `tolerance` (those of f32 end near 1e-6). The block is as wide as what is wanted, or as [`BLOCK`], so that eigenvalues may be multiple.
+/// `tolerance` (those of f32 end near 1e-6). The block is as wide as what is wanted, or 128 columns, so that eigenvalues may be multiple.
 pub fn leading<O: Ops>(
     ops: &O,
     matrix: &O::Graph,
@@ -130,8 +142,8 @@ pub fn leading<O: Ops>(
             }
             if full {
                 restarts += 1;
-                // The best directions stay, with some room, and the Krylov space goes on from its last block.
-                let keep = (wanted + (most - wanted) / 3).min(size - block);
+                // The Krylov space goes on from its last block.
+                let keep = kept_columns(wanted, most).min(size - block);
                 let kept: Vec<usize> = (size - keep..size).rev().collect();
                 let ritz = basis.rotated(ops, &vectors, &kept)?;
                 basis = Basis {

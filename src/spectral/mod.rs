@@ -8,6 +8,6 @@ mod spectrum;
 
 pub use embedding::{EXTRA, Embedding, Labelling, cluster, embed, starts};
 pub use kmeans::{Kmeans, kmeans};
-pub use lanczos::{Eigenpairs, basis_columns, leading};
+pub use lanczos::{Eigenpairs, columns_held, leading};
 pub use moves::split_and_merge;
 pub use spectrum::{Gap, Spectrum};

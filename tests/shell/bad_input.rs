@@ -901,6 +901,7 @@ fn predict() {
 #[test]
 fn evaluate_and_generate() {
     let here = Sandbox::new();
+    here.ok("mkdir q-labels.npy");
     here.put("five.csv", "0\n1\n1\n0\n1\n");
     here.put("six.csv", "0\n1\n1\n0\n1\n2\n");
     here.put("half.csv", "0\n1\n1\n0.5\n1\n");
@@ -994,6 +995,11 @@ fn evaluate_and_generate() {
                 &["missing/y.csv: the folder missing does not exist"],
             ),
             ("neuncut generate rings --rows 9", 2, &["--output <FILE>"]),
+            (
+                "neuncut generate rings --rows 9 -o q.npy",
+                1,
+                &["q-labels.npy: cannot write the file", "is a directory"],
+            ),
             (
                 "neuncut generate rings --rows 9 --from . -o y.npy",
                 1,

@@ -59,6 +59,12 @@ fn an_experiment_is_the_run_that_it_says() {
         assert_eq!(here.bytes(&format!("again-{experiment}/labels.npy")), of_run);
     }
 
+    // A slash at the end, as shells complete it, and no labels.
+    let told = here.ok(&format!(
+        "neuncut reproduce imagenet-shape --data imagenet-shape.npy --out bare/ -- {small} -k 7 --batch 100"
+    ));
+    assert!(told.out.contains(" - "), "{}", told.out);
+
     let told = here.ok(&format!(
         "neuncut reproduce mnist --from mnist-t10k --out digits -- {small} --features pixels,center,unit"
     ));
@@ -107,6 +113,24 @@ fn experiments_that_cannot_be() {
                 "neuncut reproduce imagenet-shape --rows 9 --out x.npy",
                 1,
                 &["x.npy: there is a file of this name", "--out"],
+            ),
+            (
+                "neuncut reproduce imagenet-shape --rows 9 --out x",
+                1,
+                &[
+                    "x.npy: there is a file of this name",
+                    "--data x.npy --labels x-labels.npy",
+                ],
+            ),
+            (
+                "neuncut reproduce imagenet-shape --rows 9 --out ..",
+                1,
+                &["--out: .. has no name", "name a folder"],
+            ),
+            (
+                "neuncut reproduce imagenet-shape --rows 9 -- --out y",
+                1,
+                &["--out is for reproduce to say", "before the --"],
             ),
             (
                 "neuncut reproduce imagenet-shape --labels x.npy",
