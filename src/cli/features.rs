@@ -7,7 +7,6 @@ use neuncut::data::Dataset;
 use neuncut::data::labels::labels_beside;
 use neuncut::features::{Extraction, ScatteringRule, Transform, describe};
 use neuncut::ops::Ops;
-use neuncut::options::{Arithmetic, Device};
 use neuncut::{Result, values};
 use serde_json::json;
 
@@ -24,7 +23,7 @@ pub struct FeaturesArgs {
 #[derive(Subcommand)]
 enum Kind {
     /// Scattering coefficients of pictures of 8-bit pixels: sides are enlarged to multiples of 2^J, paths divided by their largest
-    /// number. What --features scatnet makes within fit and predict, here computed on the CPU whatever else there is
+    /// number. What --features scatnet makes within fit and predict
     Scatnet(ScatnetArgs),
     /// The leading principal components of all rows. What --features pca=DIMS makes within fit, but there of the training rows
     Pca(PcaArgs),
@@ -47,9 +46,8 @@ struct ScatnetArgs {
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=2))]
     order: u8,
 
-    /// CPU threads; 0 for one per core. The result does not depend on it
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    threads: usize,
+    #[command(flatten)]
+    device: DeviceArgs,
 }
 
 #[derive(Args)]
@@ -90,17 +88,8 @@ pub fn run(args: FeaturesArgs, console: &mut Console) -> Result<()> {
                 angles: args.angles.into(),
                 order: args.order.into(),
             };
-            let device = DeviceArgs {
-                device: Device::Cpu,
-                precision: Arithmetic::Auto,
-                threads: args.threads,
-            };
-            (
-                args.files,
-                vec![Transform::Scatnet(rule)],
-                device,
-                "features scatnet",
-            )
+            let transforms = vec![Transform::Scatnet(rule)];
+            (args.files, transforms, args.device, "features scatnet")
         }
         Kind::Pca(args) => {
             values::at_least("--dims", 1, args.dims)?;

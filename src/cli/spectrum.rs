@@ -77,6 +77,9 @@ pub fn run(args: SpectrumArgs, console: &mut Console) -> Result<()> {
         console,
     })?;
     let seconds = began.elapsed().as_secs_f64();
+    if let Some(warning) = spectrum.warning() {
+        console.line(&format!("warning: {warning}"));
+    }
     let components = graph.components().sizes.len();
     let affinity: Vec<f64> = spectrum.eigenvalues.iter().map(|value| 1.0 - value).collect();
     let gaps: Vec<f64> = spectrum

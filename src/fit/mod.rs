@@ -31,6 +31,7 @@ use crate::progress::Progress;
 use crate::random::{Permutation, Purpose};
 use crate::run_folder::RunFolder;
 use crate::scores::{Contingency, Mean, Scores, nmi};
+use crate::spectral::Spectrum;
 use crate::train::{EpochRecord, TrainingGraph, TrainingRows, Truth, collapse, winner};
 
 /// Rows over which the exact cut is computed at most; its time grows with their square.
@@ -278,7 +279,9 @@ pub fn fit<O: Ops>(
         .map(|truth| Contingency::new(&labels, options.clusters, &truth.index, truth.classes.len()))
         .transpose()?;
     let sizes = count(&labels, options.clusters);
-    let warnings: Vec<String> = collapse(&sizes).into_iter().collect();
+    let spectrum = stored.or(fresh);
+    let warnings = [collapse(&sizes), spectrum.as_ref().and_then(Spectrum::warning)];
+    let warnings: Vec<String> = warnings.into_iter().flatten().collect();
     // What the network was trained in: other attempts stay in the history alone.
     let winner = winner(&history);
     let attempt: Vec<EpochRecord> = history
@@ -311,7 +314,7 @@ pub fn fit<O: Ops>(
         &mut predictor,
         &attempt,
         &metrics,
-        stored.or(fresh).as_ref(),
+        spectrum.as_ref(),
         table.as_ref(),
     )?;
     atomic::write(folder.report_file(), page)?;

@@ -8,6 +8,9 @@ use crate::ops::Ops;
 /// Below this, eigenvalues are what rounding makes of 0.
 const NOISE: f64 = 1e-7;
 
+/// Residuals from which on vectors are told to be no eigenvectors: a hundred times what is asked of them.
+const ACCEPTED: f64 = 1e-3;
+
 /// The leading eigenvalues of a graph: `spectrum.json` of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Spectrum {
@@ -37,6 +40,21 @@ impl Spectrum {
             residuals: embedding.residuals.clone(),
             gap: gap(&embedding.eigenvalues),
         }
+    }
+
+    /// What the user should know when the search for eigenvectors ended before it had found them.
+    pub fn warning(&self) -> Option<String> {
+        let off = self.residuals.iter().filter(|&&residual| residual > ACCEPTED);
+        let (count, most) = off.fold((0, 0.0f64), |(count, most), &residual| {
+            (count + 1, most.max(residual))
+        });
+        (count > 0).then(|| {
+            format!(
+                "{count} of {} eigenvectors of the graph are not exact (residuals up to {most:.0e}); give more --neighbors, or compare \
+                 with --start kmeans",
+                self.residuals.len()
+            )
+        })
     }
 
     /// The eigenvalue above gap `clusters` over the one below; what is not above rounding counts as rounding.
@@ -101,6 +119,21 @@ mod tests {
         };
         let graph = build(&ops, &x, rule, &mut Silent).expect("finite rows");
         Spectrum::of(&embed(&ops, &graph, 20, Cut::Ncut, seed, &mut Silent).expect("enough memory"))
+    }
+
+    #[test]
+    fn vectors_that_are_not_eigenvectors_are_told() {
+        let of = |residuals: &[f64]| Spectrum {
+            eigenvalues: vec![0.0; residuals.len()],
+            residuals: residuals.to_vec(),
+            gap: None,
+        };
+        assert_eq!(of(&[1e-6, 9e-4]).warning(), None);
+        let told = of(&[1e-6, 2e-3, 4e-2]).warning().expect("two are not exact");
+        assert!(
+            told.starts_with("2 of 3 eigenvectors") && told.contains("up to 4e-2"),
+            "{told}"
+        );
     }
 
     #[test]

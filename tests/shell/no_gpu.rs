@@ -29,6 +29,7 @@ fn every_command_says_that_there_is_no_gpu_and_what_to_do() {
         "fit x.npy -k 2 --epochs 1 --batch 100 --out other",
         "predict run x.npy -o labels.npy",
         &format!("step --problem {golden} -o y.npz"),
+        "features scatnet mnist-t10k -o f.npy",
         "bench",
         "validate --quick",
     ] {
