@@ -1,9 +1,16 @@
 //! A network that learns: forward pass, backward pass and update, whatever the loss at its end.
 
+use std::f64::consts::PI;
+
 use crate::error::Result;
 use crate::model::Model;
 use crate::network::{Activations, Network};
 use crate::ops::{AdamRule, Layer, LayerUpdate, Ops, Real, Shape, TrainedLayer};
+
+/// The share of the largest learning rate that is left in an epoch, `(1 + cos(pi e / E)) / 2`.
+pub fn annealed(epoch: usize, epochs: usize) -> f64 {
+    (1.0 + (PI * epoch as f64 / epochs as f64).cos()) / 2.0
+}
 
 /// A network with all the memory that its training needs, for mini-batches of one size.
 pub struct Learner<O: Ops> {

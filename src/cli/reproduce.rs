@@ -125,7 +125,7 @@ pub struct ReproduceArgs {
     #[arg(long, value_name = "RUN")]
     out: Option<PathBuf>,
 
-    /// Replace the run that is in --out
+    /// Replace the run that is in --out, and the rows beside it
     #[arg(long)]
     overwrite: bool,
 

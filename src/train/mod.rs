@@ -12,9 +12,12 @@ pub use search::{Kind, SearchPlan, Stage, Starts, Targets, WarmUp, search};
 pub use step::{Step, StepRule, StepSize};
 use training::Training;
 
+use std::f64::consts::PI;
+
 use crate::data::csr::Csr;
 use crate::error::Result;
 use crate::graph::Sampler;
+use crate::learner::annealed;
 use crate::model::Model;
 use crate::ops::{Ops, Real, Shape, StepState};
 
@@ -58,10 +61,9 @@ pub struct Plan {
 impl Plan {
     /// `lr_e = lr (1 + cos(pi e / E)) / 2`, `epoch` from 0; towards targets `lr sin(pi (e + 1) / (E + 1))`.
     pub fn learning_rate_at(&self, epoch: usize) -> f64 {
-        let turn = |at: usize, of: usize| std::f64::consts::PI * at as f64 / of as f64;
         let share = match self.goal {
-            Goal::Targets => turn(epoch + 1, self.epochs + 1).sin(),
-            Goal::Cut => (1.0 + turn(epoch, self.epochs).cos()) / 2.0,
+            Goal::Targets => (PI * (epoch + 1) as f64 / (self.epochs + 1) as f64).sin(),
+            Goal::Cut => annealed(epoch, self.epochs),
         };
         self.learning_rate * share
     }

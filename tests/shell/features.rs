@@ -1,13 +1,11 @@
 //! Scattering coefficients and principal components, as files and within a training, and codes of auto-encoders.
 
-use std::fs;
-
 use neuncut::data::npy::header;
 use neuncut::data::{Dataset, LabelStream, Labels};
 use serde_json::Value;
 
 use super::bad_input::refuse_all;
-use super::sandbox::{Sandbox, finish, interrupt, wait_until};
+use super::sandbox::Sandbox;
 
 /// The built-in digits from `first` on as an array of bytes, and their labels.
 fn digits(here: &Sandbox, name: &str, first: usize, count: usize) {
@@ -213,38 +211,8 @@ fn killed_at_any_moment_a_file_of_features_is_gone_on_with_to_the_same_bits() {
     );
     let line = "neuncut features scatnet x.npy --scales 2 --angles 2 --order 1 --threads 1 -o";
     here.ok(&format!("{line} whole.safetensors"));
-    let part = || {
-        let mut names = here.list(".").into_iter();
-        names.find(|name| name.ends_with(".part"))
-    };
-    let chunks = || {
-        let len = part()
-            .and_then(|part| fs::metadata(here.path(&part)).ok())
-            .map_or(0, |part| part.len());
-        len / (4096 * 4 * columns)
-    };
     let line = format!("{line} f.safetensors");
-    for least in [0, 1] {
-        let mut child = here.start(&line);
-        assert!(
-            wait_until(&mut child, || part().is_some() && chunks() >= least),
-            "{line}"
-        );
-        child.kill().unwrap();
-        child.wait().unwrap();
-        assert!(!here.path("f.safetensors").exists());
-    }
-    let mut child = here.start(&line);
-    assert!(wait_until(&mut child, || chunks() >= 2), "{line}");
-    interrupt(&child);
-    let told = finish(child, &line);
-    told.refuses(
-        130,
-        &["of 20000 rows are done; the same command goes on behind them"],
-    );
-
-    let told = here.ok(&format!("{line} --json")).json();
-    let there = told["resumed_rows"].as_u64().unwrap();
+    let there = here.killed_and_gone_on_with(&line, "f.safetensors", rows.into(), 4096 * 4 * columns);
     assert!(there >= 2 * 4096 && there.is_multiple_of(4096), "{there}");
     assert!(here.bytes("f.safetensors") == here.bytes("whole.safetensors"));
     assert_eq!(here.list("."), ["f.safetensors", "whole.safetensors", "x.npy"]);

@@ -1,8 +1,6 @@
 //! Data that are made: killed at any moment, the same command ends with the same bits.
 
-use std::fs;
-
-use super::sandbox::{Sandbox, finish, interrupt, wait_until};
+use super::sandbox::{Sandbox, wait_until};
 
 /// Bytes of rows that are handed to the operating system at a time, about.
 const CHUNK: u64 = 1 << 22;
@@ -13,40 +11,8 @@ fn killed_at_any_moment_made_data_are_gone_on_with_to_the_same_bits() {
         let here = Sandbox::new();
         let line = format!("neuncut generate {name} --rows {rows} --seed 7 -o");
         here.ok(&format!("{line} whole.{end}"));
-        let part = || {
-            let mut names = here.list(".").into_iter();
-            names.find(|name| name.ends_with(".part"))
-        };
-        let chunks = || {
-            let len = part()
-                .and_then(|part| fs::metadata(here.path(&part)).ok())
-                .map_or(0, |part| part.len());
-            len / CHUNK
-        };
-        let line = format!("{line} made.{end}");
-        for least in [0, 1] {
-            let mut child = here.start(&line);
-            let begun = || part().is_some() && chunks() >= least;
-            assert!(wait_until(&mut child, begun), "{line}");
-            child.kill().unwrap();
-            child.wait().unwrap();
-            assert!(!here.path(&format!("made.{end}")).exists());
-        }
-        // A chunk of its own says that it listens.
-        let before = chunks();
-        let mut child = here.start(&line);
-        assert!(wait_until(&mut child, || chunks() > before), "{line}");
-        interrupt(&child);
-        let told = finish(child, &line);
-        told.refuses(
-            130,
-            &[&format!(
-                "of {rows} rows are done; the same command goes on behind them"
-            )],
-        );
-
-        let told = here.ok(&format!("{line} --json")).json();
-        let there = told["resumed_rows"].as_u64().unwrap();
+        let (line, output) = (format!("{line} made.{end}"), format!("made.{end}"));
+        let there = here.killed_and_gone_on_with(&line, &output, rows, CHUNK);
         assert!(there > 0 && there < rows, "{there}");
         assert!(here.bytes(&format!("made.{end}")) == here.bytes(&format!("whole.{end}")));
         let mut left = here.list(".");
@@ -58,7 +24,8 @@ fn killed_at_any_moment_made_data_are_gone_on_with_to_the_same_bits() {
 
         // Another seed is another file: what is left of the first is no part of it.
         let mut child = here.start(&line);
-        assert!(wait_until(&mut child, || chunks() >= 1), "{line}");
+        let begun = || here.list(".").iter().any(|name| name.ends_with(".part"));
+        assert!(wait_until(&mut child, begun), "{line}");
         child.kill().unwrap();
         child.wait().unwrap();
         let told = here

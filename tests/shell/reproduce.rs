@@ -65,6 +65,15 @@ fn an_experiment_is_the_run_that_it_says() {
     ));
     assert!(told.out.contains(" - "), "{}", told.out);
 
+    // What is printed can be given to a shell again.
+    let told = here.ok(&format!(
+        "neuncut reproduce imagenet-shape --data imagenet-shape.npy --out 'a b' --json -- {small} -k 7 --batch 100"
+    ));
+    let row = told.json();
+    let command = row["command"].as_str().unwrap();
+    assert!(command.contains("--out 'a b'"), "{command}");
+    here.ok(&format!("{command} --overwrite"));
+
     let told = here.ok(&format!(
         "neuncut reproduce mnist --from mnist-t10k --out digits -- {small} --features pixels,center,unit"
     ));

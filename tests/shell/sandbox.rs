@@ -89,6 +89,34 @@ impl Sandbox {
         names
     }
 
+    /// Runs `line`, which writes `rows` rows to `output` in chunks of about so many bytes: killed when it has begun and again after a
+    /// chunk, interrupted after one more, and then to its end. Returns how many rows the last call found.
+    pub fn killed_and_gone_on_with(&self, line: &str, output: &str, rows: u64, chunk: u64) -> u64 {
+        let unfinished = || {
+            let names = self.list(".").into_iter();
+            let mut parts = names.filter(|name| name.ends_with(".part"));
+            let found = parts.find_map(|part| fs::metadata(self.path(&part)).ok());
+            found.map(|part| part.len() / chunk)
+        };
+        for least in [0, 1] {
+            let mut child = self.start(line);
+            let begun = || unfinished().is_some_and(|chunks| chunks >= least);
+            assert!(wait_until(&mut child, begun), "{line}");
+            child.kill().unwrap();
+            child.wait().unwrap();
+            assert!(!self.path(output).exists());
+        }
+        // A chunk of its own says that it listens.
+        let before = unfinished();
+        let mut child = self.start(line);
+        assert!(wait_until(&mut child, || unfinished() > before), "{line}");
+        interrupt(&child);
+        let words = format!("of {rows} rows are done; the same command goes on behind them");
+        finish(child, line).refuses(130, &[&words]);
+        let told = self.ok(&format!("{line} --json")).json();
+        told["resumed_rows"].as_u64().unwrap()
+    }
+
     /// Everything below the sandbox: files with their contents, folders with none.
     pub fn tree(&self) -> BTreeMap<PathBuf, Option<Vec<u8>>> {
         fn walk(folder: &Path, tree: &mut BTreeMap<PathBuf, Option<Vec<u8>>>) {

@@ -4,11 +4,10 @@
 
 mod step;
 
-use std::f64::consts::PI;
-
 pub use step::AutoencoderStep;
 
 use crate::error::{Error, Result};
+use crate::learner::annealed;
 use crate::model::Model;
 use crate::network::to_host;
 use crate::ops::{Ops, Shape, StepState};
@@ -143,7 +142,7 @@ pub fn fit<O: Ops>(
             epoch: epoch as u32,
             batch: 0,
             step: (epoch * batches) as u64,
-            learning_rate: LEARNING_RATE * (1.0 + (PI * epoch as f64 / rule.epochs as f64).cos()) / 2.0,
+            learning_rate: LEARNING_RATE * annealed(epoch, rule.epochs),
         };
         ops.set_state(state, &mut step.state)?;
         for at in 1..=batches {
