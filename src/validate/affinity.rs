@@ -12,8 +12,8 @@ use crate::ops::{HeatKernel, Ops, Precision, Real, Shape};
 /// Up to this many rows a backend's affinity is contracted with the whole identity; beyond, with some of its columns.
 const WHOLE_IDENTITY: usize = 129;
 
-/// Of problems of more terms only the dense kernel and one number of neighbours are computed: the same code as for smaller ones.
-const LARGE: usize = 1 << 28;
+/// Of more rows fewer numbers of neighbours are computed: more of the same choices, which take long.
+const MANY: usize = 1000;
 
 /// The affinity of a backend: as it gives it out, its degrees, and columns of it by contraction with those of the identity.
 struct Found {
@@ -193,11 +193,7 @@ pub fn check<O: Ops>(bench: &mut Bench<O>) -> Result<()> {
                     let rounds = d > BY_DIFFERENCES && matches!(precision, Precision::Tf32 | Precision::Bf16);
                     let tells = !rounds || (m > 100 && (apart == 0.0 || precision != Precision::Bf16));
                     let counts = [None, Some(10), Some(0), Some(1), Some(3), Some(m + 5)];
-                    let counts = if m * m * d > LARGE {
-                        &counts[..2]
-                    } else {
-                        &counts[..]
-                    };
+                    let counts = if m > MANY { &counts[..2] } else { &counts[..] };
                     for &neighbors in counts {
                         let kernel = HeatKernel { sigma, neighbors };
                         let case = match neighbors {
@@ -330,7 +326,11 @@ pub fn check_equal_distances<O: Ops>(bench: &mut Bench<O>) -> Result<()> {
             continue;
         }
         let mut tallies = bench.tallies();
-        for neighbors in [0, 1, 2, 3, 10, m + 1] {
+        let counts = match m > MANY {
+            true => vec![2, 10],
+            false => vec![0, 1, 2, 3, 10, m + 1],
+        };
+        for neighbors in counts {
             let kernel = HeatKernel {
                 sigma: (d as f64).sqrt(),
                 neighbors: Some(neighbors),

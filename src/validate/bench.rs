@@ -25,8 +25,9 @@ const SHAPES: [Shape; 14] = [
     (1021, 1000, 5),
 ];
 
-/// Terms of the sums of a problem, at most, with [`Sizes::Small`].
+/// Terms of the sums of a problem, at most, with [`Sizes::Small`] and with [`Sizes::Medium`].
 const SMALL: usize = 2_000_000;
+const MEDIUM: usize = 150_000_000;
 
 /// Rows, clusters, columns.
 pub type Shape = (usize, usize, usize);
@@ -172,7 +173,11 @@ impl<'a, O: Ops> Bench<'a, O> {
 
     /// Whether problems of this many terms are small enough.
     pub fn fits(&self, work: usize) -> bool {
-        self.settings.sizes == Sizes::Full || work <= SMALL
+        match self.settings.sizes {
+            Sizes::Full => true,
+            Sizes::Medium => work <= MEDIUM,
+            Sizes::Small => work <= SMALL,
+        }
     }
 
     /// Rows of which no backend stores the affinity.

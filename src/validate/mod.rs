@@ -118,6 +118,8 @@ impl Operation {
 pub enum Sizes {
     /// All.
     Full,
+    /// Those of up to 150 million terms: for devices that are emulated.
+    Medium,
     /// Those of up to two million terms: for backends that take long over each.
     Small,
 }

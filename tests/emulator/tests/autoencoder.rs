@@ -1,8 +1,6 @@
 //! A chain of transforms with an auto-encoder, trained and replayed by the kernels, beside plain loops.
 
-mod common;
-
-use common::{emulator, seed};
+use crate::common::{emulator, seed};
 use neuncut::cpu::Reference;
 use neuncut::cuda::Cuda;
 use neuncut::features::{self, Pipeline, Reader};

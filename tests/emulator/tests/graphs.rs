@@ -1,9 +1,7 @@
 //! From rows to a graph, its spectrum and the labels of spectral clustering through the kernels: as on the CPU, with the same bits in any
 //! order of threads and wherever the rows are.
 
-mod common;
-
-use common::seed;
+use crate::common::seed;
 use neuncut::cpu::Fast;
 use neuncut::cuda::Cuda;
 use neuncut::data::csr::Csr;

@@ -1,8 +1,6 @@
 //! What the emulated device refuses, records, puts off and leaves undefined.
 
-mod common;
-
-use common::{download, room, upload};
+use crate::common::{download, room, upload};
 use neuncut::cuda::{Address, Driver};
 use neuncut_emulator::Emulator;
 

@@ -3,11 +3,9 @@
 //!
 //! Sanitizers end the process, so each kernel runs in a child: this very program with the name of the kernel in the environment.
 
-mod common;
-
 use std::process::Command;
 
-use common::{download, room, upload};
+use crate::common::{download, room, upload};
 use neuncut_emulator::{Emulator, MODE, Mode};
 
 /// How a mistake shows.
@@ -98,7 +96,7 @@ fn child() {
 /// All that a child writes.
 fn run(kernel: String, seed: u64) -> String {
     let output = Command::new(std::env::current_exe().unwrap())
-        .args(["child", "--exact", "--nocapture"])
+        .args(["planted_bugs::child", "--exact", "--nocapture"])
         .env(CHILD, kernel)
         .env(SEED, seed.to_string())
         .output()

@@ -1,8 +1,6 @@
 //! The scattering transform of pictures by the kernels, against Kymatio's and the host's own.
 
-mod common;
-
-use common::{emulator, seed};
+use crate::common::{emulator, seed};
 use std::ops::Range;
 
 use neuncut::cpu::Fast;

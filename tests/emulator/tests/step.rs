@@ -1,12 +1,9 @@
 //! `neuncut-emulator step` against PyTorch: every golden step through the kernels, in each precision.
 
-#[path = "../../common/golden.rs"]
-mod golden;
-
 use std::process::{Command, Output};
 
+use crate::golden::{errs_at_most_twice_as_much, folder, problems};
 use clap::Parser;
-use golden::{errs_at_most_twice_as_much, folder, problems};
 use neuncut::cpu::Reference;
 use neuncut::ops::Precision;
 use neuncut::problem::{self, StepArgs, make_step};

@@ -1,13 +1,10 @@
 //! Whole trainings through the kernels: the same bits in any order of threads, from rows on the host, after interruptions, and of
 //! attempts side by side; memory that is planned; steps that are one recorded graph; and a model that labels as it does on the CPU.
 
-mod common;
-#[path = "../../common/training.rs"]
-mod training;
-
 use std::cell::Cell;
 
-use common::seed;
+use crate::common::seed;
+use crate::shared_training::{self, Notes, bits, told};
 use neuncut::bench::StepShape;
 use neuncut::cpu::{Fast, Reference};
 use neuncut::cuda::{Cuda, Driver};
@@ -27,7 +24,6 @@ use neuncut::train::{
 use neuncut::validate::Random;
 use neuncut::{Error, Result};
 use neuncut_emulator::{Counts, Emulator, MODE, Mode};
-use training::{Notes, bits, told};
 
 /// The most launches that a step on digits may take.
 const MOST_LAUNCHES: usize = 14;
@@ -64,7 +60,7 @@ fn plan(neighbors: Option<usize>) -> Plan {
 
 /// Four clouds of rows of `d` columns.
 fn rows(count: usize, d: usize) -> Vec<f32> {
-    training::rows(&Random::new(seed("the rows"), 0), count, d, 4)
+    shared_training::rows(&Random::new(seed("the rows"), 0), count, d, 4)
 }
 
 /// The training rows where the backend wants them.

@@ -1,9 +1,7 @@
 //! Every function of `gpu.cuh` against what NVIDIA's manual of PTX says it does. Emulator and kernels have the same author, so that a
 //! mistake in both could cancel out: what is expected is stated here anew, from the manual, and the tests would run on a card as well.
 
-mod common;
-
-use common::{download, room, upload};
+use crate::common::{download, room, upload};
 use half::{bf16, f16};
 use neuncut::cuda::Driver;
 use neuncut_emulator::Emulator;

@@ -1,5 +1,4 @@
 //! What the tests share: an emulator whose schedule is random, and arrays to and from a device in one line each.
-#![allow(dead_code)] // each test file compiles this module anew and uses its own part of it
 
 use bytemuck::{Pod, Zeroable};
 use neuncut::cuda::{Address, Driver};
@@ -46,7 +45,6 @@ pub fn download<T: Pod + Zeroable>(driver: &impl Driver, from: Address, count: u
 }
 
 /// `launch!(driver, file, kernel, blocks, threads, argument, ...)`: runs a kernel; a `Result`.
-#[macro_export]
 macro_rules! launch {
     ($driver:expr, $file:expr, $kernel:expr, $blocks:expr, $threads:expr $(, $argument:expr)* $(,)?) => {
         neuncut::cuda::Driver::launch($driver, neuncut::cuda::Launch {

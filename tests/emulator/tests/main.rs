@@ -1,0 +1,21 @@
+//! The kernels on the CPU: one program, so that it is linked once and its long tests run side by side.
+
+#[macro_use]
+mod common;
+#[path = "../../common/golden.rs"]
+mod golden;
+#[macro_use]
+#[path = "../../common/operations.rs"]
+mod operations;
+#[path = "../../common/training.rs"]
+mod shared_training;
+
+mod autoencoder;
+mod graphs;
+mod launches;
+mod mirror;
+mod planted_bugs;
+mod scattering;
+mod step;
+mod training;
+mod wrappers;
