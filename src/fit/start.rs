@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::ops::{Ops, Shape};
 use crate::options::{FitOptions, Start};
 use crate::progress::Progress;
-use crate::spectral::{Embedding, Labelling, Spectrum, embed, kmeans, starts};
+use crate::spectral::{Embedding, Labelling, Spectrum, embed, kmeans, starts, vectors_wanted};
 use crate::train::Targets;
 
 /// Eigenvalues that a run shows at least, and beyond the number of clusters.
@@ -17,9 +17,9 @@ const SHOWN_BEYOND: usize = 5;
 
 /// Eigenvectors of the training graph that are computed: those that a start looks at, and some more eigenvalues to show.
 pub fn eigenvectors(options: &FitOptions) -> usize {
-    options
-        .first_clusters()
-        .saturating_add(SHOWN_BEYOND)
+    let clusters = options.first_clusters();
+    vectors_wanted(clusters)
+        .max(clusters.saturating_add(SHOWN_BEYOND))
         .max(LEAST_SHOWN)
 }
 

@@ -2,6 +2,7 @@
 //! improved on it.
 
 mod cut;
+mod information;
 mod merge;
 mod neighbors;
 mod refine;
@@ -9,6 +10,7 @@ mod sampler;
 mod weights;
 
 pub use cut::{Cuts, count, cut_matrix, ranking};
+pub use information::information;
 pub use merge::merge;
 pub use neighbors::{GraphRule, Width, build, distinct};
 pub use refine::refine;

@@ -18,6 +18,14 @@ pub fn starts(clusters: usize) -> usize {
 /// Eigenvectors beyond the number of clusters that spectral clustering looks at.
 pub const EXTRA: usize = 2;
 
+/// The most that a labelling of many more looks at.
+const MOST_EXTRA: usize = 16;
+
+/// Eigenvectors that [`labellings`](Embedding::labellings) look at, at most.
+pub fn vectors_wanted(clusters: usize) -> usize {
+    clusters.saturating_add((clusters / 2).clamp(EXTRA, MOST_EXTRA))
+}
+
 /// Residuals of eigenvectors.
 const TOLERANCE: f64 = 1e-5;
 
@@ -45,10 +53,10 @@ pub struct Labelling {
 
 impl<O: Ops> Embedding<O> {
     /// The labellings into `clusters` clusters that k-means finds in several forms of the leading eigenvectors of `graph`, of which none
-    /// has the smallest cut everywhere: two more vectors than clusters, and as many; first with rows of length 1 (Ng, Jordan and Weiss),
-    /// which weigh clusters more evenly, then, for the normalised cut, times `D^-1/2` (Shi and Malik), where small clusters keep their
-    /// places. (For the ratio cut rows of length 1 are not usual, but without them rows that hang on by little, which have long rows
-    /// there, become clusters of one.) Usual are those of as many vectors as clusters.
+    /// is the best everywhere: with rows of length 1 (Ng, Jordan and Weiss), which weigh clusters more evenly, two more vectors than
+    /// clusters, as many, and half as many more; for the normalised cut also times `D^-1/2` (Shi and Malik), where small clusters keep
+    /// their places, two more and as many. (For the ratio cut rows of length 1 are not usual, but without them rows that hang on by
+    /// little, which have long rows there, become clusters of one.) Usual are those of as many vectors as clusters.
     ///
     /// # Errors
     /// Those of [`kmeans`].
@@ -61,21 +69,21 @@ impl<O: Ops> Embedding<O> {
         seed: u64,
         progress: &mut dyn Progress,
     ) -> Result<Vec<Labelling>> {
-        let forms: &[Form] = match cut {
-            Cut::Ncut => &[Form::Unit, Form::Smooth],
-            Cut::Rcut => &[Form::Unit],
-        };
-        let mut found = Vec::new();
-        for &form in forms {
-            for count in [clusters + EXTRA, clusters] {
-                let rows = self.rows(ops, graph, form, count)?;
-                found.push(Labelling {
-                    labels: kmeans(ops, &rows, clusters, starts(clusters), seed, progress)?.labels,
-                    usual: count == clusters,
-                });
-            }
+        let mut forms = vec![(Form::Unit, clusters + EXTRA), (Form::Unit, clusters)];
+        if vectors_wanted(clusters) > clusters + EXTRA {
+            forms.push((Form::Unit, vectors_wanted(clusters)));
         }
-        Ok(found)
+        if cut == Cut::Ncut {
+            forms.extend([(Form::Smooth, clusters + EXTRA), (Form::Smooth, clusters)]);
+        }
+        let found = forms.into_iter().map(|(form, count)| {
+            let rows = self.rows(ops, graph, form, count)?;
+            Ok(Labelling {
+                labels: kmeans(ops, &rows, clusters, starts(clusters), seed, progress)?.labels,
+                usual: count == clusters,
+            })
+        });
+        found.collect()
     }
 
     /// The rows of the `count` leading eigenvectors, or of all that there are.
