@@ -5,7 +5,7 @@
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use neuncut::cpu::{Fast, Matrix};
 use neuncut::graph::Sampler;
-use neuncut::ops::{AdamRule, Cut, HeatKernel, Objective, Ops, Penalty, StepState, Volumes};
+use neuncut::ops::{AdamRule, Cut, HeatKernel, Layer, Objective, Ops, Penalty, StepState, Volumes};
 use neuncut::random::{Purpose, Stream};
 
 const M: usize = 1000;
@@ -118,6 +118,22 @@ fn operations(criterion: &mut Criterion) {
     });
     let mut labels = vec![0; M];
     group.bench_function("argmax", |b| b.iter(|| ops.argmax(&logits, &mut labels, 0)));
+    let layer = |inputs, outputs, sub| Layer {
+        weight: random(outputs, inputs, sub),
+        bias: random(1, outputs, sub + 1),
+    };
+    let layers = [layer(D, H, 21), layer(H, H, 23), layer(H, K, 25)];
+    let mut outputs = [random(M, H, 27), random(M, H, 28), random(M, K, 29)];
+    group.throughput(Throughput::Elements((2 * M * (D * H + H * H + H * K)) as u64));
+    group.bench_function("infer (elements are FLOP)", |b| {
+        b.iter(|| ops.infer(&x, &layers, &mut outputs, &mut labels, 0));
+    });
+    group.bench_function("forward and argmax (elements are FLOP)", |b| {
+        b.iter(|| {
+            ops.forward(&x, &layers, &mut outputs)?;
+            ops.argmax(&outputs[2], &mut labels, 0)
+        });
+    });
     group.finish();
 }
 

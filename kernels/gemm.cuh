@@ -539,6 +539,22 @@ struct Gemm {
     DEVICE void run(Operand a, Operand b, int rows, int cols, int depth, int row0, int column0, Shared& shared) {
         run(a, b, rows, cols, depth, row0, column0, shared, [](const A&) {});
     }
+
+    // The same where the tile's rows of A are in shared memory, in their whole depth, followed by 0 to the end of a stage. They may be written anew when
+    // it returns.
+    template <class Rows>
+    DEVICE void run(Rows a, Operand b, int cols, int depth, int column0, Shared& shared) {
+        c.clear();
+        typename B::template Along<T::THREADS> along_b(b.values, b.stride, column0, 0, cols, depth);
+        over_depth<T>(
+            depth, [&](int stage) { along_b.next(shared.b[stage]); },
+            [&](int stage) {
+                const B tile_b = {shared.b[stage]};
+                Product::multiply(c, a, tile_b);
+                a.move(0, T::STAGE_DEPTH);
+            });
+        c.join(shared);
+    }
 };
 
 // define_kernel(precision, Product) for each precision.

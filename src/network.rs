@@ -62,19 +62,19 @@ impl<O: Ops> Network<O> {
 
     /// `X -> ReLU(X W' + b) -> ... -> logits`.
     pub fn forward(&self, ops: &O, x: &O::Matrix, to: &mut Activations<O>) -> Result<()> {
-        for (i, layer) in self.layers.iter().enumerate() {
-            let (before, rest) = to.outputs.split_at_mut(i);
-            rest[0].set_rows(x.rows());
-            let relu = i + 1 < self.layers.len();
-            ops.linear(
-                before.last().unwrap_or(x),
-                &layer.weight,
-                &layer.bias,
-                relu,
-                &mut rest[0],
-            )?;
-        }
-        Ok(())
+        ops.forward(x, &self.layers, &mut to.outputs)
+    }
+
+    /// The column of each row's largest logit, into the labels from `first` on; `activations` are room, and may be left as they were.
+    pub fn infer(
+        &self,
+        ops: &O,
+        x: &O::Matrix,
+        activations: &mut Activations<O>,
+        labels: &mut O::Labels,
+        first: usize,
+    ) -> Result<()> {
+        ops.infer(x, &self.layers, &mut activations.outputs, labels, first)
     }
 }
 

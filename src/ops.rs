@@ -531,6 +531,27 @@ pub trait Ops {
         relu: bool,
         z: &mut Self::Matrix,
     ) -> Result<()>;
+    /// `X -> ReLU(X W' + b) -> ... -> Z`, [`linear`](Self::linear) layer by layer, no ReLU after the last; the outputs of each into its place of `outputs`.
+    fn forward(
+        &self,
+        x: &Self::Matrix,
+        layers: &[Layer<Self::Matrix>],
+        outputs: &mut [Self::Matrix],
+    ) -> Result<()> {
+        for (i, layer) in layers.iter().enumerate() {
+            let (before, rest) = outputs.split_at_mut(i);
+            rest[0].set_rows(x.rows());
+            let relu = i + 1 < layers.len();
+            self.linear(
+                before.last().unwrap_or(x),
+                &layer.weight,
+                &layer.bias,
+                relu,
+                &mut rest[0],
+            )?;
+        }
+        Ok(())
+    }
     /// `Y = softmax(Z)`, row by row (eq. 8).
     fn softmax(&self, logits: &Self::Matrix, membership: &mut Self::Matrix) -> Result<()>;
     /// The loss and its gradient with respect to the logits.
@@ -666,6 +687,17 @@ pub trait Ops {
 
     /// The column of each row's largest entry, the first among equals, into the labels from `first` on.
     fn argmax(&self, logits: &Self::Matrix, labels: &mut Self::Labels, first: usize) -> Result<()>;
+    /// The label of each row of `x` under a network: [`forward`](Self::forward), then [`argmax`](Self::argmax) into the labels from `first`
+    /// on, and exactly the labels that these give. A backend may take some rows at a time through all layers and keep what they put out to itself;
+    /// `outputs`, room for that, then stays as it was.
+    fn infer(
+        &self,
+        x: &Self::Matrix,
+        layers: &[Layer<Self::Matrix>],
+        outputs: &mut [Self::Matrix],
+        labels: &mut Self::Labels,
+        first: usize,
+    ) -> Result<()>;
     /// The exact cut matrix of hard labels over all rows of `x`, by streaming the tiles of A: memory O(n (d + k)).
     /// `labels` holds one number below `clusters` per row.
     fn cut_matrix(

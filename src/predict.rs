@@ -107,14 +107,17 @@ impl<'a, O: Ops> Predictor<'a, O> {
         self.x.set_rows(labels.len());
         self.loader.load(ops, rows, &mut self.x)?;
         let x = self.pipeline.apply(ops, &mut self.x)?;
+        let Some(probabilities) = probabilities else {
+            self.network
+                .infer(ops, x, &mut self.activations, &mut self.labels, 0)?;
+            return ops.download_labels(&self.labels, labels);
+        };
         self.network.forward(ops, x, &mut self.activations)?;
         ops.argmax(self.activations.logits(), &mut self.labels, 0)?;
         ops.download_labels(&self.labels, labels)?;
-        if let Some(probabilities) = probabilities {
-            self.membership.set_rows(labels.len());
-            ops.softmax(self.activations.logits(), &mut self.membership)?;
-            *probabilities = to_host(ops, &self.membership)?;
-        }
+        self.membership.set_rows(labels.len());
+        ops.softmax(self.activations.logits(), &mut self.membership)?;
+        *probabilities = to_host(ops, &self.membership)?;
         Ok(())
     }
 

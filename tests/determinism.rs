@@ -406,6 +406,35 @@ fn the_best_network_by_the_exact_cut_is_returned() {
     assert!(found <= least, "{found}, and {least} on the way");
 }
 
+/// Every second logit is so near the one before that the last bits decide: still neither threads nor memberships change a label.
+#[test]
+fn labels_are_the_same_on_any_number_of_threads_with_memberships_or_without() {
+    let random = random("labels");
+    let (d, k, hidden, m) = (20, 6, 33, 1021);
+    let mut model = Model::random(random.below(1000) as u64, d, &[65, hidden], k);
+    for pair in model.layers[2].weight.chunks_exact_mut(2 * hidden) {
+        let (first, second) = pair.split_at_mut(hidden);
+        for (second, &first) in second.iter_mut().zip(&*first) {
+            *second = [first.next_down(), first, first.next_up()][random.below(3)];
+        }
+    }
+    let rows = random.normals(m * d, 1.0);
+    let mut found = Vec::new();
+    for threads in [1, 2, 3, 7] {
+        let ops = Fast::new(threads).unwrap();
+        let mut predictor = Predictor::new(&ops, &model, &Pipeline::new(Reader::plain(d))).unwrap();
+        for with_memberships in [false, true] {
+            let (mut labels, mut memberships) = (vec![0; m], Vec::new());
+            predictor
+                .label(&rows, &mut labels, with_memberships.then_some(&mut memberships))
+                .unwrap();
+            found.push(labels);
+        }
+    }
+    assert!(found.iter().all(|labels| *labels == found[0]));
+    assert!((0..k as u32).filter(|label| found[0].contains(label)).count() > 2);
+}
+
 #[test]
 fn a_checkpoint_of_another_training_is_refused() {
     let random = random("refused");

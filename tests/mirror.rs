@@ -41,14 +41,16 @@ fn a_precision_that_is_not_kept_fails() {
             vec!["linear", "linear_backward_data", "linear_backward_weights"],
         ),
         (Operation::Optimiser, vec!["update_layers"]),
+        (Operation::Inference, vec!["infer"]),
     ] {
         for (rounds, claims) in [
             (Precision::Tf32, Precision::Fp32),
             (Precision::Tf32, Precision::Tf32x3),
             (Precision::Bf16, Precision::Tf32),
         ] {
-            // Both store affinities as f16.
-            if claims == Precision::Tf32 && operation == Operation::Contraction {
+            // Both store affinities as f16; and a label, which two logits decide, may be wrong by four times an error.
+            let coarse = [Operation::Contraction, Operation::Inference];
+            if claims == Precision::Tf32 && coarse.contains(&operation) {
                 continue;
             }
             let found = failures(operation, rounds, claims);

@@ -80,8 +80,7 @@ pub(super) fn labels<O: Ops>(
         .graph_pipeline()
         .each_chunk(ops, data, 0, "labelling", progress, |x| {
             let rows = upload(&embed(x)?, x.rows())?;
-            network.forward(ops, &rows, &mut activations)?;
-            ops.argmax(activations.logits(), &mut on_device, 0)?;
+            network.infer(ops, &rows, &mut activations, &mut on_device, 0)?;
             let mut chunk = vec![0; x.rows()];
             ops.download_labels(&on_device, &mut chunk)?;
             labels.extend(chunk);

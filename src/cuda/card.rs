@@ -43,7 +43,11 @@ impl Card {
     pub fn open(ordinal: usize) -> Result<Card> {
         let context = Rc::new(Context::open(ordinal)?);
         let wanted = context.architecture()?;
-        let mut loaded = Kernels::default();
+        let mut loaded = Kernels {
+            architecture: wanted,
+            functions: HashMap::new(),
+            modules: Vec::new(),
+        };
         // All of them now: a kernel that the driver loads at its first launch would spoil a capture.
         for module in kernels::MODULES.iter().filter(|module| module.arch == wanted) {
             loaded.load(&context, module)?;
@@ -281,8 +285,9 @@ impl Function {
 }
 
 /// All kernels, which several queues run.
-#[derive(Default)]
 struct Kernels {
+    /// What they were compiled for.
+    architecture: &'static str,
     /// By file and name.
     functions: HashMap<(&'static str, &'static str), Function>,
     modules: Vec<Loaded>,
@@ -351,6 +356,14 @@ impl Driver for Card {
         let device = self.current()?;
         device.synchronize()?;
         Card::with(device.kernels.clone(), device.context.clone())
+    }
+
+    fn most_shared(&self) -> usize {
+        match self.0.kernels.architecture {
+            "sm_90a" => 227 << 10,
+            // Of the cards that these are for, some have no more.
+            _ => 99 << 10,
+        }
     }
 
     fn free_memory(&self) -> Result<u64> {

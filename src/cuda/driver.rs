@@ -50,6 +50,8 @@ pub trait Driver {
     fn beside(&self) -> Result<Self>
     where
         Self: Sized;
+    /// Bytes of shared memory that a block of its kernels can have; `MOST_SHARED` in kernels/gpu.cuh.
+    fn most_shared(&self) -> usize;
     /// Bytes that could be allocated now.
     fn free_memory(&self) -> Result<u64>;
     /// Memory of this many bytes, aligned to 256, its contents undefined; `None` when there is not enough.

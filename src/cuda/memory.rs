@@ -321,6 +321,16 @@ impl<D: Driver> Labels<D> {
         })
     }
 
+    /// Where `count` labels from `first` on begin.
+    pub fn part(&self, first: usize, count: usize) -> Address {
+        assert!(
+            first + count <= self.len,
+            "{count} labels from {first} on of {}",
+            self.len
+        );
+        self.buffer.address().offset(first * size_of::<u32>())
+    }
+
     /// Copies labels from the host.
     pub fn write(&mut self, driver: &D, from: &[u32]) -> Result<()> {
         assert!(from.len() <= self.len, "{} labels for {}", from.len(), self.len);

@@ -23,6 +23,7 @@ mod cross_entropy;
 mod nearest;
 mod tall;
 mod argmax;
+mod infer;
 mod ceilings;
 
 use std::cell::{Cell, RefCell};
@@ -41,8 +42,8 @@ pub use sparse::Graph;
 use crate::data::csr::Csr;
 use crate::error::{Error, Result};
 use crate::ops::{
-    AdamRule, Ceilings, CutMatrix, GraphForm, HeatKernel, LayerUpdate, Nearest, Objective, Ops, Precision,
-    ScatteringStep, StepState,
+    AdamRule, Ceilings, CutMatrix, GraphForm, HeatKernel, Layer, LayerUpdate, Nearest, Objective, Ops,
+    Precision, ScatteringStep, StepState,
 };
 use memory::{DeviceState, Memory};
 
@@ -494,6 +495,16 @@ impl<D: Driver> Ops for Cuda<D> {
 
     fn argmax(&self, logits: &Matrix<D>, labels: &mut Labels<D>, first: usize) -> Result<()> {
         argmax::argmax(self, logits, labels, first)
+    }
+    fn infer(
+        &self,
+        x: &Matrix<D>,
+        layers: &[Layer<Matrix<D>>],
+        outputs: &mut [Matrix<D>],
+        labels: &mut Labels<D>,
+        first: usize,
+    ) -> Result<()> {
+        infer::infer(self, x, layers, outputs, labels, first)
     }
     fn cut_matrix(
         &self,

@@ -330,10 +330,8 @@ impl<O: Ops> Labeller<O> {
         for first in (0..rows).step_by(self.chunk) {
             self.x.set_rows(self.chunk.min(rows - first));
             ops.copy_rows(data, first, &mut self.x)?;
-            step.learner
-                .network
-                .forward(ops, &self.x, &mut self.activations)?;
-            ops.argmax(self.activations.logits(), &mut self.labels, first)?;
+            let network = &step.learner.network;
+            network.infer(ops, &self.x, &mut self.activations, &mut self.labels, first)?;
         }
         Ok(())
     }

@@ -13,6 +13,7 @@ mod cross_entropy;
 mod errors;
 mod features;
 mod graph;
+mod infer;
 mod labels;
 mod layer;
 mod loss;
@@ -78,6 +79,8 @@ pub enum Operation {
     Optimiser,
     /// The largest logit of each row.
     Argmax,
+    /// The same straight from the rows, through all layers of a network.
+    Inference,
     /// The cut matrix of hard labels.
     Cuts,
     /// What is no number must stay so.
@@ -88,7 +91,7 @@ pub enum Operation {
 
 impl Operation {
     /// All, in the order of a training step.
-    pub const ALL: [Operation; 21] = [
+    pub const ALL: [Operation; 22] = [
         Operation::Features,
         Operation::Scattering,
         Operation::Nearest,
@@ -107,6 +110,7 @@ impl Operation {
         Operation::Loss,
         Operation::Optimiser,
         Operation::Argmax,
+        Operation::Inference,
         Operation::Cuts,
         Operation::NotANumber,
         Operation::Training,
@@ -230,6 +234,7 @@ pub fn run_operation<O: Ops>(
         Operation::Loss => loss::check(&mut bench),
         Operation::Optimiser => optimiser::check(&mut bench),
         Operation::Argmax => labels::check_argmax(&mut bench),
+        Operation::Inference => infer::check(&mut bench),
         Operation::Cuts => labels::check_cuts(&mut bench),
         Operation::NotANumber => not_a_number::check(&mut bench),
         Operation::Training => training::check(&mut bench),

@@ -47,6 +47,7 @@ macro_rules! test_operations {
             the_loss_and_its_gradient: Loss,
             adam_alone_and_with_the_gradients_of_all_layers: Optimiser,
             argmax_takes_the_first_of_the_largest: Argmax,
+            labels_of_rows_that_go_through_a_network: Inference,
             the_cut_matrix_of_hard_labels: Cuts,
             nan_never_vanishes_on_the_way_to_the_loss: NotANumber,
             a_whole_training: Training,

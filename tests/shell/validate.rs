@@ -50,6 +50,7 @@ fn the_json_holds_every_row() {
         "adam",
         "update_layers",
         "argmax",
+        "infer",
         "cut_matrix",
         "train",
     ] {

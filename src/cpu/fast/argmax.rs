@@ -14,13 +14,18 @@ pub fn argmax(logits: &Matrix<f32>, labels: &mut [u32]) {
         .zip(logits.par_chunks(BLOCK * k))
         .for_each(|(labels, rows)| {
             for (label, row) in labels.iter_mut().zip(rows.chunks_exact(k)) {
-                let mut best = 0;
-                for (l, &z) in row.iter().enumerate() {
-                    if z > row[best] {
-                        best = l;
-                    }
-                }
-                *label = best as u32;
+                *label = first_largest(row);
             }
         });
+}
+
+/// The same of one row.
+pub fn first_largest(row: &[f32]) -> u32 {
+    let mut best = 0;
+    for (l, &z) in row.iter().enumerate() {
+        if z > row[best] {
+            best = l;
+        }
+    }
+    best as u32
 }

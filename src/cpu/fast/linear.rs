@@ -1,6 +1,6 @@
 //! Fully connected layers, forward and backward.
 
-use super::product::{parallel_product, plain, row_blocks, transposed};
+use super::product::{parallel_product, plain, product, row_blocks, transposed};
 use super::simd::vectorised;
 use crate::cpu::Matrix;
 use crate::ops::Shape;
@@ -8,18 +8,33 @@ use crate::ops::Shape;
 /// `Z = X W' + b`, then ReLU if asked.
 pub fn linear(x: &Matrix<f32>, weight: &Matrix<f32>, bias: &Matrix<f32>, relu: bool, z: &mut Matrix<f32>) {
     let (inputs, outputs) = (x.cols(), weight.rows());
+    row_blocks(z, outputs, |first, block| {
+        let m = block.len() / outputs;
+        linear_block(&x[first * inputs..][..m * inputs], weight, bias, relu, block);
+    });
+}
+
+/// The same of a block of rows, on the calling thread.
+pub fn linear_block(x: &[f32], weight: &Matrix<f32>, bias: &[f32], relu: bool, z: &mut [f32]) {
+    let (inputs, outputs) = (weight.cols(), weight.rows());
+    let size = (z.len() / outputs, outputs, inputs);
+    product(
+        size,
+        plain(x, inputs),
+        transposed(weight, inputs),
+        0.0,
+        z,
+        outputs,
+    );
     // Written so that NaN stays NaN.
     let floor = if relu { 0.0 } else { f32::NEG_INFINITY };
-    let (x, weight) = (plain(x, inputs), transposed(weight, inputs));
-    parallel_product((outputs, inputs), x, weight, z, |_, block| {
-        vectorised(|| {
-            for row in block.chunks_exact_mut(outputs) {
-                for (z, &bias) in row.iter_mut().zip(bias.iter()) {
-                    let value = *z + bias;
-                    *z = if value < floor { floor } else { value };
-                }
+    vectorised(|| {
+        for row in z.chunks_exact_mut(outputs) {
+            for (z, &bias) in row.iter_mut().zip(bias) {
+                let value = *z + bias;
+                *z = if value < floor { floor } else { value };
             }
-        });
+        }
     });
 }
 

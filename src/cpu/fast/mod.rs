@@ -8,6 +8,7 @@ mod ceilings;
 mod cross_entropy;
 mod fft;
 mod gather;
+mod infer;
 mod linear;
 mod ncut;
 mod nearest;
@@ -27,8 +28,8 @@ use crate::cpu::Matrix;
 use crate::data::csr::Csr;
 use crate::error::{Error, Result};
 use crate::ops::{
-    AdamRule, Ceilings, CutMatrix, GraphForm, HeatKernel, Nearest, Objective, Ops, ScatteringStep, Shape,
-    StepState,
+    AdamRule, Ceilings, CutMatrix, GraphForm, HeatKernel, Layer, Nearest, Objective, Ops, ScatteringStep,
+    Shape, StepState,
 };
 
 pub use affinity::Affinity;
@@ -363,6 +364,18 @@ impl Ops for Fast {
     fn argmax(&self, logits: &Matrix<f32>, labels: &mut Vec<u32>, first: usize) -> Result<()> {
         self.pool
             .install(|| argmax::argmax(logits, &mut labels[first..first + logits.rows()]));
+        Ok(())
+    }
+    fn infer(
+        &self,
+        x: &Matrix<f32>,
+        layers: &[Layer<Matrix<f32>>],
+        _outputs: &mut [Matrix<f32>],
+        labels: &mut Vec<u32>,
+        first: usize,
+    ) -> Result<()> {
+        self.pool
+            .install(|| infer::infer(x, layers, &mut labels[first..first + x.rows()]));
         Ok(())
     }
     fn cut_matrix(

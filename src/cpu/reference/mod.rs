@@ -9,6 +9,7 @@ mod argmax;
 mod cross_entropy;
 mod distances;
 mod gather;
+mod infer;
 mod linear;
 mod ncut;
 mod nearest;
@@ -30,8 +31,8 @@ use crate::cpu::Matrix;
 use crate::data::csr::Csr;
 use crate::error::Result;
 use crate::ops::{
-    AdamRule, AffinityRule, CutMatrix, GraphForm, HeatKernel, Nearest, Objective, Ops, Precision, Real,
-    ScatteringStep, Shape, StepState,
+    AdamRule, AffinityRule, CutMatrix, GraphForm, HeatKernel, Layer, Nearest, Objective, Ops, Precision,
+    Real, ScatteringStep, Shape, StepState,
 };
 
 /// The reference backend, which computes in `T`.
@@ -324,6 +325,17 @@ impl<T: Real> Ops for Reference<T> {
 
     fn argmax(&self, logits: &Matrix<T>, labels: &mut Vec<u32>, first: usize) -> Result<()> {
         argmax::argmax(logits, &mut labels[first..first + logits.rows()]);
+        Ok(())
+    }
+    fn infer(
+        &self,
+        x: &Matrix<T>,
+        layers: &[Layer<Matrix<T>>],
+        _outputs: &mut [Matrix<T>],
+        labels: &mut Vec<u32>,
+        first: usize,
+    ) -> Result<()> {
+        infer::infer(x, layers, self.precision, &mut labels[first..first + x.rows()]);
         Ok(())
     }
     fn cut_matrix(

@@ -15,6 +15,8 @@ use crate::kernels::{self, Kernel};
 use crate::memory::Memory;
 
 const NAME: &str = "the emulator";
+/// What Hopper gives a block; `MOST_SHARED` in `runtime/emulated_gpu.h`.
+const MOST_SHARED: usize = 227 << 10;
 /// What `cuLaunchKernel` allows.
 const GRID_LIMITS: [u32; 3] = [i32::MAX as u32, 65535, 65535];
 
@@ -202,6 +204,10 @@ impl Driver for Emulator {
             seed: self.seed,
             ..Emulator::new()
         })
+    }
+
+    fn most_shared(&self) -> usize {
+        MOST_SHARED
     }
 
     fn free_memory(&self) -> Result<u64> {
