@@ -27,6 +27,7 @@ mod softmax;
 mod squared_error;
 mod tall;
 mod training;
+mod transfers;
 
 use serde::Serialize;
 
@@ -42,6 +43,8 @@ use crate::ops::{Ops, Precision};
 /// What is checked together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
+    /// Rows on their way in, and results on their way out.
+    Transfers,
     /// Scaling, centring and normalising of rows.
     Features,
     /// Steps of a scattering transform.
@@ -88,7 +91,8 @@ pub enum Operation {
 
 impl Operation {
     /// All, in the order of a training step.
-    pub const ALL: [Operation; 21] = [
+    pub const ALL: [Operation; 22] = [
+        Operation::Transfers,
         Operation::Features,
         Operation::Scattering,
         Operation::Nearest,
@@ -210,6 +214,7 @@ pub fn run_operation<O: Ops>(
     let random = Random::new(settings.seed, operation as u32);
     let mut bench = Bench::new(backends, settings, random, on_row);
     match operation {
+        Operation::Transfers => transfers::check(&mut bench),
         Operation::Features => features::check(&mut bench),
         Operation::Scattering => scattering::check(&mut bench),
         Operation::Nearest => nearest::check(&mut bench),
