@@ -141,6 +141,10 @@ pub fn download<O: Ops>(ops: &O, matrix: &O::Matrix) -> Result<Vec<O::Real>> {
 
 /// A backend's matrix as host numbers.
 pub fn to_host<O: Ops>(ops: &O, matrix: &O::Matrix) -> Result<Vec<f32>> {
-    let values = download(ops, matrix)?;
-    Ok(values.into_iter().map(|v| v.to_f64() as f32).collect())
+    Ok(of_real(download(ops, matrix)?))
+}
+
+/// A backend's numbers as host numbers.
+pub fn of_real(values: Vec<impl Real>) -> Vec<f32> {
+    values.into_iter().map(|v| v.to_f64() as f32).collect()
 }

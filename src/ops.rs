@@ -7,7 +7,8 @@
 //! Three rules let one training loop drive a CPU and a GPU alike:
 //!
 //! * **Memory is opaque and allocated before training.** The loop only names matrices; numbers cross to the host through
-//!   [`Ops::upload`] and the downloads, never inside a step.
+//!   [`Ops::upload`] and the downloads, never inside a step. Rows that only pass through come by [`Ops::widen`] and go by
+//!   [`Ops::post`], for which the device need not stand still.
 //! * **What changes from step to step lives in [`Ops::State`]**, on the device: batch number, step number, learning rate.
 //!   The calls of a step are always the same ([`Ops::step`]), so that a backend may record them once and replay them.
 //! * **Sums are ordered.** The same input gives the same bits, whatever the number of threads.
@@ -16,9 +17,11 @@ use std::fmt::{Debug, Display};
 use std::iter::Sum;
 use std::ops::{Add, AddAssign, Div, Mul, Neg, Sub};
 
+use bytemuck::Pod;
 use serde::{Deserialize, Serialize};
 
 use crate::data::csr::Csr;
+use crate::data::raw::Raw;
 use crate::data::safetensors::Stored;
 use crate::error::Result;
 
@@ -355,6 +358,10 @@ pub trait Ops {
     type Workspace;
     /// The calls of a step, once recorded.
     type Recording: Default;
+    /// What rows pass through on their way to [`widen`](Self::widen).
+    type Inbox;
+    /// Numbers on their way to the host.
+    type Coming<T: Pod>;
 
     /// Name of the device and precision, for logs.
     fn name(&self) -> String;
@@ -409,6 +416,21 @@ pub trait Ops {
     fn upload_labels(&self, from: &[u32], to: &mut Self::Labels) -> Result<()>;
     /// Copies the first `to.len()` labels to the host.
     fn download_labels(&self, from: &Self::Labels, to: &mut [u32]) -> Result<()>;
+
+    // ---- rows that pass through: they travel while the device computes --------------------------------------------------
+
+    /// A way for up to `numbers` numbers at a time; `what` names it in the error when there is no room.
+    fn inbox(&self, what: &str, numbers: usize) -> Result<Self::Inbox>;
+    /// `x` becomes `rows`, as many as it uses, widened from the type that they are stored as. Returns when `rows` may be changed: a
+    /// backend may bring them to the device while it does what it was asked before.
+    fn widen(&self, rows: Raw, inbox: &mut Self::Inbox, x: &mut Self::Matrix) -> Result<()>;
+    /// Starts to bring the rows in use to the host, as they are after all calls made so far; what is asked of the backend from now on
+    /// does not change them.
+    fn post(&self, from: &Self::Matrix) -> Result<Self::Coming<Self::Real>>;
+    /// The same for the first `count` labels.
+    fn post_labels(&self, from: &Self::Labels, count: usize) -> Result<Self::Coming<u32>>;
+    /// Waits for numbers that were posted.
+    fn collect<T: Pod>(&self, coming: Self::Coming<T>) -> Result<Vec<T>>;
 
     /// Microseconds that `calls` take, without the time to start them where the device keeps its own clock.
     fn time(&self, calls: &mut dyn FnMut() -> Result<()>) -> Result<f64> {

@@ -1,73 +1,26 @@
-//! Labels for any number of rows: read a chunk, transform it, pass it through the network, hand the labels on.
+//! Labels for any number of rows: read a chunk, transform it, pass it through the network, hand the labels on; chunk after chunk, all at
+//! the same time.
 
 use std::ops::Range;
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::thread::{self, Scope};
 
 use crate::data::Dataset;
+use crate::data::raw::Raw;
 use crate::error::{Error, Result};
-use crate::features::{Loader, Pipeline, Prepared};
+use crate::features::stream::Source;
+use crate::features::{Extractor, Pipeline};
 use crate::model::Model;
-use crate::network::{Activations, Network, to_host};
+use crate::network::{Activations, Network, of_real, to_host};
 use crate::ops::{Ops, Shape};
 use crate::progress::Progress;
 
 /// Rows in flight at a time. Memory does not depend on the number of rows.
 pub const CHUNK: usize = 4096;
 
-/// A thread that reads rows, a chunk ahead of whoever takes them.
-struct ReadAhead {
-    chunks: Receiver<Result<Chunk>>,
-    /// Room for further chunks.
-    room: Sender<Vec<f32>>,
-}
-
-/// Some rows of the data, and what they hold.
-type Chunk = (Range<usize>, Vec<f32>);
-
-impl ReadAhead {
-    fn start<'scope>(scope: &'scope Scope<'scope, '_>, data: &'scope Dataset, rows: Range<usize>) -> Self {
-        let (room, spare) = channel::<Vec<f32>>();
-        let (full, chunks) = channel();
-        for _ in 0..2 {
-            // Nobody has hung up yet.
-            let _ = room.send(Vec::new());
-        }
-        scope.spawn(move || {
-            for first in rows.clone().step_by(CHUNK) {
-                let chunk = first..rows.end.min(first + CHUNK);
-                // Whoever takes the chunks has gone: so does this thread.
-                let Ok(mut values) = spare.recv() else {
-                    return;
-                };
-                values.resize(chunk.len() * data.cols(), 0.0);
-                let read = data.read_rows(first, &mut values);
-                let failed = read.is_err();
-                if full.send(read.map(|()| (chunk, values))).is_err() || failed {
-                    return;
-                }
-            }
-        });
-        ReadAhead { chunks, room }
-    }
-
-    fn next(&self) -> Result<Option<Chunk>> {
-        self.chunks.recv().ok().transpose()
-    }
-
-    fn give_back(&self, values: Vec<f32>) {
-        // After the last chunk nobody needs it.
-        let _ = self.room.send(values);
-    }
-}
-
 /// A model and its features, ready to label rows on a backend.
 pub struct Predictor<'a, O: Ops> {
     ops: &'a O,
-    loader: Loader<O>,
-    pipeline: Prepared<O>,
+    extractor: Extractor<O>,
     network: Network<O>,
-    x: O::Matrix,
     activations: Activations<O>,
     membership: O::Matrix,
     labels: O::Labels,
@@ -86,14 +39,29 @@ impl<'a, O: Ops> Predictor<'a, O> {
         let network = Network::new(ops, model)?;
         Ok(Predictor {
             ops,
-            loader: Loader::new(ops, pipeline.reader())?,
-            pipeline: pipeline.prepare(ops, CHUNK)?,
-            x: ops.matrix("a chunk of rows", CHUNK, pipeline.reader().outputs())?,
+            extractor: pipeline.extractor(ops, CHUNK)?,
             activations: network.activations(ops, CHUNK)?,
             membership: ops.matrix("a chunk of memberships", CHUNK, model.clusters())?,
             labels: ops.labels("a chunk of labels", CHUNK)?,
             network,
         })
+    }
+
+    /// Asks for the labels of at most [`CHUNK`] raw rows, and for their memberships if they are wanted; returns how many rows there are.
+    fn ask(&mut self, rows: Raw, with_probabilities: bool) -> Result<usize> {
+        let ops = self.ops;
+        let x = self.extractor.extract(ops, rows)?;
+        let count = x.rows();
+        if !with_probabilities {
+            self.network
+                .infer(ops, x, &mut self.activations, &mut self.labels, 0)?;
+            return Ok(count);
+        }
+        self.network.forward(ops, x, &mut self.activations)?;
+        ops.argmax(self.activations.logits(), &mut self.labels, 0)?;
+        self.membership.set_rows(count);
+        ops.softmax(self.activations.logits(), &mut self.membership)?;
+        Ok(count)
     }
 
     /// Labels of at most [`CHUNK`] raw rows, and their memberships (rows x k) when `probabilities` has room for them.
@@ -103,57 +71,46 @@ impl<'a, O: Ops> Predictor<'a, O> {
         labels: &mut [u32],
         probabilities: Option<&mut Vec<f32>>,
     ) -> Result<()> {
-        let ops = self.ops;
-        self.x.set_rows(labels.len());
-        self.loader.load(ops, rows, &mut self.x)?;
-        let x = self.pipeline.apply(ops, &mut self.x)?;
-        let Some(probabilities) = probabilities else {
-            self.network
-                .infer(ops, x, &mut self.activations, &mut self.labels, 0)?;
-            return ops.download_labels(&self.labels, labels);
-        };
-        self.network.forward(ops, x, &mut self.activations)?;
-        ops.argmax(self.activations.logits(), &mut self.labels, 0)?;
-        ops.download_labels(&self.labels, labels)?;
-        self.membership.set_rows(labels.len());
-        ops.softmax(self.activations.logits(), &mut self.membership)?;
-        *probabilities = to_host(ops, &self.membership)?;
+        self.ask(Raw::F32(rows), probabilities.is_some())?;
+        self.ops.download_labels(&self.labels, labels)?;
+        if let Some(probabilities) = probabilities {
+            *probabilities = to_host(self.ops, &self.membership)?;
+        }
         Ok(())
     }
 
     /// Labels the given rows of `data`, chunk by chunk in order: `sink(labels, memberships)`, the latter empty unless
-    /// `with_probabilities`. The next chunk is read while one is labelled.
+    /// `with_probabilities`, on a thread of its own. The next chunk is read and brought to the device while one is labelled there, and
+    /// the one before written.
     pub fn label_all(
         &mut self,
         data: &Dataset,
         rows: Range<usize>,
         with_probabilities: bool,
         progress: &mut dyn Progress,
-        mut sink: impl FnMut(&[u32], &[f32]) -> Result<()>,
+        mut sink: impl FnMut(&[u32], &[f32]) -> Result<()> + Send,
     ) -> Result<()> {
-        self.loader.reader().check(data)?;
-        let mut labels = vec![0; CHUNK.min(rows.len())];
-        let mut probabilities = Vec::new();
-        progress.begin("labelling", rows.len() as u64, "rows");
-        let begin = rows.start;
-        thread::scope(|scope| {
-            let ahead = ReadAhead::start(scope, data, rows);
-            while let Some((rows, raw)) = ahead.next()? {
-                let done = rows.start - begin;
-                if progress.interrupted() {
-                    return Err(Error::Interrupted(format!(
-                        "{done} rows were labelled, nothing was written"
-                    )));
-                }
-                let labels = &mut labels[..rows.len()];
-                self.label(&raw, labels, with_probabilities.then_some(&mut probabilities))?;
-                sink(labels, &probabilities)?;
-                progress.advance((done + rows.len()) as u64, "");
-                ahead.give_back(raw);
-            }
-            Ok(())
-        })?;
-        progress.end();
-        Ok(())
+        self.extractor.reader().check(data)?;
+        let ops = self.ops;
+        let source = Source {
+            data,
+            rows,
+            chunk: CHUNK,
+            stage: "labelling",
+        };
+        source.each_result(
+            progress,
+            |rows| {
+                let count = self.ask(rows, with_probabilities)?;
+                let labels = ops.post_labels(&self.labels, count)?;
+                let memberships = with_probabilities.then(|| ops.post(&self.membership));
+                Ok((labels, memberships.transpose()?))
+            },
+            |(labels, memberships)| {
+                let memberships = memberships.map(|coming| ops.collect(coming)).transpose()?;
+                Ok((ops.collect(labels)?, memberships.map_or(Vec::new(), of_real)))
+            },
+            |(labels, memberships)| sink(&labels, &memberships),
+        )
     }
 }

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use crate::data::csr::Csr;
+use crate::data::raw::Raw;
 use crate::data::{Dataset, Labels};
 use crate::error::{Error, Result};
 use crate::estimate;
@@ -310,7 +311,7 @@ pub fn load_rows<O: Ops>(
 ) -> Result<O::Matrix> {
     let cols = data.cols();
     let mut x = ops.training_rows(rows.len(), reader.outputs())?;
-    let mut loader = Loader::new(ops, reader)?;
+    let mut loader = Loader::new(ops, reader, CHUNK.min(rows.len()))?;
     let mut chunk = vec![0.0; CHUNK.min(rows.len()) * cols];
     progress.begin("reading", rows.len() as u64, "rows");
     for (i, rows) in rows.chunks(CHUNK).enumerate() {
@@ -319,7 +320,7 @@ pub fn load_rows<O: Ops>(
         }
         let chunk = &mut chunk[..rows.len() * cols];
         data.gather_rows(rows, chunk)?;
-        loader.load_training_rows(ops, chunk, &mut x, i * CHUNK)?;
+        loader.load_training_rows(ops, Raw::F32(chunk), &mut x, i * CHUNK)?;
         progress.advance((i * CHUNK + rows.len()) as u64, "");
     }
     progress.end();

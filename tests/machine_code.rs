@@ -9,8 +9,8 @@ use neuncut::cuda::kernels::{Kernel, MODULES, Module, NVRTC};
 
 /// How the names of kernels end that multiply matrices of fewer bits.
 const MATRIX_SUFFIXES: [&str; 3] = ["_tf32x3", "_tf32", "_bf16"];
-/// What they are called that only round, and multiply nothing.
-const ROUNDING: [&str; 1] = ["affinity_center"];
+/// What they are called that only round or widen, and multiply nothing.
+const CONVERTING: [&str; 2] = ["affinity_center", "widen"];
 
 /// Says that a test does not run, or fails where all must.
 fn skip(why: &str) {
@@ -207,7 +207,7 @@ fn matrix_kernels_use_the_tensor_cores_and_their_fp32_twins_do_not() {
         let stem = MATRIX_SUFFIXES
             .iter()
             .find_map(|suffix| name.strip_suffix(suffix));
-        if stem.is_some_and(|stem| !ROUNDING.contains(&stem)) {
+        if stem.is_some_and(|stem| !CONVERTING.contains(&stem)) {
             return (!uses("HMMA")).then(|| "does not use the tensor cores".into());
         }
         let plain = uses("FFMA") && !uses("HMMA");

@@ -204,16 +204,27 @@ impl Drop for Recording<'_> {
 pub struct Staging {
     at: *mut u8,
     bytes: usize,
-    /// The last copy from it is done.
+    /// Bytes that were last fetched.
+    fetched: usize,
+    /// The last copy from it or to it is done.
     copied: Event,
     /// What was copied was read.
     released: Event,
 }
 
+impl Staging {
+    /// The first `bytes` bytes. No copy may be on its way from or to them, but one that is about to be queued.
+    fn part(&mut self, bytes: usize) -> &mut [u8] {
+        assert!(bytes <= self.bytes, "{bytes} bytes in a buffer of {}", self.bytes);
+        // SAFETY: the buffer is that long at least, initialised, and borrowed by nobody else.
+        unsafe { std::slice::from_raw_parts_mut(self.at, bytes) }
+    }
+}
+
 impl Drop for Staging {
     fn drop(&mut self) {
         let _ = self.copied.context.make_current();
-        // The card may still be reading.
+        // The card may still be reading or writing.
         let _ = self.copied.synchronize();
         let _ = unsafe { result::free_host(self.at.cast()) };
     }
@@ -332,6 +343,33 @@ impl Device {
         self.queue.synchronize()?;
         self.copies.synchronize()
     }
+
+    /// Queues a copy of lines of `width` bytes, `pitch` bytes apart.
+    ///
+    /// # Safety
+    /// Nobody touches `to`, and it is not given back, until the queue has come to the end of the copy.
+    unsafe fn copy_to_host(&self, from: Address, pitch: usize, width: usize, to: &mut [u8]) -> Result<()> {
+        let queue = self.queue.handle;
+        if to.is_empty() {
+            return Ok(());
+        }
+        let result = match lines(to.len(), width, pitch) {
+            None => unsafe { result::memcpy_dtoh_async(to, from.0, queue) },
+            Some(copy) => {
+                let copy = sys::CUDA_MEMCPY2D {
+                    srcMemoryType: sys::CUmemorytype::CU_MEMORYTYPE_DEVICE,
+                    srcDevice: from.0,
+                    srcPitch: pitch,
+                    dstMemoryType: sys::CUmemorytype::CU_MEMORYTYPE_HOST,
+                    dstHost: to.as_mut_ptr().cast(),
+                    dstPitch: width,
+                    ..copy
+                };
+                unsafe { sys::cuMemcpy2DAsync_v2(&copy, queue) }.result()
+            }
+        };
+        self.check("copy from the card", result)
+    }
 }
 
 impl Drop for Device {
@@ -428,28 +466,10 @@ impl Driver for Card {
 
     fn read(&self, from: Address, pitch: usize, width: usize, to: &mut [u8]) -> Result<()> {
         let device = self.current()?;
-        let queue = device.queue.handle;
-        if to.is_empty() {
-            return Ok(());
-        }
-        // SAFETY: `to` is written before this function returns.
-        let result = match lines(to.len(), width, pitch) {
-            None => unsafe { result::memcpy_dtoh_async(to, from.0, queue) },
-            Some(copy) => {
-                let copy = sys::CUDA_MEMCPY2D {
-                    srcMemoryType: sys::CUmemorytype::CU_MEMORYTYPE_DEVICE,
-                    srcDevice: from.0,
-                    srcPitch: pitch,
-                    dstMemoryType: sys::CUmemorytype::CU_MEMORYTYPE_HOST,
-                    dstHost: to.as_mut_ptr().cast(),
-                    dstPitch: width,
-                    ..copy
-                };
-                unsafe { sys::cuMemcpy2DAsync_v2(&copy, queue) }.result()
-            }
-        };
-        device.check("copy from the card", result)?;
-        device.queue.synchronize()
+        // SAFETY: this function waits for the copy, also when an error of an earlier call is what it is told.
+        let copied = unsafe { device.copy_to_host(from, pitch, width, to) };
+        device.queue.synchronize()?;
+        copied
     }
 
     fn launch(&self, launch: Launch) -> Result<()> {
@@ -542,23 +562,29 @@ impl Driver for Card {
         Ok(Some(Staging {
             at: at.cast(),
             bytes,
+            fetched: 0,
             copied,
             released,
         }))
     }
 
-    fn stage(&self, buffer: &mut Staging, fill: &mut dyn FnMut(&mut [u8]), to: Address) -> Result<()> {
+    fn stage(
+        &self,
+        buffer: &mut Staging,
+        bytes: usize,
+        fill: &mut dyn FnMut(&mut [u8]),
+        to: Address,
+    ) -> Result<()> {
         let device = self.current()?;
         buffer.copied.synchronize()?;
-        // SAFETY: the buffer is this long, initialised, borrowed by nobody else, and no copy reads it now.
-        let host = unsafe { std::slice::from_raw_parts_mut(buffer.at, buffer.bytes) };
-        fill(host);
-        if host.is_empty() {
+        fill(buffer.part(bytes));
+        if bytes == 0 {
             return Ok(());
         }
         device.copies.wait_for(&buffer.released)?;
+        let copies = device.copies.handle;
         // SAFETY: the buffer outlives the copy: `Drop` and the next `stage` wait for `copied`.
-        let result = unsafe { result::memcpy_htod_async(to.0, host, device.copies.handle) };
+        let result = unsafe { result::memcpy_htod_async(to.0, buffer.part(bytes), copies) };
         device.check("copy to the card", result)?;
         buffer.copied.record(&device.copies)
     }
@@ -569,6 +595,28 @@ impl Driver for Card {
 
     fn release(&self, buffer: &mut Staging) -> Result<()> {
         buffer.released.record(&self.current()?.queue)
+    }
+
+    fn fetch(
+        &self,
+        from: Address,
+        pitch: usize,
+        width: usize,
+        bytes: usize,
+        buffer: &mut Staging,
+    ) -> Result<()> {
+        let device = self.current()?;
+        buffer.fetched = bytes;
+        // SAFETY: the buffer outlives the copy, and nobody sees it before: `Drop`, `stage` and `fetched` wait for `copied`.
+        unsafe { device.copy_to_host(from, pitch, width, buffer.part(bytes)) }?;
+        buffer.copied.record(&device.queue)
+    }
+
+    fn fetched<'a>(&self, buffer: &'a mut Staging) -> Result<&'a [u8]> {
+        self.current()?;
+        buffer.copied.synchronize()?;
+        let bytes = buffer.fetched;
+        Ok(buffer.part(bytes))
     }
 }
 

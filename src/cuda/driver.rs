@@ -40,7 +40,7 @@ pub trait Driver {
     type Graph;
     /// A moment in the queue.
     type Event;
-    /// A page-locked buffer on the host, through which data reaches the device beside the queue.
+    /// A page-locked buffer on the host, through which data reaches the device beside the queue, or comes back in it.
     type Staging;
 
     /// Name of the device, for logs and errors.
@@ -82,11 +82,29 @@ pub trait Driver {
 
     /// A staging buffer; `None` when the host has no room for it.
     fn staging(&self, bytes: usize) -> Result<Option<Self::Staging>>;
-    /// Waits until the buffer's last copy is done, lets `fill` write it, and starts to copy it to `to` beside the queue, once
-    /// what was queued before the last [`release`](Self::release) of this buffer is done.
-    fn stage(&self, buffer: &mut Self::Staging, fill: &mut dyn FnMut(&mut [u8]), to: Address) -> Result<()>;
+    /// Waits until the buffer's last copy is done, lets `fill` write its first `bytes` bytes, and starts to copy these to `to` beside the
+    /// queue, once what was queued before the last [`release`](Self::release) of this buffer is done.
+    fn stage(
+        &self,
+        buffer: &mut Self::Staging,
+        bytes: usize,
+        fill: &mut dyn FnMut(&mut [u8]),
+        to: Address,
+    ) -> Result<()>;
     /// What is queued from now on waits for the copy that [`stage`](Self::stage) started.
     fn receive(&self, buffer: &mut Self::Staging) -> Result<()>;
     /// What was queued up to now has read what was staged.
     fn release(&self, buffer: &mut Self::Staging) -> Result<()>;
+    /// Queues a copy of `bytes` bytes, lines of `width` that are `pitch` bytes apart, into the buffer, which nothing else is on its way
+    /// from or to.
+    fn fetch(
+        &self,
+        from: Address,
+        pitch: usize,
+        width: usize,
+        bytes: usize,
+        buffer: &mut Self::Staging,
+    ) -> Result<()>;
+    /// Waits for what [`fetch`](Self::fetch) brings, and no longer: what was queued later goes on.
+    fn fetched<'a>(&self, buffer: &'a mut Self::Staging) -> Result<&'a [u8]>;
 }

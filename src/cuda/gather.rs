@@ -7,7 +7,8 @@ use std::rc::Rc;
 use rayon::prelude::*;
 
 use super::driver::Driver;
-use super::memory::{Buffer, Uploaded};
+use super::memory::Uploaded;
+use super::staging::Stages;
 use super::{Cuda, Labels, Matrix, State, arguments, int};
 use crate::error::{Error, Result};
 use crate::ops::{Shape, StepState};
@@ -63,16 +64,14 @@ pub fn training_rows<D: Driver>(cuda: &Cuda<D>, rows: usize, cols: usize) -> Res
     Ok(Matrix::on_host(host, rows, cols))
 }
 
-/// Brings mini-batches from the host to the device: two page-locked buffers and two places on the device, so that one batch is
-/// collected and copied while the one before is computed on.
+/// Brings mini-batches from the host to the device: one is collected and copied while the one before is computed on.
 pub struct Feed<D: Driver> {
     values: Rc<RefCell<Vec<f32>>>,
     cols: usize,
     /// Rows of a batch, numbers from one row of a place to the next.
     batch_rows: usize,
     stride: usize,
-    staging: RefCell<[D::Staging; 2]>,
-    places: [Buffer<D>; 2],
+    stages: Stages<D>,
     /// The order and the number of the batch in each place.
     staged: Cell<[Option<(u64, u32)>; 2]>,
     /// The rows of all batches.
@@ -90,27 +89,13 @@ impl<D: Driver> Feed<D> {
         state: &State<D>,
     ) -> Result<Self> {
         let bytes = x.rows() * x.stride() * size_of::<f32>();
-        let staging = || {
-            cuda.driver.staging(bytes)?.ok_or_else(|| Error::Memory {
-                what: "page-locked buffers for mini-batches".into(),
-                mib: bytes.div_ceil(1 << 20) as u64,
-                advice: "choose smaller mini-batches (--batch)",
-            })
-        };
-        let place = || cuda.memory.zeros("mini-batches on their way", bytes);
-        let places = [place()?, place()?];
-        let mut staging = [staging()?, staging()?];
-        for buffer in &mut staging {
-            // The places are cleared in the queue, and copies go beside it: the first ones must not overtake.
-            cuda.driver.release(buffer)?;
-        }
+        let advice = "choose smaller mini-batches (--batch)";
         Ok(Feed {
             values: data.values.clone(),
             cols: data.cols,
             batch_rows: x.rows(),
             stride: x.stride(),
-            staging: RefCell::new(staging),
-            places,
+            stages: Stages::new(cuda, "mini-batches", bytes, advice)?,
             staged: Cell::new([None; 2]),
             order: order.uploaded.clone(),
             state: state.mirror.clone(),
@@ -145,11 +130,8 @@ impl<D: Driver> Feed<D> {
                 to[cols..].fill(0.0);
             });
         };
-        driver.stage(
-            &mut self.staging.borrow_mut()[slot],
-            &mut fill,
-            self.places[slot].address(),
-        )?;
+        let bytes = self.batch_rows * stride * size_of::<f32>();
+        self.stages.send(driver, slot, bytes, &mut fill)?;
         staged[slot] = Some(key);
         self.staged.set(staged);
         Ok(())
@@ -159,13 +141,13 @@ impl<D: Driver> Feed<D> {
     pub fn before_step(&self, driver: &D) -> Result<()> {
         let state = self.state.get();
         self.bring(driver, state)?;
-        driver.receive(&mut self.staging.borrow_mut()[(state.batch % 2) as usize])
+        self.stages.receive(driver, (state.batch % 2) as usize)
     }
 
     /// After a step was queued, the state not yet advanced: the next batch starts on its way.
     pub fn after_step(&self, driver: &D) -> Result<()> {
         let state = self.state.get();
-        driver.release(&mut self.staging.borrow_mut()[(state.batch % 2) as usize])?;
+        self.stages.release(driver, (state.batch % 2) as usize)?;
         self.bring(
             driver,
             StepState {
@@ -207,8 +189,8 @@ pub fn gather_rows<D: Driver>(
             [(numbers / 4).div_ceil(THREADS as usize), 1, 1],
             THREADS,
             arguments![
-                feed.places[0].address(),
-                feed.places[1].address(),
+                feed.stages.place(0),
+                feed.stages.place(1),
                 state.buffer.address(),
                 x.address(),
                 (numbers / 4) as u64,

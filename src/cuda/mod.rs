@@ -7,6 +7,9 @@ mod context;
 mod card;
 mod memory;
 mod recording;
+mod staging;
+mod widen;
+mod coming;
 mod gather;
 mod normalize;
 mod scattering;
@@ -32,14 +35,19 @@ use std::rc::Rc;
 
 pub use affinity::Affinity;
 pub use card::Card;
+pub use coming::Coming;
 pub use context::{Description, describe_all};
 pub use driver::{Address, Driver, Launch};
 pub use memory::{Labels, Matrix, State};
 pub use ncut::Workspace;
 pub use recording::Recording;
 pub use sparse::Graph;
+pub use widen::Inbox;
+
+use bytemuck::Pod;
 
 use crate::data::csr::Csr;
+use crate::data::raw::Raw;
 use crate::error::{Error, Result};
 use crate::ops::{
     AdamRule, Ceilings, CutMatrix, GraphForm, HeatKernel, Layer, LayerUpdate, Nearest, Objective, Ops,
@@ -64,6 +72,8 @@ pub struct Cuda<D: Driver> {
     recorder: RefCell<Option<recording::Recorder<D>>>,
     /// Names of launches, and the moments before and after each, while they are profiled.
     profile: RefCell<Option<Vec<Profiled<D>>>>,
+    /// Page-locked buffers that nothing is coming in.
+    spare: RefCell<Vec<coming::Spare<D>>>,
     keeps_gradients: bool,
     /// Affinities of more rows are formed tile by tile.
     stored_rows: usize,
@@ -83,6 +93,7 @@ impl<D: Driver> Cuda<D> {
             precision,
             recorder: RefCell::new(None),
             profile: RefCell::new(None),
+            spare: RefCell::default(),
             keeps_gradients: false,
             stored_rows: affinity::STORED_ROWS,
             feeds_rows: false,
@@ -187,6 +198,8 @@ impl<D: Driver> Ops for Cuda<D> {
     type State = State<D>;
     type Workspace = Workspace<D>;
     type Recording = Recording<D>;
+    type Inbox = Inbox<D>;
+    type Coming<T: Pod> = Coming<D, T>;
 
     fn name(&self) -> String {
         format!("{} ({})", self.driver.name(), self.precision.name())
@@ -203,6 +216,7 @@ impl<D: Driver> Ops for Cuda<D> {
             driver,
             recorder: RefCell::new(None),
             profile: RefCell::new(None),
+            spare: RefCell::default(),
             ..*self
         }))
     }
@@ -274,6 +288,21 @@ impl<D: Driver> Ops for Cuda<D> {
         let bytes: &mut [u8] = bytemuck::cast_slice_mut(to);
         self.driver
             .read(from.buffer.address(), bytes.len(), bytes.len(), bytes)
+    }
+    fn inbox(&self, what: &str, numbers: usize) -> Result<Inbox<D>> {
+        widen::inbox(self, what, numbers)
+    }
+    fn widen(&self, rows: Raw, inbox: &mut Inbox<D>, x: &mut Matrix<D>) -> Result<()> {
+        widen::widen(self, rows, inbox, x)
+    }
+    fn post(&self, from: &Matrix<D>) -> Result<Coming<D, f32>> {
+        coming::post(self, from)
+    }
+    fn post_labels(&self, from: &Labels<D>, count: usize) -> Result<Coming<D, u32>> {
+        coming::post_labels(self, from, count)
+    }
+    fn collect<T: Pod>(&self, coming: Coming<D, T>) -> Result<Vec<T>> {
+        coming::collect(self, coming)
     }
     fn time(&self, calls: &mut dyn FnMut() -> Result<()>) -> Result<f64> {
         let before = self.driver.mark()?;

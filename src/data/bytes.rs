@@ -68,6 +68,20 @@ impl Bytes {
         }
     }
 
+    /// Copies the bytes from `start` on, as many as fit in `out`. A mapped file is read, for the reason that [`stream`](Self::stream) has.
+    pub fn read(&self, start: usize, out: &mut [u8]) -> Result<()> {
+        assert!(start + out.len() <= self.len());
+        match &*self.storage {
+            Storage::Mapped { path, file, .. } => file
+                .read_exact_at(out, (self.range.start + start) as u64)
+                .map_err(|e| Error::io(path, "read the file", e)),
+            Storage::Owned(_) => {
+                out.copy_from_slice(&self[start..start + out.len()]);
+                Ok(())
+            }
+        }
+    }
+
     /// Hands on the bytes at `range`, in order and in blocks that end on multiples of 8 bytes from its start.
     ///
     /// A mapped file is read, not touched through the mapping: pages touched there stay resident, a large block of them

@@ -4,6 +4,7 @@ use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use bytemuck::Pod;
 use half::{bf16, f16};
 
 use super::bytes::Bytes;
@@ -283,16 +284,41 @@ impl Matrix {
             return Ok(());
         }
         let at = out.iter().position(|v| !v.is_finite()).unwrap_or(0);
-        let (row, column) = (first + at / self.cols, at % self.cols);
-        let problem = match self.number(start + at) {
+        Err(self.not_finite(start + at))
+    }
+
+    /// Rows `first..` as they are stored, as many as fit in `out`, whose numbers are of the elements' type and byte order. A mapped file
+    /// is read, as in [`read_rows`](Self::read_rows).
+    ///
+    /// An element that is not `finite` is an error that names its row and column.
+    pub fn read_stored<T: Pod>(
+        &self,
+        first: usize,
+        out: &mut [T],
+        finite: impl Fn(&T) -> bool,
+    ) -> Result<()> {
+        let start = first * self.cols;
+        let bytes: &mut [u8] = bytemuck::cast_slice_mut(out);
+        self.bytes.read(start * self.element.size(), bytes)?;
+        if out.iter().fold(true, |all, v| all & finite(v)) {
+            return Ok(());
+        }
+        let at = out.iter().position(|v| !finite(v)).unwrap_or(0);
+        Err(self.not_finite(start + at))
+    }
+
+    /// The error that the element at `index` is not a finite f32.
+    fn not_finite(&self, index: usize) -> Error {
+        let (row, column) = (index / self.cols, index % self.cols);
+        let problem = match self.number(index) {
             Number::Float(value) if value.is_finite() => format!("{value:?} is too large for f32"),
             Number::Float(value) if value.is_nan() => "the value is NaN".to_string(),
             value => format!("the value is {value}"),
         };
-        Err(self.origin.error(
+        self.origin.error(
             format!("{problem} at row {row}, column {column} (counted from 0)"),
             "every value must be a finite number: drop such rows or replace the values",
-        ))
+        )
     }
 
     fn decode(&self, bytes: &[u8], out: &mut [f32]) {

@@ -2,6 +2,7 @@
 
 pub mod bytes;
 pub mod matrix;
+pub mod raw;
 pub mod labels;
 mod format;
 pub mod idx;
@@ -19,10 +20,13 @@ pub mod infinite_mnist;
 use std::ops::Range;
 use std::path::Path;
 
+use bytemuck::Pod;
 use folder::Parts;
 use format::Format;
+use half::{bf16, f16};
 pub use labels::{LabelStream, Labels};
-use matrix::{Element, Matrix, ShapeText};
+use matrix::{Element, Endian, Matrix, ShapeText};
+use raw::RawRows;
 
 use crate::error::{Error, Result};
 
@@ -201,6 +205,64 @@ impl Dataset {
         for (part, rows) in self.split(first..first + out.len() / self.cols) {
             let (head, tail) = out.split_at_mut(rows.len() * self.cols);
             part.read_rows(rows.start, head)?;
+            out = tail;
+        }
+        Ok(())
+    }
+
+    /// Room for rows as [`read_raw`](Self::read_raw) reads them, with nothing in it: as they are stored, where that is a type that backends
+    /// take in, else as f32.
+    pub fn raw_rows(&self) -> RawRows {
+        let first = &self.parts[0];
+        let kind = (first.element(), first.endian());
+        let alike = self
+            .parts
+            .iter()
+            .all(|part| (part.element(), part.endian()) == kind);
+        match kind {
+            (Element::U8, _) if alike => RawRows::U8(Vec::new()),
+            (Element::F16, Endian::Little) if alike => RawRows::F16(Vec::new()),
+            (Element::BF16, Endian::Little) if alike => RawRows::BF16(Vec::new()),
+            _ => RawRows::F32(Vec::new()),
+        }
+    }
+
+    /// Fills `to`, which [`raw_rows`](Self::raw_rows) made, with these rows.
+    ///
+    /// # Errors
+    /// As [`read_rows`](Self::read_rows).
+    pub fn read_raw(&self, rows: Range<usize>, to: &mut RawRows) -> Result<()> {
+        let count = rows.len() * self.cols;
+        match to {
+            RawRows::U8(values) => {
+                values.resize(count, 0);
+                self.read_stored(rows, values, |_| true)
+            }
+            RawRows::F16(values) => {
+                values.resize(count, f16::ZERO);
+                self.read_stored(rows, values, |v| v.is_finite())
+            }
+            RawRows::BF16(values) => {
+                values.resize(count, bf16::ZERO);
+                self.read_stored(rows, values, |v| v.is_finite())
+            }
+            RawRows::F32(values) => {
+                values.resize(count, 0.0);
+                self.read_rows(rows.start, values)
+            }
+        }
+    }
+
+    fn read_stored<T: Pod>(
+        &self,
+        rows: Range<usize>,
+        out: &mut [T],
+        finite: impl Fn(&T) -> bool + Copy,
+    ) -> Result<()> {
+        let mut out = out;
+        for (part, rows) in self.split(rows) {
+            let (head, tail) = out.split_at_mut(rows.len() * self.cols);
+            part.read_stored(rows.start, head, finite)?;
             out = tail;
         }
         Ok(())

@@ -9,7 +9,6 @@ use crate::atomic::AtomicFile;
 use crate::data::labels::labels_beside;
 use crate::data::{Dataset, LabelStream, npy, safetensors};
 use crate::error::{Error, Result};
-use crate::network::to_host;
 use crate::ops::Ops;
 use crate::progress::Progress;
 use crate::resumable::{Resumable, ended_early, stamps};
@@ -129,8 +128,8 @@ impl Extraction<'_> {
         } else {
             "projecting"
         };
-        pipeline.each_chunk(ops, data, resumed, stage, progress, |x| {
-            file.write(bytemuck::cast_slice(&to_host(ops, x)?))
+        pipeline.stream(ops, data, resumed, stage, progress, |values| {
+            file.write(bytemuck::cast_slice(values))
         })?;
         Ok((pipeline, resumed))
     }

@@ -3,27 +3,38 @@
 
 use super::Reader;
 use super::scattering::Steps;
+use crate::data::raw::Raw;
 use crate::error::Result;
 use crate::network::{download, to_real};
 use crate::ops::Ops;
 
-/// Brings rows of the data into a backend's memory.
+/// Brings rows of the data into a backend's memory, while that computes.
 pub struct Loader<O: Ops> {
     reader: Reader,
-    /// What the device does of it.
-    steps: Option<Steps<O>>,
+    way: Way<O>,
+}
+
+enum Way<O: Ops> {
+    /// As the reader hands rows on.
+    Host(O::Inbox),
+    /// As pictures, which the device scatters.
+    Device(Steps<O>),
 }
 
 impl<O: Ops> Loader<O> {
-    /// For what `reader` makes of rows.
-    pub fn new(ops: &O, reader: &Reader) -> Result<Self> {
+    /// For what `reader` makes of up to `rows` rows at a time.
+    pub fn new(ops: &O, reader: &Reader, rows: usize) -> Result<Self> {
         let steps = match reader.scattering() {
             Some(scattering) => Steps::for_device(ops, scattering)?,
             None => None,
         };
+        let way = match steps {
+            Some(steps) => Way::Device(steps),
+            None => Way::Host(ops.inbox("a chunk of rows", rows * reader.outputs())?),
+        };
         Ok(Loader {
             reader: reader.clone(),
-            steps,
+            way,
         })
     }
 
@@ -33,10 +44,13 @@ impl<O: Ops> Loader<O> {
     }
 
     /// Makes `rows` of the data, whole ones, all rows in use of `to`.
-    pub fn load(&mut self, ops: &O, rows: &[f32], to: &mut O::Matrix) -> Result<()> {
-        match &mut self.steps {
-            Some(steps) => steps.transform(ops, rows, to),
-            None => ops.upload(&to_real::<O>(&self.reader.read(ops, rows)), to, 0),
+    pub fn load(&mut self, ops: &O, rows: Raw, to: &mut O::Matrix) -> Result<()> {
+        match &mut self.way {
+            Way::Device(steps) => steps.transform(ops, &rows.to_pixels(), to),
+            Way::Host(inbox) => match self.reader.scattered(ops, rows) {
+                Some(coefficients) => ops.widen(Raw::F32(&coefficients), inbox, to),
+                None => ops.widen(rows, inbox, to),
+            },
         }
     }
 
@@ -44,16 +58,22 @@ impl<O: Ops> Loader<O> {
     pub fn load_training_rows(
         &mut self,
         ops: &O,
-        rows: &[f32],
+        rows: Raw,
         to: &mut O::Matrix,
         first_row: usize,
     ) -> Result<()> {
-        let Some(steps) = &mut self.steps else {
-            return ops.upload(&to_real::<O>(&self.reader.read(ops, rows)), to, first_row);
+        let values = match &mut self.way {
+            Way::Device(steps) => {
+                let count = rows.count() / self.reader.columns();
+                let mut chunk = ops.matrix("a chunk of rows", count, self.reader.outputs())?;
+                steps.transform(ops, &rows.to_pixels(), &mut chunk)?;
+                download(ops, &chunk)?
+            }
+            Way::Host(_) => match self.reader.scattered(ops, rows) {
+                Some(coefficients) => to_real::<O>(&coefficients),
+                None => to_real::<O>(&rows.to_f32()),
+            },
         };
-        let count = rows.len() / self.reader.columns();
-        let mut chunk = ops.matrix("a chunk of rows", count, self.reader.outputs())?;
-        steps.transform(ops, rows, &mut chunk)?;
-        ops.upload(&download(ops, &chunk)?, to, first_row)
+        ops.upload(&values, to, first_row)
     }
 }

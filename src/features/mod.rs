@@ -4,6 +4,7 @@
 mod scattering;
 mod reader;
 mod loader;
+pub(crate) mod stream;
 mod autoencoder;
 mod fitting;
 mod pipeline;
@@ -12,7 +13,7 @@ mod file;
 pub use autoencoder::{AutoencoderRule, AutoencoderStep};
 pub use file::{Extracted, Extraction};
 pub use loader::Loader;
-pub use pipeline::{Pipeline, Prepared};
+pub use pipeline::{Extractor, Pipeline, Prepared};
 pub use reader::{Reader, Widths};
 pub use scattering::{Scattering, ScatteringRule};
 

@@ -8,12 +8,14 @@ use super::fitting::{self, Fitted};
 use super::loader::Loader;
 use super::reader::Reader;
 use super::scattering::Scattering;
+use super::stream::Source;
 use super::{Transform, describe, parse};
 use crate::atomic;
+use crate::data::raw::Raw;
 use crate::data::{Dataset, ImageShape, safetensors};
 use crate::error::{Error, Result};
 use crate::model::Model;
-use crate::network::{Activations, Network, download, to_real};
+use crate::network::{Activations, Network, download, of_real, to_real};
 use crate::ops::{Ops, Shape};
 use crate::progress::Progress;
 
@@ -158,31 +160,59 @@ impl Pipeline {
         progress: &mut dyn Progress,
         mut work: impl FnMut(&O::Matrix) -> Result<()>,
     ) -> Result<()> {
+        let (mut extractor, source) = self.source(ops, data, first, stage)?;
+        source.each_chunk(progress, |rows| work(extractor.extract(ops, rows)?))
+    }
+
+    /// Hands the rows of some data from `first` on, transformed, to `sink`, on a thread of its own, a chunk at a time, while the next is
+    /// read and transformed.
+    pub(super) fn stream<O: Ops>(
+        &self,
+        ops: &O,
+        data: &Dataset,
+        first: usize,
+        stage: &str,
+        progress: &mut dyn Progress,
+        mut sink: impl FnMut(&[f32]) -> Result<()> + Send,
+    ) -> Result<()> {
+        let (mut extractor, source) = self.source(ops, data, first, stage)?;
+        source.each_result(
+            progress,
+            |rows| ops.post(extractor.extract(ops, rows)?),
+            |coming| Ok(of_real(ops.collect(coming)?)),
+            |values| sink(&values),
+        )
+    }
+
+    /// The rows of some data from `first` on, and what transforms a chunk of them.
+    fn source<'a, O: Ops>(
+        &self,
+        ops: &O,
+        data: &'a Dataset,
+        first: usize,
+        stage: &'a str,
+    ) -> Result<(Extractor<O>, Source<'a>)> {
         self.reader.check(data)?;
-        let (rows, columns) = (data.rows(), data.cols());
-        if first == rows {
-            return Ok(());
-        }
-        let count = self.chunk_rows().min(rows - first);
-        let mut loader = Loader::new(ops, &self.reader)?;
-        let mut prepared = self.prepare(ops, count)?;
-        let mut x = ops.matrix("a chunk of rows", count, self.reader.outputs())?;
-        let mut raw = vec![0.0; count * columns];
-        progress.begin(stage, rows as u64, "rows");
-        for first in (first..rows).step_by(count) {
-            if progress.interrupted() {
-                return Err(Error::Interrupted("nothing was written".into()));
-            }
-            let count = count.min(rows - first);
-            let raw = &mut raw[..count * columns];
-            data.read_rows(first, raw)?;
-            x.set_rows(count);
-            loader.load(ops, raw, &mut x)?;
-            work(prepared.apply(ops, &mut x)?)?;
-            progress.advance((first + count) as u64, "");
-        }
-        progress.end();
-        Ok(())
+        let (rows, chunk) = (first..data.rows(), self.chunk_rows());
+        let extractor = self.extractor(ops, chunk.min(rows.len()))?;
+        Ok((
+            extractor,
+            Source {
+                data,
+                rows,
+                chunk,
+                stage,
+            },
+        ))
+    }
+
+    /// Room for up to `rows` rows of the data at a time, and all that they go through.
+    pub fn extractor<O: Ops>(&self, ops: &O, rows: usize) -> Result<Extractor<O>> {
+        Ok(Extractor {
+            loader: Loader::new(ops, &self.reader, rows)?,
+            prepared: self.prepare(ops, rows)?,
+            x: ops.matrix("a chunk of rows", rows, self.reader.outputs())?,
+        })
     }
 
     /// Rows that [`each_chunk`](Self::each_chunk) hands on at a time.
@@ -420,6 +450,27 @@ fn image(text: &str) -> Option<ImageShape> {
             channels,
         }),
         _ => None,
+    }
+}
+
+/// From rows of the data to what a pipeline makes of them, in a backend's memory.
+pub struct Extractor<O: Ops> {
+    loader: Loader<O>,
+    prepared: Prepared<O>,
+    x: O::Matrix,
+}
+
+impl<O: Ops> Extractor<O> {
+    /// The rows that this is for.
+    pub fn reader(&self) -> &Reader {
+        self.loader.reader()
+    }
+
+    /// Whole rows of the data, transformed: memory of this, overwritten the next time.
+    pub fn extract(&mut self, ops: &O, rows: Raw) -> Result<&mut O::Matrix> {
+        self.x.set_rows(rows.count() / self.reader().columns());
+        self.loader.load(ops, rows, &mut self.x)?;
+        self.prepared.apply(ops, &mut self.x)
     }
 }
 

@@ -1,8 +1,7 @@
 //! How rows of the data are read: as they are, or as the scattering coefficients of the pictures that they are.
 
-use std::borrow::Cow;
-
 use super::{Scattering, Transform};
+use crate::data::raw::Raw;
 use crate::data::{Dataset, ImageShape};
 use crate::error::{Error, Result};
 use crate::ops::Ops;
@@ -140,15 +139,11 @@ impl Reader {
         })
     }
 
-    /// What rows of the data, whole ones, become.
-    pub fn read<'a>(&self, ops: &impl Ops, rows: &'a [f32]) -> Cow<'a, [f32]> {
-        match &self.scattering {
-            None => Cow::Borrowed(rows),
-            Some(scattering) => {
-                let mut coefficients = vec![0.0; rows.len() / self.columns * scattering.outputs()];
-                ops.on_host(|| scattering.transform(rows, &mut coefficients));
-                Cow::Owned(coefficients)
-            }
-        }
+    /// The scattering coefficients of rows, whole ones, if that is what they become; else they stay as they are.
+    pub fn scattered(&self, ops: &impl Ops, rows: Raw) -> Option<Vec<f32>> {
+        let scattering = self.scattering.as_ref()?;
+        let mut coefficients = vec![0.0; rows.count() / self.columns * scattering.outputs()];
+        ops.on_host(|| scattering.transform(&rows.to_pixels(), &mut coefficients));
+        Some(coefficients)
     }
 }

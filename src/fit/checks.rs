@@ -126,7 +126,8 @@ pub fn check_memory<O: Ops>(ops: &O, options: &FitOptions, rows: usize, widths: 
         ("a mini-batch", 2.0 * batch * transformed),
         (
             "a chunk of rows to be labelled",
-            CHUNK as f64 * (2.0 * read + outputs),
+            // Two that are read, one that is computed on or, on a device, two on their way to it.
+            CHUNK as f64 * (4.0 * read + outputs),
         ),
     ];
     let bytes = |numbers: f64| numbers * size_of::<O::Real>() as f64;

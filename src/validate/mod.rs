@@ -28,6 +28,7 @@ mod softmax;
 mod squared_error;
 mod tall;
 mod training;
+mod transfers;
 
 use serde::Serialize;
 
@@ -43,6 +44,8 @@ use crate::ops::{Ops, Precision};
 /// What is checked together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
+    /// Rows on their way in, and results on their way out.
+    Transfers,
     /// Scaling, centring and normalising of rows.
     Features,
     /// Steps of a scattering transform.
@@ -91,7 +94,8 @@ pub enum Operation {
 
 impl Operation {
     /// All, in the order of a training step.
-    pub const ALL: [Operation; 22] = [
+    pub const ALL: [Operation; 23] = [
+        Operation::Transfers,
         Operation::Features,
         Operation::Scattering,
         Operation::Nearest,
@@ -216,6 +220,7 @@ pub fn run_operation<O: Ops>(
     let random = Random::new(settings.seed, operation as u32);
     let mut bench = Bench::new(backends, settings, random, on_row);
     match operation {
+        Operation::Transfers => transfers::check(&mut bench),
         Operation::Features => features::check(&mut bench),
         Operation::Scattering => scattering::check(&mut bench),
         Operation::Nearest => nearest::check(&mut bench),

@@ -1,7 +1,7 @@
 //! Rows gathered in the epoch's order and copied, bit for bit.
 
 use super::bench::{Bench, start};
-use super::matrices::{outcome, poisoned};
+use super::matrices::{mistakes, outcome, poisoned};
 use crate::error::Result;
 use crate::network::to_real;
 use crate::ops::{Ops, StepState};
@@ -47,9 +47,4 @@ pub fn check<O: Ops>(bench: &mut Bench<O>) -> Result<()> {
         bench.report(&format!("m {m} d {d}"), tallies);
     }
     Ok(())
-}
-
-/// Numbers that are not the expected ones; NaN is none of them.
-fn mistakes(found: &[f64], expected: &[f64]) -> usize {
-    found.iter().zip(expected).filter(|(a, b)| a != b).count()
 }

@@ -29,6 +29,7 @@ pub fn check<O: Ops>(operation: Operation, backends: &[(&O, Precision)], setting
 macro_rules! test_operations {
     ($passes:ident) => {
         test_operations! { $passes:
+            rows_come_in_and_results_go_out_bit_for_bit: Transfers,
             scaling_centring_and_normalising: Features,
             steps_of_a_scattering_transform: Scattering,
             the_nearest_rows_of_queries: Nearest,

@@ -391,7 +391,7 @@ fn interrupted_while_rows_are_labelled_nothing_half_written_stays() {
     told.refuses(
         130,
         &[
-            "rows were labelled, nothing was written",
+            "rows were done, nothing was written",
             "neuncut fit --resume --out run",
         ],
     );

@@ -21,11 +21,14 @@ mod softmax;
 mod sparse;
 mod squared_error;
 mod tall;
+mod widen;
 
+use bytemuck::Pod;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::cpu::Matrix;
 use crate::data::csr::Csr;
+use crate::data::raw::Raw;
 use crate::error::{Error, Result};
 use crate::ops::{
     AdamRule, Ceilings, CutMatrix, GraphForm, HeatKernel, Layer, Nearest, Objective, Ops, ScatteringStep,
@@ -86,6 +89,8 @@ impl Ops for Fast {
     type State = StepState;
     type Workspace = ncut::Workspace;
     type Recording = ();
+    type Inbox = ();
+    type Coming<N: Pod> = Vec<N>;
 
     fn name(&self) -> String {
         format!("CPU (f32, {} threads)", self.threads())
@@ -132,6 +137,23 @@ impl Ops for Fast {
     fn download_labels(&self, from: &Vec<u32>, to: &mut [u32]) -> Result<()> {
         to.copy_from_slice(&from[..to.len()]);
         Ok(())
+    }
+
+    fn inbox(&self, _what: &str, _numbers: usize) -> Result<()> {
+        Ok(())
+    }
+    fn widen(&self, rows: Raw, _inbox: &mut (), x: &mut Matrix<f32>) -> Result<()> {
+        self.pool.install(|| widen::widen(rows, x));
+        Ok(())
+    }
+    fn post(&self, from: &Matrix<f32>) -> Result<Vec<f32>> {
+        Ok(from.to_vec())
+    }
+    fn post_labels(&self, from: &Vec<u32>, count: usize) -> Result<Vec<u32>> {
+        Ok(from[..count].to_vec())
+    }
+    fn collect<N: Pod>(&self, coming: Vec<N>) -> Result<Vec<N>> {
+        Ok(coming)
     }
 
     fn ceilings(&self) -> Result<Option<Ceilings>> {

@@ -20,15 +20,18 @@ mod softmax;
 mod sparse;
 mod squared_error;
 mod tall;
+mod widen;
 
 use std::marker::PhantomData;
 
 use affinity::Affinity;
+use bytemuck::Pod;
 pub(crate) use distances::{BY_DIFFERENCES, Distances};
 pub(crate) use rounding::{product, transposed};
 
 use crate::cpu::Matrix;
 use crate::data::csr::Csr;
+use crate::data::raw::Raw;
 use crate::error::Result;
 use crate::ops::{
     AdamRule, AffinityRule, CutMatrix, GraphForm, HeatKernel, Layer, Nearest, Objective, Ops, Precision,
@@ -73,6 +76,8 @@ impl<T: Real> Ops for Reference<T> {
     type State = StepState;
     type Workspace = ();
     type Recording = ();
+    type Inbox = ();
+    type Coming<N: Pod> = Vec<N>;
 
     fn name(&self) -> String {
         match self.precision {
@@ -122,6 +127,23 @@ impl<T: Real> Ops for Reference<T> {
     fn download_labels(&self, from: &Vec<u32>, to: &mut [u32]) -> Result<()> {
         to.copy_from_slice(&from[..to.len()]);
         Ok(())
+    }
+
+    fn inbox(&self, _what: &str, _numbers: usize) -> Result<()> {
+        Ok(())
+    }
+    fn widen(&self, rows: Raw, _inbox: &mut (), x: &mut Matrix<T>) -> Result<()> {
+        widen::widen(rows, x);
+        Ok(())
+    }
+    fn post(&self, from: &Matrix<T>) -> Result<Vec<T>> {
+        Ok(from.to_vec())
+    }
+    fn post_labels(&self, from: &Vec<u32>, count: usize) -> Result<Vec<u32>> {
+        Ok(from[..count].to_vec())
+    }
+    fn collect<N: Pod>(&self, coming: Vec<N>) -> Result<Vec<N>> {
+        Ok(coming)
     }
 
     fn scale(&self, factor: f64, x: &mut Matrix<T>) -> Result<()> {

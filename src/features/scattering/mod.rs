@@ -394,18 +394,18 @@ impl Scattering {
         self.outputs
     }
 
-    /// The coefficients of pictures, on the threads of the current pool. A picture is height x width x channels numbers from 0 to 255, its
+    /// The coefficients of pictures, on the threads of the current pool. A picture is height x width x channels pixels, its
     /// coefficients are channels x paths x height x width, each path divided by its largest absolute value; a path that is
     /// nothing beside the mean brightness is 0.
     ///
     /// # Panics
     /// If `pictures` and `coefficients` do not hold equally many.
-    pub fn transform(&self, pictures: &[f32], coefficients: &mut [f32]) {
+    pub fn transform(&self, pictures: &[u8], coefficients: &mut [f32]) {
         self.paths(pictures, coefficients, |paths| self.normalise(paths));
     }
 
     /// The same, with what becomes of the paths of a channel left to `finish`.
-    fn paths(&self, pictures: &[f32], coefficients: &mut [f32], finish: impl Fn(&mut [f32]) + Sync) {
+    fn paths(&self, pictures: &[u8], coefficients: &mut [f32], finish: impl Fn(&mut [f32]) + Sync) {
         let ImageShape {
             height,
             width,
@@ -423,8 +423,7 @@ impl Scattering {
                     for (channel, paths) in of_channel.enumerate() {
                         workspace.pixels.clear();
                         let pixels = picture[channel..].iter().step_by(channels);
-                        // Whole numbers from 0 to 255, as `Dataset` reads bytes.
-                        workspace.pixels.extend(pixels.map(|&pixel| pixel as u8));
+                        workspace.pixels.extend(pixels);
                         // What is not inlined is not compiled for the widest registers, and of itself so much would not be.
                         vectorised(
                             #[inline(always)]
@@ -615,7 +614,7 @@ mod tests {
     use crate::ops::Ops;
     use crate::random::{Purpose, Stream};
 
-    fn golden() -> impl Iterator<Item = (ScatteringRule, ImageShape, Vec<f32>, Vec<f64>, Vec<f64>)> {
+    fn golden() -> impl Iterator<Item = (ScatteringRule, ImageShape, Vec<u8>, Vec<f64>, Vec<f64>)> {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/scattering.npz");
         let arrays = read_arrays(path).expect("the golden files come with the tests");
         let names: Vec<String> = arrays
@@ -640,7 +639,7 @@ mod tests {
                     width,
                     channels,
                 },
-                pictures.values.iter().map(|&v| v as f32).collect(),
+                pictures.values.iter().map(|&v| v as u8).collect(),
                 array("enlarged").values.clone(),
                 array("paths").values.clone(),
             )
@@ -680,7 +679,7 @@ mod tests {
     }
 
     /// Normalised paths, by steps in a backend's memory.
-    fn stepwise<O: Ops>(ops: &O, scattering: &Scattering, pictures: &[f32]) -> Vec<f32> {
+    fn stepwise<O: Ops>(ops: &O, scattering: &Scattering, pictures: &[u8]) -> Vec<f32> {
         let mut steps = Steps::new(ops, scattering).expect("enough memory");
         let image = scattering.image;
         let count = pictures.len() / (image.height * image.width * image.channels);
@@ -738,8 +737,8 @@ mod tests {
             };
             // More than are scattered at a time.
             let (count, pixels) = (521, 30 * channels);
-            let pictures: Vec<f32> = (0..count * pixels)
-                .map(|at| stream.below(at as u64, 256) as f32)
+            let pictures: Vec<u8> = (0..count * pixels)
+                .map(|at| stream.below(at as u64, 256) as u8)
                 .collect();
             let scattering = Scattering::new("--features", rule, image).expect("large enough");
             let all = stepwise(&ops, &scattering, &pictures);
@@ -792,13 +791,13 @@ mod tests {
         };
         let scattering =
             Scattering::new("--features", ScatteringRule::default(), image).expect("large enough");
-        for brightness in [0.0, 1.0, 128.0, 255.0] {
+        for brightness in [0, 1, 128, 255] {
             let mut paths = vec![f32::NAN; scattering.outputs()];
             scattering.transform(&[brightness; 784], &mut paths);
             for paths in [paths, stepwise(&ops, &scattering, &[brightness; 784])] {
                 let positions = scattering.plan.positions;
                 assert!(paths[positions..].iter().all(|&v| v == 0.0), "{brightness}");
-                let mean = if brightness > 0.0 { 1.0 } else { 0.0 };
+                let mean = if brightness > 0 { 1.0 } else { 0.0 };
                 assert!(
                     paths[..positions].iter().all(|v| (v - mean).abs() < 1e-5),
                     "{brightness}"

@@ -4,20 +4,26 @@
 use rayon::prelude::*;
 
 use super::{ROUNDING, Scattering, ScatteringRule, filters};
+use crate::data::raw::Raw;
 use crate::error::Result;
 use crate::network::to_real;
-use crate::ops::{Ops, Real, ScatteringStep, Shape};
+use crate::ops::{Ops, ScatteringStep, Shape};
 
 /// Pictures, each of one channel, that are scattered at a time: enough to keep a card busy, and few enough for what lies between the
 /// steps to stay near it.
 const AT_A_TIME: usize = 512;
 
+/// The brightest pixel.
+const WHITE: f64 = 255.0;
+
 /// The scattering transform in a backend's memory.
 pub struct Steps<O: Ops> {
     scattering: Scattering,
     /// A few pictures of one channel each, enlarged, on the host.
-    enlarged: Vec<O::Real>,
-    /// The same.
+    enlarged: Vec<u8>,
+    /// Their way to the device, where others are scattered meanwhile.
+    inbox: O::Inbox,
+    /// The same, from 0 to 255.
     pictures: O::Matrix,
     /// Of each scale of first wavelets that others follow.
     moduli: Vec<O::Matrix>,
@@ -76,8 +82,8 @@ impl<O: Ops> Steps<O> {
         };
 
         let wavelets = rule.wavelets((grid(0)[0], grid(0)[1]));
-        // Rows by columns, for pictures of a level.
-        let of_scale = |scale: usize, level: usize| {
+        // Rows by columns, for pictures of a level whose brightest number is `white`: the filters bring it to 1.
+        let of_scale = |scale: usize, level: usize, white: f64| {
             let ([rows, columns], [all_rows, all_columns]) = (grid(level), grid(0));
             let (row, column) = (
                 filters::lowest(all_rows, rows),
@@ -88,7 +94,7 @@ impl<O: Ops> Steps<O> {
                 (0..rows * columns).map(entry)
             });
             // Folding adds up; subsampling in space is the mean. And the inverse transform does not divide.
-            let scale = 1.0 / points(level) as f64;
+            let scale = 1.0 / (points(level) as f64 * white);
             let values: Vec<f64> = of_level.map(|value| value * scale).collect();
             upload("the wavelets", angles, &values)
         };
@@ -101,7 +107,7 @@ impl<O: Ops> Steps<O> {
             path_step: 0,
         };
         // The picture itself is what a filter leaves that is 1 everywhere, and its own modulus, being nowhere negative.
-        let whole = vec![1.0 / points(0) as f64; points(0)];
+        let whole = vec![1.0 / (points(0) as f64 * WHITE); points(0)];
         let mut steps = vec![Step {
             rule: first(0, 0),
             filters: upload("the wavelets", 1, &whole)?,
@@ -113,7 +119,7 @@ impl<O: Ops> Steps<O> {
         for scale in 0..scales {
             steps.push(Step {
                 rule: first(scale, 1 + scale * angles),
-                filters: of_scale(scale, 0)?,
+                filters: of_scale(scale, 0, WHITE)?,
                 from: None,
                 to: (scale < followed).then_some(scale),
                 level: scale,
@@ -132,7 +138,7 @@ impl<O: Ops> Steps<O> {
                         first_path: first_path + (scale - level - 1) * angles,
                         path_step: larger * angles,
                     },
-                    filters: of_scale(scale, level)?,
+                    filters: of_scale(scale, level, 1.0)?,
                     from: Some(level),
                     to: None,
                     level: scale,
@@ -147,6 +153,7 @@ impl<O: Ops> Steps<O> {
         Ok(Steps {
             scattering: scattering.clone(),
             enlarged: Vec::new(),
+            inbox: ops.inbox("a few pictures", held * height * width)?,
             pictures: ops.matrix("a few pictures", held, height * width)?,
             moduli: moduli.collect::<Result<_>>()?,
             paths: ops.matrix(
@@ -163,7 +170,7 @@ impl<O: Ops> Steps<O> {
     ///
     /// # Panics
     /// If `to` does not use as many rows as there are pictures.
-    pub fn transform(&mut self, ops: &O, pictures: &[f32], to: &mut O::Matrix) -> Result<()> {
+    pub fn transform(&mut self, ops: &O, pictures: &[u8], to: &mut O::Matrix) -> Result<()> {
         let image = self.scattering.image;
         let (channels, pixels) = (image.channels, image.height * image.width * image.channels);
         assert_eq!(pictures.len(), to.rows() * pixels);
@@ -173,7 +180,7 @@ impl<O: Ops> Steps<O> {
             let (scattering, enlarged) = (&self.scattering, &mut self.enlarged);
             ops.on_host(|| enlarge(scattering, pictures, enlarged));
             self.pictures.set_rows(count);
-            ops.upload(&self.enlarged, &mut self.pictures, 0)?;
+            ops.widen(Raw::U8(&self.enlarged), &mut self.inbox, &mut self.pictures)?;
             self.paths.set_rows(count);
             for step in &self.steps {
                 let low_pass = &self.low_pass[step.level];
@@ -195,15 +202,12 @@ impl<O: Ops> Steps<O> {
     }
 }
 
-/// The channels of pictures, each as one, enlarged, from 0 to 1.
-fn enlarge<T: Real>(scattering: &Scattering, pictures: &[f32], enlarged: &mut Vec<T>) {
+/// The channels of pictures, each as one, enlarged.
+fn enlarge(scattering: &Scattering, pictures: &[u8], enlarged: &mut Vec<u8>) {
     let image = scattering.image;
     let pixels = image.height * image.width * image.channels;
     let (height, width) = scattering.rule.enlarged(image);
-    let values: Vec<T> = (0..=255u8)
-        .map(|pixel| T::of((f32::from(pixel) / 255.0).into()))
-        .collect();
-    enlarged.resize(pictures.len() / pixels * image.channels * height * width, T::ZERO);
+    enlarged.resize(pictures.len() / pixels * image.channels * height * width, 0);
     let of_channel = enlarged.par_chunks_exact_mut(height * width).enumerate();
     of_channel.for_each_init(
         || (Vec::new(), Vec::new(), Vec::new()),
@@ -211,12 +215,9 @@ fn enlarge<T: Real>(scattering: &Scattering, pictures: &[f32], enlarged: &mut Ve
             let picture = &pictures[i / image.channels * pixels..][..pixels];
             let channel = picture[i % image.channels..].iter().step_by(image.channels);
             bytes.clear();
-            // Whole numbers from 0 to 255, as `Dataset` reads bytes.
-            bytes.extend(channel.map(|&pixel| pixel as u8));
+            bytes.extend(channel);
             scattering.plan.enlarger.enlarge(bytes, between, larger);
-            for (value, &byte) in enlarged.iter_mut().zip(&*larger) {
-                *value = values[usize::from(byte)];
-            }
+            enlarged.copy_from_slice(larger);
         },
     );
 }

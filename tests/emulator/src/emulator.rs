@@ -1,7 +1,7 @@
 //! The emulated device: [`Driver`] on top of the compiled kernels.
 //!
 //! Its queue is always empty, because every call does its work at once. Only the copies beside the queue are put off, until somebody
-//! waits for them.
+//! waits for them, and what is fetched is not seen before.
 
 use std::cell::{Cell, RefCell};
 use std::ffi::c_void;
@@ -33,6 +33,12 @@ pub struct Emulator {
     clears: Cell<u64>,
     /// Of all queues of the device.
     counts: Rc<Cell<Counts>>,
+    /// Fetches that nobody has waited for, now and at most so far.
+    awaited: Cell<(usize, usize)>,
+    /// Launches until the device is lost.
+    lost_after: Option<usize>,
+    /// Receipts wait for nothing.
+    careless: bool,
 }
 
 /// Memory that was cleared, and by which of all clears.
@@ -77,10 +83,12 @@ pub struct Event(Instant);
 /// A staging buffer.
 pub struct Staging {
     bytes: Vec<u8>,
-    /// Where what it holds belongs, and how far it is on its way.
-    copy: Option<(Address, Progress)>,
+    /// Where what it holds belongs, how many bytes of it, and how far they are on their way.
+    copy: Option<(Address, usize, Progress)>,
     /// Clears that its copies wait for.
     after: u64,
+    /// What was fetched, until somebody waits for it.
+    coming: Option<Vec<u8>>,
 }
 
 #[derive(PartialEq)]
@@ -106,6 +114,9 @@ impl Emulator {
             cleared: RefCell::new(Vec::new()),
             clears: Cell::new(0),
             counts: Rc::default(),
+            awaited: Cell::default(),
+            lost_after: None,
+            careless: false,
         }
     }
 
@@ -122,9 +133,30 @@ impl Emulator {
         Emulator { seed, ..self }
     }
 
+    /// The same, but each launch after so many fails, as on a card that was lost.
+    pub fn lost_after(self, launches: usize) -> Self {
+        Emulator {
+            lost_after: Some(launches),
+            ..self
+        }
+    }
+
+    /// The same, but [`receive`](Driver::receive) waits for nothing, as if the host had forgotten to call it.
+    pub fn without_receipts(self) -> Self {
+        Emulator {
+            careless: true,
+            ..self
+        }
+    }
+
     /// The calls so far.
     pub fn counts(&self) -> Counts {
         self.counts.get()
+    }
+
+    /// How many [fetches](Driver::fetch) nobody had waited for yet, at most.
+    pub fn most_awaited(&self) -> usize {
+        self.awaited.get().1
     }
 
     fn count(&self, change: impl FnOnce(&mut Counts)) {
@@ -174,12 +206,29 @@ impl Emulator {
         Ok(())
     }
 
+    /// Copies lines to the host.
+    fn copy_out(&self, from: Address, pitch: usize, width: usize, to: &mut [u8]) -> Result<()> {
+        if to.is_empty() {
+            return Ok(());
+        }
+        let lines = lines("read", to.len(), width, pitch)?;
+        let from = self.pointer("read", from, (lines - 1) * pitch + width)?;
+        for (line, values) in to.chunks_exact_mut(width).enumerate() {
+            // SAFETY: every line is inside the range just checked.
+            unsafe {
+                from.add(line * pitch)
+                    .copy_to_nonoverlapping(values.as_mut_ptr(), width)
+            };
+        }
+        Ok(())
+    }
+
     /// Lets a copy that was started land.
     fn land(&self, buffer: &mut Staging) -> Result<()> {
-        if let Some((to, progress @ Progress::Started)) = &mut buffer.copy {
-            let pointer = self.pointer("receive", *to, buffer.bytes.len())?;
+        if let Some((to, bytes, progress @ Progress::Started)) = &mut buffer.copy {
+            let pointer = self.pointer("receive", *to, *bytes)?;
             // SAFETY: the range is inside an allocation, which no buffer of ours overlaps.
-            unsafe { pointer.copy_from_nonoverlapping(buffer.bytes.as_ptr(), buffer.bytes.len()) };
+            unsafe { pointer.copy_from_nonoverlapping(buffer.bytes.as_ptr(), *bytes) };
             *progress = Progress::Received;
         }
         Ok(())
@@ -257,19 +306,7 @@ impl Driver for Emulator {
 
     fn read(&self, from: Address, pitch: usize, width: usize, to: &mut [u8]) -> Result<()> {
         self.synchronize_for("a read")?;
-        if to.is_empty() {
-            return Ok(());
-        }
-        let lines = lines("read", to.len(), width, pitch)?;
-        let from = self.pointer("read", from, (lines - 1) * pitch + width)?;
-        for (line, values) in to.chunks_exact_mut(width).enumerate() {
-            // SAFETY: every line is inside the range just checked.
-            unsafe {
-                from.add(line * pitch)
-                    .copy_to_nonoverlapping(values.as_mut_ptr(), width)
-            };
-        }
-        Ok(())
+        self.copy_out(from, pitch, width, to)
     }
 
     fn launch(&self, launch: Launch) -> Result<()> {
@@ -329,6 +366,10 @@ impl Driver for Emulator {
             return Ok(());
         }
         self.count(|counts| counts.launches += 1);
+        if self.lost_after.is_some_and(|most| self.counts().launches > most) {
+            let advice = "this is what the test asked for";
+            return Err(Error::device(NAME, "the device is lost", advice));
+        }
         self.run(file, kernel, grid, arguments)
     }
 
@@ -385,15 +426,26 @@ impl Driver for Emulator {
             bytes: vec![0; bytes],
             copy: None,
             after: 0,
+            coming: None,
         }))
     }
 
-    fn stage(&self, buffer: &mut Staging, fill: &mut dyn FnMut(&mut [u8]), to: Address) -> Result<()> {
+    fn stage(
+        &self,
+        buffer: &mut Staging,
+        length: usize,
+        fill: &mut dyn FnMut(&mut [u8]),
+        to: Address,
+    ) -> Result<()> {
         self.refuse_while_recording("a staged copy")?;
         self.land(buffer)?;
-        let length = buffer.bytes.len();
-        if let Some((last, Progress::Received)) = buffer.copy
-            && to.0.abs_diff(last.0) < length as u64
+        let room = buffer.bytes.len();
+        let Some(host) = buffer.bytes.get_mut(..length) else {
+            return Err(mistake(format!("stage: {length} bytes in a buffer of {room}")));
+        };
+        if let Some((last, bytes, Progress::Received)) = buffer.copy
+            && to.0 < last.0 + bytes as u64
+            && last.0 < to.0 + length as u64
         {
             return Err(mistake(
                 "stage: what was staged there last has been received but not released".to_string(),
@@ -408,27 +460,69 @@ impl Driver for Emulator {
                 "stage: the place was cleared in the queue, for which the copy does not wait".to_string(),
             ));
         }
-        fill(&mut buffer.bytes);
+        fill(host);
         let pointer = self.pointer("stage", to, length)?;
         // From now on until the copy is received, what is there is undefined.
         // SAFETY: the range is inside an allocation.
         unsafe { pointer.write_bytes(0xff, length) };
-        buffer.copy = Some((to, Progress::Started));
+        buffer.copy = Some((to, length, Progress::Started));
         Ok(())
     }
 
     fn receive(&self, buffer: &mut Staging) -> Result<()> {
         self.refuse_while_recording("the receipt of a staged copy")?;
-        self.land(buffer)
+        match self.careless {
+            true => Ok(()),
+            false => self.land(buffer),
+        }
     }
 
     fn release(&self, buffer: &mut Staging) -> Result<()> {
         self.refuse_while_recording("the release of a staged copy")?;
         buffer.after = self.clears.get();
-        if let Some((_, progress @ Progress::Received)) = &mut buffer.copy {
+        if let Some((_, _, progress @ Progress::Received)) = &mut buffer.copy {
             *progress = Progress::Released;
         }
         Ok(())
+    }
+
+    fn fetch(
+        &self,
+        from: Address,
+        pitch: usize,
+        width: usize,
+        bytes: usize,
+        buffer: &mut Staging,
+    ) -> Result<()> {
+        self.refuse_while_recording("a fetch")?;
+        if buffer.coming.is_some() {
+            return Err(mistake(
+                "fetch: nobody has waited for what was fetched there last".to_string(),
+            ));
+        }
+        let room = buffer.bytes.len();
+        let Some(host) = buffer.bytes.get_mut(..bytes) else {
+            return Err(mistake(format!("fetch: {bytes} bytes in a buffer of {room}")));
+        };
+        host.fill(0xff);
+        let mut coming = vec![0; bytes];
+        self.copy_out(from, pitch, width, &mut coming)?;
+        buffer.coming = Some(coming);
+        let (now, most) = self.awaited.get();
+        self.awaited.set((now + 1, most.max(now + 1)));
+        Ok(())
+    }
+
+    fn fetched<'a>(&self, buffer: &'a mut Staging) -> Result<&'a [u8]> {
+        self.refuse_while_recording("a wait")?;
+        let Some(coming) = buffer.coming.take() else {
+            return Err(mistake("fetched: nothing is coming".to_string()));
+        };
+        let (now, most) = self.awaited.get();
+        self.awaited.set((now - 1, most));
+        let host = &mut buffer.bytes[..coming.len()];
+        host.copy_from_slice(&coming);
+        Ok(host)
     }
 }
 

@@ -154,6 +154,7 @@ fn staged_data_arrives_when_it_is_received() {
     let stage = |buffer: &mut _, values: [f32; 2]| {
         driver.stage(
             buffer,
+            8,
             &mut |bytes| bytes.copy_from_slice(bytemuck::cast_slice(&values)),
             at,
         )
@@ -178,13 +179,62 @@ fn a_copy_beside_the_queue_must_wait_for_what_was_cleared_in_it() {
     let at = room::<f32>(&driver, 2);
     let mut buffer = driver.staging(8).unwrap().unwrap();
     driver.clear(at, 8).unwrap();
-    let overtaking = driver.stage(&mut buffer, &mut |_| (), at);
+    let overtaking = driver.stage(&mut buffer, 8, &mut |_| (), at);
     assert!(message(overtaking).contains("the copy does not wait"));
     driver.release(&mut buffer).unwrap();
-    driver.stage(&mut buffer, &mut |_| (), at).unwrap();
+    driver.stage(&mut buffer, 8, &mut |_| (), at).unwrap();
     driver.receive(&mut buffer).unwrap();
     driver.release(&mut buffer).unwrap();
     driver.clear(at, 8).unwrap();
     driver.synchronize().unwrap();
-    driver.stage(&mut buffer, &mut |_| (), at).unwrap();
+    driver.stage(&mut buffer, 8, &mut |_| (), at).unwrap();
+}
+
+#[test]
+fn as_much_is_staged_as_is_asked_for() {
+    let driver = Emulator::new();
+    let at = upload(&driver, &[1u8, 2, 3, 4]);
+    let mut buffer = driver.staging(4).unwrap().unwrap();
+    let fill = &mut |bytes: &mut [u8]| bytes.fill(9);
+    driver.stage(&mut buffer, 3, fill, at).unwrap();
+    driver.receive(&mut buffer).unwrap();
+    assert_eq!(download::<u8>(&driver, at, 4), [9, 9, 9, 4]);
+    driver.release(&mut buffer).unwrap();
+    assert!(message(driver.stage(&mut buffer, 5, fill, at)).contains("5 bytes in a buffer of 4"));
+}
+
+#[test]
+fn what_is_fetched_is_what_was_there_when_it_was_asked_for() {
+    let driver = Emulator::new();
+    let at = upload(&driver, &[1u8, 2, 3, 4, 5, 6]);
+    let mut buffer = driver.staging(8).unwrap().unwrap();
+    assert!(message(driver.fetched(&mut buffer)).contains("nothing is coming"));
+    driver.fetch(at, 3, 2, 4, &mut buffer).unwrap();
+    driver.write(&[0; 6], 6, at, 6).unwrap();
+    let again = driver.fetch(at, 3, 2, 4, &mut buffer);
+    assert!(message(again).contains("nobody has waited"));
+    assert_eq!(driver.fetched(&mut buffer).unwrap(), [1, 2, 4, 5]);
+    assert_eq!(driver.most_awaited(), 1);
+    assert!(message(driver.fetch(at, 6, 6, 9, &mut buffer)).contains("9 bytes in a buffer of 8"));
+}
+
+#[test]
+fn a_lost_device_and_a_forgotten_wait_are_as_they_were_asked_for() {
+    let driver = Emulator::new().lost_after(1);
+    let (x, sum, seen) = (
+        upload(&driver, &[1u32; 24 * 96]),
+        upload(&driver, &[0u32]),
+        room::<u32>(&driver, 24),
+    );
+    count(&driver, x, sum, seen).unwrap();
+    assert!(message(count(&driver, x, sum, seen)).contains("the device is lost"));
+
+    let driver = Emulator::new().without_receipts();
+    let at = upload(&driver, &[7u8]);
+    let mut buffer = driver.staging(1).unwrap().unwrap();
+    driver
+        .stage(&mut buffer, 1, &mut |bytes| bytes.fill(9), at)
+        .unwrap();
+    driver.receive(&mut buffer).unwrap();
+    assert_eq!(download::<u8>(&driver, at, 1), [0xff]);
 }

@@ -12,9 +12,11 @@ mod shared_training;
 
 mod autoencoder;
 mod graphs;
+mod infer;
 mod launches;
 mod mirror;
 mod planted_bugs;
+mod predict;
 mod scattering;
 mod step;
 mod training;

@@ -6,6 +6,7 @@ use std::ops::Range;
 use neuncut::cpu::Fast;
 use neuncut::cuda::Cuda;
 use neuncut::data::npz::read_arrays;
+use neuncut::data::raw::Raw;
 use neuncut::data::{Dataset, ImageShape};
 use neuncut::features::{self, Loader, Pipeline, Reader, Scattering, ScatteringRule};
 use neuncut::model::Model;
@@ -18,13 +19,13 @@ use neuncut::validate::Random;
 use neuncut_emulator::{Emulator, MODE, Mode};
 
 /// The coefficients of pictures, as they come into the emulator's memory, and how many kernels were launched for them.
-fn coefficients(cuda: &Cuda<Emulator>, scattering: &Scattering, pictures: &[f32]) -> (Vec<f32>, usize) {
+fn coefficients(cuda: &Cuda<Emulator>, scattering: &Scattering, pictures: &[u8]) -> (Vec<f32>, usize) {
     let reader = Reader::of(scattering.clone());
-    let mut loader = Loader::new(cuda, &reader).unwrap();
     let count = pictures.len() / reader.columns();
+    let mut loader = Loader::new(cuda, &reader, count).unwrap();
     let mut to = cuda.matrix("coefficients", count, reader.outputs()).unwrap();
     let before = cuda.driver().counts().launches;
-    loader.load(cuda, pictures, &mut to).unwrap();
+    loader.load(cuda, Raw::U8(pictures), &mut to).unwrap();
     let launches = cuda.driver().counts().launches - before;
     (to_host(cuda, &to).unwrap(), launches)
 }
@@ -55,7 +56,7 @@ fn paths_are_those_of_kymatio_in_the_coarsest_precision() {
             continue;
         }
         let scattering = Scattering::new("--features", rule, image).unwrap();
-        let pictures: Vec<f32> = pictures.values.iter().map(|&v| v as f32).collect();
+        let pictures: Vec<u8> = pictures.values.iter().map(|&v| v as u8).collect();
         let some = count.min(2);
         let cuda = Cuda::new(emulator(), Precision::Bf16);
         let (found, launches) =
@@ -90,7 +91,7 @@ fn a_picture_by_itself_has_the_bits_that_it_has_among_others() {
     };
     let rule = ScatteringRule::parse("1:3:2").unwrap();
     let (count, pixels) = (179, 24);
-    let pictures: Vec<f32> = (0..count * pixels).map(|_| random.below(256) as f32).collect();
+    let pictures: Vec<u8> = (0..count * pixels).map(|_| random.below(256) as u8).collect();
     let scattering = Scattering::new("--features", rule, image).unwrap();
     let cuda = Cuda::new(emulator(), Precision::Tf32);
     let (all, launches) = coefficients(&cuda, &scattering, &pictures);
@@ -118,7 +119,7 @@ fn pictures_too_large_for_a_block_are_scattered_by_the_host() {
         channels: 1,
     };
     let random = Random::new(seed("pictures"), 1);
-    let pictures: Vec<f32> = (0..64 * 64).map(|_| random.below(256) as f32).collect();
+    let pictures: Vec<u8> = (0..64 * 64).map(|_| random.below(256) as u8).collect();
     let scattering = Scattering::new("--features", ScatteringRule::default(), image).unwrap();
     let cuda = Cuda::new(emulator(), Precision::Fp32);
     let (found, launches) = coefficients(&cuda, &scattering, &pictures);
