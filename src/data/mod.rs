@@ -1,6 +1,7 @@
 //! Data in and out: any supported file or folder becomes one [`Dataset`] of rows that are read as f32.
 
 pub mod bytes;
+pub mod cache;
 pub mod matrix;
 pub mod labels;
 mod format;
@@ -19,6 +20,7 @@ pub mod infinite_mnist;
 use std::ops::Range;
 use std::path::Path;
 
+use cache::Cache;
 use folder::Parts;
 use format::Format;
 pub use labels::{LabelStream, Labels};
@@ -46,6 +48,7 @@ pub struct Dataset {
     starts: Vec<usize>,
     cols: usize,
     labels: Option<Labels>,
+    cache: Option<Cache>,
 }
 
 impl Dataset {
@@ -115,6 +118,7 @@ impl Dataset {
             starts,
             cols,
             labels: None,
+            cache: None,
         })
     }
 
@@ -139,6 +143,19 @@ impl Dataset {
             labels: Some(labels),
             ..self
         })
+    }
+
+    /// The same rows; what is computed of them is looked for in `cache`, and kept there.
+    pub fn with_cache(self, cache: Cache) -> Self {
+        Dataset {
+            cache: Some(cache),
+            ..self
+        }
+    }
+
+    /// Where what is computed of them is kept, if it is.
+    pub fn cache(&self) -> Option<&Cache> {
+        self.cache.as_ref()
     }
 
     /// A short name: of the built-in data, the folder, or the file without its extension.
