@@ -5,8 +5,9 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, Scope};
 
 use crate::data::Dataset;
+use crate::data::cache::Cache;
 use crate::error::{Error, Result};
-use crate::features::{Loader, Pipeline, Prepared};
+use crate::features::{KeptRows, Loader, Pipeline, Prepared};
 use crate::model::Model;
 use crate::network::{Activations, Network, to_host};
 use crate::ops::{Ops, Shape};
@@ -66,6 +67,7 @@ pub struct Predictor<'a, O: Ops> {
     ops: &'a O,
     loader: Loader<O>,
     pipeline: Prepared<O>,
+    kept: KeptRows<O>,
     network: Network<O>,
     x: O::Matrix,
     activations: Activations<O>,
@@ -88,12 +90,19 @@ impl<'a, O: Ops> Predictor<'a, O> {
             ops,
             loader: Loader::new(ops, pipeline.reader())?,
             pipeline: pipeline.prepare(ops, CHUNK)?,
+            kept: KeptRows::new(ops, pipeline, None, CHUNK),
             x: ops.matrix("a chunk of rows", CHUNK, pipeline.reader().outputs())?,
             activations: network.activations(ops, CHUNK)?,
             membership: ops.matrix("a chunk of memberships", CHUNK, model.clusters())?,
             labels: ops.labels("a chunk of labels", CHUNK)?,
             network,
         })
+    }
+
+    /// Takes the features of rows from a cache, if there is one, and keeps them there; `pipeline` is what makes them.
+    pub fn caching(mut self, pipeline: &Pipeline, cache: Option<&Cache>) -> Self {
+        self.kept = KeptRows::new(self.ops, pipeline, cache, CHUNK);
+        self
     }
 
     /// Labels of at most [`CHUNK`] raw rows, and their memberships (rows x k) when `probabilities` has room for them.
@@ -104,9 +113,11 @@ impl<'a, O: Ops> Predictor<'a, O> {
         probabilities: Option<&mut Vec<f32>>,
     ) -> Result<()> {
         let ops = self.ops;
-        self.x.set_rows(labels.len());
-        self.loader.load(ops, rows, &mut self.x)?;
-        let x = self.pipeline.apply(ops, &mut self.x)?;
+        let x = self.kept.get(ops, rows, || {
+            self.x.set_rows(labels.len());
+            self.loader.load(ops, rows, &mut self.x)?;
+            self.pipeline.apply(ops, &mut self.x)
+        })?;
         self.network.forward(ops, x, &mut self.activations)?;
         ops.argmax(self.activations.logits(), &mut self.labels, 0)?;
         ops.download_labels(&self.labels, labels)?;
@@ -144,6 +155,7 @@ impl<'a, O: Ops> Predictor<'a, O> {
                 }
                 let labels = &mut labels[..rows.len()];
                 self.label(&raw, labels, with_probabilities.then_some(&mut probabilities))?;
+                self.kept.tell(progress);
                 sink(labels, &probabilities)?;
                 progress.advance((done + rows.len()) as u64, "");
                 ahead.give_back(raw);

@@ -1,8 +1,9 @@
 //! The way of rows of the data into a backend's memory: as they are, or as the scattering coefficients of the pictures that they are,
 //! which the host computes, or the device where it is the better place.
 
-use super::Reader;
 use super::scattering::Steps;
+use super::{Kept, Pipeline, Reader};
+use crate::data::cache::Cache;
 use crate::error::Result;
 use crate::network::{download, to_real};
 use crate::ops::Ops;
@@ -12,6 +13,8 @@ pub struct Loader<O: Ops> {
     reader: Reader,
     /// What the device does of it.
     steps: Option<Steps<O>>,
+    /// What training rows became in other runs.
+    kept: Option<Kept>,
 }
 
 impl<O: Ops> Loader<O> {
@@ -24,7 +27,14 @@ impl<O: Ops> Loader<O> {
         Ok(Loader {
             reader: reader.clone(),
             steps,
+            kept: None,
         })
+    }
+
+    /// Takes what training rows become from a cache, if there is one, and keeps it there.
+    pub fn caching(mut self, ops: &O, cache: Option<&Cache>) -> Self {
+        self.kept = Kept::new(ops, &Pipeline::new(self.reader.clone()), cache);
+        self
     }
 
     /// The rows that this is for.
@@ -48,12 +58,21 @@ impl<O: Ops> Loader<O> {
         to: &mut O::Matrix,
         first_row: usize,
     ) -> Result<()> {
-        let Some(steps) = &mut self.steps else {
-            return ops.upload(&to_real::<O>(&self.reader.read(ops, rows)), to, first_row);
+        if let Some(values) = self.kept.as_ref().and_then(|kept| kept.find(rows)) {
+            return ops.upload(bytemuck::cast_slice(&values), to, first_row);
+        }
+        let values = match &mut self.steps {
+            None => to_real::<O>(&self.reader.read(ops, rows)),
+            Some(steps) => {
+                let count = rows.len() / self.reader.columns();
+                let mut chunk = ops.matrix("a chunk of rows", count, self.reader.outputs())?;
+                steps.transform(ops, rows, &mut chunk)?;
+                download(ops, &chunk)?
+            }
         };
-        let count = rows.len() / self.reader.columns();
-        let mut chunk = ops.matrix("a chunk of rows", count, self.reader.outputs())?;
-        steps.transform(ops, rows, &mut chunk)?;
-        ops.upload(&download(ops, &chunk)?, to, first_row)
+        if let Some(kept) = &self.kept {
+            kept.keep::<O>(rows, &values);
+        }
+        ops.upload(&values, to, first_row)
     }
 }

@@ -5,11 +5,13 @@ use std::path::Path;
 
 use super::autoencoder::{self, Encoder};
 use super::fitting::{self, Fitted};
+use super::kept::KeptRows;
 use super::loader::Loader;
 use super::reader::Reader;
 use super::scattering::Scattering;
 use super::{Transform, describe, parse};
 use crate::atomic;
+use crate::data::bytes::Bytes;
 use crate::data::{Dataset, ImageShape, safetensors};
 use crate::error::{Error, Result};
 use crate::model::Model;
@@ -18,7 +20,7 @@ use crate::ops::{Ops, Shape};
 use crate::progress::Progress;
 
 /// Rows that are transformed at a time.
-const CHUNK: usize = 4096;
+pub(super) const CHUNK: usize = 4096;
 
 /// Numbers that a chunk of very long rows has at most.
 const CHUNK_NUMBERS: usize = 1 << 26;
@@ -136,6 +138,43 @@ impl Pipeline {
         self.replaced(ops, 0, x)
     }
 
+    /// Rows `chosen` of some data, transformed, as [training rows](Ops::training_rows); from its cache where they are there.
+    pub fn training_rows<O: Ops>(
+        &self,
+        ops: &O,
+        data: &Dataset,
+        chosen: &[u64],
+        progress: &mut dyn Progress,
+    ) -> Result<O::Matrix> {
+        self.reader.check(data)?;
+        let columns = data.cols();
+        let count = CHUNK.min(chosen.len());
+        let mut to = ops.training_rows(chosen.len(), self.outputs())?;
+        let mut loader = Loader::new(ops, &self.reader)?;
+        let mut prepared = self.prepare(ops, count)?;
+        let mut kept = KeptRows::new(ops, self, data.cache(), count);
+        let mut x = ops.matrix("a chunk of rows", count, self.reader.outputs())?;
+        let mut raw = vec![0.0; count * columns];
+        progress.begin("reading", chosen.len() as u64, "rows");
+        for (i, rows) in chosen.chunks(CHUNK).enumerate() {
+            if progress.interrupted() {
+                return Err(Error::Interrupted("training had not begun".into()));
+            }
+            let raw = &mut raw[..rows.len() * columns];
+            data.gather_rows(rows, raw)?;
+            let made = kept.get(ops, raw, || {
+                x.set_rows(rows.len());
+                loader.load(ops, raw, &mut x)?;
+                prepared.apply(ops, &mut x)
+            })?;
+            ops.upload(&download(ops, made)?, &mut to, i * CHUNK)?;
+            kept.tell(progress);
+            progress.advance((i * CHUNK + rows.len()) as u64, "");
+        }
+        progress.end();
+        Ok(to)
+    }
+
     /// All rows of some data, transformed, in the backend's memory.
     pub fn rows<O: Ops>(&self, ops: &O, data: &Dataset, progress: &mut dyn Progress) -> Result<O::Matrix> {
         let mut rows = ops.matrix("the rows", data.rows(), self.outputs())?;
@@ -148,7 +187,8 @@ impl Pipeline {
         Ok(rows)
     }
 
-    /// Hands on the rows of some data from `first` on, transformed, a chunk at a time. Memory does not depend on their number.
+    /// Hands on the rows of some data from `first` on, transformed, or found so in its cache, a chunk at a time. Memory does not depend on
+    /// their number.
     pub fn each_chunk<O: Ops>(
         &self,
         ops: &O,
@@ -166,6 +206,7 @@ impl Pipeline {
         let count = self.chunk_rows().min(rows - first);
         let mut loader = Loader::new(ops, &self.reader)?;
         let mut prepared = self.prepare(ops, count)?;
+        let mut kept = KeptRows::new(ops, self, data.cache(), count);
         let mut x = ops.matrix("a chunk of rows", count, self.reader.outputs())?;
         let mut raw = vec![0.0; count * columns];
         progress.begin(stage, rows as u64, "rows");
@@ -176,9 +217,12 @@ impl Pipeline {
             let count = count.min(rows - first);
             let raw = &mut raw[..count * columns];
             data.read_rows(first, raw)?;
-            x.set_rows(count);
-            loader.load(ops, raw, &mut x)?;
-            work(prepared.apply(ops, &mut x)?)?;
+            work(kept.get(ops, raw, || {
+                x.set_rows(count);
+                loader.load(ops, raw, &mut x)?;
+                prepared.apply(ops, &mut x)
+            })?)?;
+            kept.tell(progress);
             progress.advance((first + count) as u64, "");
         }
         progress.end();
@@ -331,7 +375,12 @@ impl Pipeline {
 
     /// Reads what [`save`](Self::save) wrote.
     pub fn load(path: &Path) -> Result<Self> {
-        let (tensors, metadata) = safetensors::read::<f32>(path)?;
+        Pipeline::parse(path, Bytes::map(path)?)
+    }
+
+    /// The same from the bytes of such a file; `path` is for messages.
+    pub(super) fn parse(path: &Path, bytes: Bytes) -> Result<Self> {
+        let (tensors, metadata) = safetensors::parse::<f32>(path, bytes)?;
         let bad = |problem: String| {
             Error::file(
                 path,

@@ -245,7 +245,7 @@ pub fn fit<O: Ops>(
     })?;
     stages.done("training");
 
-    let mut predictor = Predictor::new(ops, &model, pipeline)?;
+    let mut predictor = Predictor::new(ops, &model, pipeline)?.caching(pipeline, data.cache());
     let mut labels: Vec<u32> = Vec::with_capacity(data.rows());
     let mut writer = LabelWriter::create(folder.labels_file(), data.rows())?;
     predictor.label_all(&data, 0..data.rows(), false, progress, |chunk, _| {
