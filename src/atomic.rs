@@ -8,6 +8,7 @@ use std::fs::{self, File, Permissions};
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use tempfile::NamedTempFile;
 
@@ -20,14 +21,19 @@ const BUFFER: usize = 1 << 18;
 const PREFIX: &str = ".neuncut-";
 const SUFFIX: &str = ".tmp";
 
-/// Removes from `folder` what processes that were killed left unfinished. No other process may be writing there.
-pub fn sweep(folder: &Path) -> Result<()> {
+/// Removes from `folder` what processes that were killed left unfinished, and nobody has written to for so long. A process that is
+/// writing there must have written more recently: where that can be any, give zero only if there is none.
+pub fn sweep(folder: &Path, idle: Duration) -> Result<()> {
     let failed = |e| Error::io(folder, "remove unfinished files", e);
     for entry in fs::read_dir(folder).map_err(failed)? {
         let entry = entry.map_err(failed)?;
         let name = entry.file_name();
         let name = name.to_string_lossy();
-        if name.starts_with(PREFIX) && name.ends_with(SUFFIX) {
+        let written = entry.metadata().and_then(|found| found.modified()).ok();
+        let since = written
+            .and_then(|written| written.elapsed().ok())
+            .unwrap_or_default();
+        if name.starts_with(PREFIX) && name.ends_with(SUFFIX) && since >= idle {
             fs::remove_file(entry.path()).map_err(failed)?;
         }
     }
@@ -113,16 +119,32 @@ impl AtomicFile {
 
     /// Writes everything to the disk and lets the file appear under its final name.
     pub fn commit(mut self) -> Result<()> {
-        let flushed = self.file.flush();
-        flushed.map_err(|e| self.error(e))?;
+        self.flushed()?;
         let synced = self.file.get_ref().as_file().sync_all();
         synced.map_err(|e| self.error(e))?;
+        let target = self.target.clone();
+        self.appear()?;
+        sync_folder(&target);
+        Ok(())
+    }
+
+    /// The same without waiting for the disk: after a power cut the file may be there and not be whole. For files whose readers notice.
+    pub(crate) fn commit_unsynced(mut self) -> Result<()> {
+        self.flushed()?;
+        self.appear()
+    }
+
+    fn flushed(&mut self) -> Result<()> {
+        let flushed = self.file.flush();
+        flushed.map_err(|e| self.error(e))
+    }
+
+    fn appear(self) -> Result<()> {
         let AtomicFile { path, target, file } = self;
         // Nothing is left in the buffer after the flush.
         let (file, _) = file.into_parts();
         file.persist(&target)
             .map_err(|e| Error::io(&path, "rename the finished file", e.error))?;
-        sync_folder(&target);
         Ok(())
     }
 
@@ -195,6 +217,20 @@ mod tests {
         assert_eq!(fs::read(&path).unwrap(), b"first", "replaced without a commit");
         write(&path, "second").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"second");
+        assert_eq!(entries(folder.path()), ["out.txt"]);
+    }
+
+    #[test]
+    fn what_is_not_finished_is_swept_up_once_nobody_writes_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("out.txt");
+        let mut file = AtomicFile::create(&path).unwrap();
+        file.put(b"half").unwrap();
+        let writing = entries(folder.path());
+        sweep(folder.path(), Duration::from_secs(600)).unwrap();
+        assert_eq!(entries(folder.path()), writing);
+        fs::write(&path, "another").unwrap();
+        sweep(folder.path(), Duration::ZERO).unwrap();
         assert_eq!(entries(folder.path()), ["out.txt"]);
     }
 

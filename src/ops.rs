@@ -366,6 +366,12 @@ pub trait Ops {
     /// Name of the device and precision, for logs.
     fn name(&self) -> String;
 
+    /// What decides the last bits of results, but for the processor that does the host's share: the [name](Self::name) without what does
+    /// not matter, as the number of threads.
+    fn arithmetic(&self) -> String {
+        self.name()
+    }
+
     /// A handle that works beside this one: neither waits for what the other was asked to do. What was made here until now, the
     /// training rows `rows` among it, can be read there. `None` where one alone keeps the device busy, or where these rows can be
     /// read by one alone.

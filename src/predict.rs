@@ -4,6 +4,7 @@
 use std::ops::Range;
 
 use crate::data::Dataset;
+use crate::data::cache::Cache;
 use crate::data::raw::Raw;
 use crate::error::{Error, Result};
 use crate::features::stream::Source;
@@ -45,6 +46,12 @@ impl<'a, O: Ops> Predictor<'a, O> {
             labels: ops.labels("a chunk of labels", CHUNK)?,
             network,
         })
+    }
+
+    /// Takes the features of rows from a cache, if there is one, and keeps them there; `pipeline` is what makes them.
+    pub fn caching(mut self, pipeline: &Pipeline, cache: Option<&Cache>) -> Self {
+        self.extractor = self.extractor.caching(self.ops, pipeline, cache);
+        self
     }
 
     /// Asks for the labels of at most [`CHUNK`] raw rows, and for their memberships if they are wanted; returns how many rows there are.
@@ -111,6 +118,8 @@ impl<'a, O: Ops> Predictor<'a, O> {
                 Ok((ops.collect(labels)?, memberships.map_or(Vec::new(), of_real)))
             },
             |(labels, memberships)| sink(&labels, &memberships),
-        )
+        )?;
+        self.extractor.tell(progress);
+        Ok(())
     }
 }

@@ -56,9 +56,8 @@ impl<O: Ops> Prepared<O> {
 
     /// The training rows made so.
     pub fn graph_rows(&self, ops: &O, data: &Dataset, progress: &mut dyn Progress) -> Result<O::Matrix> {
-        let pipeline = self.graph_pipeline();
-        let rows = load_rows(ops, data, &self.chosen, pipeline.reader(), progress)?;
-        pipeline.apply(ops, rows)
+        self.graph_pipeline()
+            .training_rows(ops, data, &self.chosen, progress)
     }
 }
 
@@ -106,19 +105,33 @@ pub fn prepare<O: Ops>(
     let began = Instant::now();
     let mut seconds = Seconds::default();
     let chosen = training_rows(options, data.rows());
-    let mut transforms = given_transforms("--features", &options.features)?;
-    let reader = Reader::new("--features", transforms.as_deref().unwrap_or_default(), data)?;
-    let rows = load_rows(ops, data, &chosen, &reader, progress)?;
-    if transforms.is_none() {
-        transforms = Some(usual_transforms(ops, data, &rows, options.seed)?);
-    }
-    let transforms = transforms.unwrap_or_default();
+    let seed = options.seed;
+    // What is left to the data is chosen by its rows, which are then no pictures to be scattered.
+    let (transforms, loaded) = match given_transforms("--features", &options.features)? {
+        Some(given) => (given, None),
+        None => {
+            let rows = load_rows(ops, data, &chosen, &Reader::plain(data.cols()), progress)?;
+            (usual_transforms(ops, data, &rows, seed)?, Some(rows))
+        }
+    };
     options.features = features::describe(&transforms);
-    if transforms.iter().any(|t| matches!(t, Transform::Pca(_))) {
-        // Eigenvectors of thousands of columns take a while.
-        progress.line(&format!("fitting {} on {} rows", options.features, chosen.len()));
-    }
-    let (pipeline, x) = Pipeline::fit(ops, reader, &transforms, rows, options.seed, progress)?;
+    let (pipeline, x) =
+        features::kept_or_fitted(ops, data, &chosen, &transforms, seed, progress, |progress| {
+            let reader = Reader::new("--features", &transforms, data)?;
+            let rows = match loaded {
+                Some(rows) => rows,
+                None => load_rows(ops, data, &chosen, &reader, progress)?,
+            };
+            if transforms.iter().any(|t| matches!(t, Transform::Pca(_))) {
+                // Eigenvectors of thousands of columns take a while.
+                progress.line(&format!(
+                    "fitting {} on {} rows",
+                    features::describe(&transforms),
+                    chosen.len()
+                ));
+            }
+            Pipeline::fit(ops, reader, &transforms, rows, seed, progress)
+        })?;
     seconds.features = began.elapsed().as_secs_f64();
     let mut graph_pipeline = None;
     let graph = match &options.affinity {
@@ -128,19 +141,26 @@ pub fn prepare<O: Ops>(
             let began = Instant::now();
             let of_graph = match given_transforms("--graph-features", &options.graph_features)? {
                 Some(given) => given,
-                None => graph_transforms(ops, &transforms, &x, options.seed)?,
+                None => graph_transforms(ops, data, &chosen, &transforms, &x, seed)?,
             };
             options.graph_features = features::describe(&of_graph);
             // What the network reads is often the beginning of it.
-            let (fitted, rows) = match of_graph.strip_prefix(&transforms[..]) {
-                Some(more) => pipeline.extend(ops, more, copied(ops, &x)?, options.seed, progress)?,
-                None => {
-                    let reader = Reader::new("--graph-features", &of_graph, data)?;
-                    let rows = load_rows(ops, data, &chosen, &reader, progress)?;
-                    Pipeline::fit(ops, reader, &of_graph, rows, options.seed, progress)?
+            let (of_graph, rows) = match of_graph.strip_prefix(&transforms[..]) {
+                Some([]) => (pipeline.clone(), copied(ops, &x)?),
+                more => {
+                    features::kept_or_fitted(ops, data, &chosen, &of_graph, seed, progress, |progress| {
+                        match more {
+                            Some(more) => pipeline.extend(ops, more, copied(ops, &x)?, seed, progress),
+                            None => {
+                                let reader = Reader::new("--graph-features", &of_graph, data)?;
+                                let rows = load_rows(ops, data, &chosen, &reader, progress)?;
+                                Pipeline::fit(ops, reader, &of_graph, rows, seed, progress)
+                            }
+                        }
+                    })?
                 }
             };
-            graph_pipeline = Some(fitted);
+            graph_pipeline = Some(of_graph);
             seconds.graph_features = began.elapsed().as_secs_f64();
             check_distinct(distinct(ops, &rows)?, options)?;
             let rule = graph_rule(options, chosen.len())?;
@@ -230,12 +250,17 @@ fn given_transforms(option: &'static str, text: &str) -> Result<Option<Vec<Trans
 /// What `--graph-features auto` means: those of the network, which have made `x`, and whitening where it makes better neighbours.
 fn graph_transforms<O: Ops>(
     ops: &O,
+    data: &Dataset,
+    chosen: &[u64],
     transforms: &[Transform],
     x: &O::Matrix,
     seed: u64,
 ) -> Result<Vec<Transform>> {
     let mut all = transforms.to_vec();
-    if estimate::whitening_helps(ops, x, seed)? {
+    let question = format!("whitening helps {}, seed {seed}", features::describe(transforms));
+    if features::kept_choice(ops, data, chosen, &question, || {
+        estimate::whitening_helps(ops, x, seed)
+    })? {
         all.extend(estimate::WHITENED);
     }
     Ok(all)
@@ -311,7 +336,7 @@ pub fn load_rows<O: Ops>(
 ) -> Result<O::Matrix> {
     let cols = data.cols();
     let mut x = ops.training_rows(rows.len(), reader.outputs())?;
-    let mut loader = Loader::new(ops, reader, CHUNK.min(rows.len()))?;
+    let mut loader = Loader::new(ops, reader, CHUNK.min(rows.len()))?.caching(ops, data.cache());
     let mut chunk = vec![0.0; CHUNK.min(rows.len()) * cols];
     progress.begin("reading", rows.len() as u64, "rows");
     for (i, rows) in rows.chunks(CHUNK).enumerate() {

@@ -25,7 +25,9 @@ pub(super) fn labels<O: Ops>(
         task.seed,
         progress,
     )?;
-    let mut predictor = Predictor::new(ops, &network(&found, task.clusters), &prepared.pipeline)?;
+    let pipeline = &prepared.pipeline;
+    let predictor = Predictor::new(ops, &network(&found, task.clusters), pipeline)?;
+    let mut predictor = predictor.caching(pipeline, data.cache());
     let mut labels = Vec::with_capacity(data.rows());
     predictor.label_all(data, 0..data.rows(), false, progress, |chunk, _| {
         labels.extend_from_slice(chunk);

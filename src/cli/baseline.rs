@@ -17,7 +17,7 @@ use serde_json::json;
 use super::console::{Console, catch_interrupts};
 use super::device::{DeviceArgs, Job};
 use super::fit::sizes;
-use super::options::{CutOptions, DataOptions, GraphOptions, LandmarkOptions, TruthOptions};
+use super::options::{CacheOptions, CutOptions, DataOptions, GraphOptions, LandmarkOptions, TruthOptions};
 
 /// Arguments of `baseline`.
 #[derive(Args)]
@@ -44,6 +44,8 @@ pub struct BaselineArgs {
     output: Option<PathBuf>,
 
     #[command(flatten)]
+    cache: CacheOptions,
+    #[command(flatten)]
     device: DeviceArgs,
 }
 
@@ -67,7 +69,7 @@ pub fn run(args: BaselineArgs, console: &mut Console) -> Result<()> {
             &inputs.iter().map(PathBuf::as_path).collect::<Vec<&Path>>(),
         )?;
     }
-    let data = args.data.open(&args.truth)?;
+    let data = args.cache.of(args.data.open(&args.truth)?, console)?;
     let outcome = args.device.run(Baseline {
         method: args.method,
         task,

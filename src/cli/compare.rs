@@ -23,7 +23,7 @@ use serde_json::{Value, json};
 
 use super::console::{Console, catch_interrupts};
 use super::device::{DeviceArgs, Job};
-use super::options::{FitGroups, LandmarkOptions};
+use super::options::{CacheOptions, FitGroups, LandmarkOptions};
 
 /// Arguments of `compare`.
 #[derive(Args)]
@@ -60,6 +60,8 @@ pub struct CompareArgs {
     #[arg(long)]
     overwrite: bool,
 
+    #[command(flatten)]
+    cache: CacheOptions,
     #[command(flatten)]
     device: DeviceArgs,
 }
@@ -104,7 +106,7 @@ pub fn run(args: CompareArgs, console: &mut Console) -> Result<()> {
         }
     }
     let landmarks = args.landmarks.count()?;
-    let data = args.fit.data.open(&args.fit.truth)?;
+    let data = args.cache.of(args.fit.data.open(&args.fit.truth)?, console)?;
     let (options, _) = args.fit.resolve(args.device)?;
     let mut methods = args.methods;
     let mut seen = Vec::new();

@@ -5,9 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
+use neuncut::data::cache::Cache;
 use neuncut::progress::Progress;
 use neuncut::{Error, Result};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// Seconds between two plain lines of progress.
 const LINE_EVERY: f64 = 5.0;
@@ -36,6 +37,7 @@ pub struct Console {
     quiet: bool,
     bar: Option<ProgressBar>,
     stage: Stage,
+    cache: Option<Cache>,
 }
 
 /// The stage that runs.
@@ -63,12 +65,27 @@ impl Console {
             quiet,
             bar: None,
             stage,
+            cache: None,
         }
     }
 
-    /// The result: `value` as JSON, or else `text` for people.
-    pub fn result(&mut self, value: Value, text: &str) -> Result<()> {
+    /// Tells with the result what was found in a cache.
+    pub fn tell_of(&mut self, cache: Cache) {
+        self.cache = Some(cache);
+    }
+
+    /// The result: `value`, an object, as JSON, or else `text` for people.
+    pub fn result(&mut self, mut value: Value, text: &str) -> Result<()> {
         self.clear();
+        if let Some(cache) = self.cache.take() {
+            cache.tell(self);
+            let (folder, found, made) = (cache.folder(), cache.found(), cache.made());
+            self.line(&format!(
+                "cache {}: {found} files found, {made} made",
+                folder.display()
+            ));
+            value["cache"] = json!({ "folder": folder, "found": found, "made": made });
+        }
         let mut out = std::io::stdout().lock();
         let written = match (self.json, self.quiet) {
             (true, _) => writeln!(out, "{value}"),

@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 
 use super::console::Console;
 use super::device::{DeviceArgs, Job};
+use super::options::CacheOptions;
 
 /// Arguments of `evaluate`.
 #[derive(Args)]
@@ -59,6 +60,8 @@ pub struct EvaluateArgs {
     #[arg(long, short = 'k', value_name = "K")]
     clusters: Option<usize>,
 
+    #[command(flatten)]
+    cache: CacheOptions,
     #[command(flatten)]
     device: DeviceArgs,
 }
@@ -200,7 +203,7 @@ fn cuts_of_rows<O: Ops>(ops: &O, job: OfRows) -> Result<Cuts> {
         clusters,
         console,
     } = job;
-    let data = Dataset::open(source)?;
+    let data = args.cache.of(Dataset::open(source)?, console)?;
     if data.rows() != predictions.len() {
         return Err(Error::file(
             &args.predictions,

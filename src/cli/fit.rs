@@ -17,7 +17,7 @@ use serde_json::json;
 
 use super::console::{Console, catch_interrupts};
 use super::device::{DeviceArgs, Job};
-use super::options::{FitGroups, Group, options};
+use super::options::{CacheOptions, FitGroups, Group, options};
 
 options! {
     /// Where and how the run is made: what does not decide its outcome, but for the last digits.
@@ -73,6 +73,8 @@ struct Partial {
     fit: FitGroups,
     #[command(flatten)]
     run: RunOptions,
+    #[command(flatten, next_help_heading = "Run")]
+    cache: CacheOptions,
 }
 
 impl Partial {
@@ -81,6 +83,7 @@ impl Partial {
         Partial {
             fit: self.fit.or(other.fit),
             run: self.run.or(other.run),
+            cache: self.cache.or(other.cache),
         }
     }
 
@@ -128,8 +131,10 @@ impl<'de> Visitor<'de> for FromFile {
     fn visit_map<A: MapAccess<'de>>(self, mut file: A) -> std::result::Result<Partial, A::Error> {
         let mut partial = Partial::default();
         while let Some(Name(field)) = file.next_key()? {
-            // A name is of one of the two, or it would not be one.
-            let _ = partial.fit.take(field, &mut file)? || partial.run.take(field, &mut file)?;
+            // A name is of one of them, or it would not be one.
+            let _ = partial.fit.take(field, &mut file)?
+                || partial.run.take(field, &mut file)?
+                || partial.cache.take(field, &mut file)?;
         }
         Ok(partial)
     }
@@ -142,7 +147,8 @@ impl<'de> Deserialize<'de> for Name {
     fn deserialize<D: Deserializer<'de>>(key: D) -> std::result::Result<Self, D::Error> {
         let name = String::deserialize(key)?;
         let spelled = |field: &str| field.replace('_', "-");
-        let known = || FitGroups::names().chain(RunOptions::NAMES.iter().copied());
+        let more = || [RunOptions::NAMES, CacheOptions::NAMES].into_iter().flatten();
+        let known = || FitGroups::names().chain(more().copied());
         known()
             .find(|field| spelled(field) == name)
             .map(Name)
@@ -178,7 +184,7 @@ pub fn fitted(args: FitArgs, console: &mut Console) -> Result<(Metrics, RunFolde
     let seconds = options.run.checkpoint_seconds.unwrap_or(10.0);
     values::not_negative("--checkpoint-seconds", seconds)?;
     let (every, threads) = (CheckpointEvery(seconds), options.run.threads.unwrap_or(0));
-    let folder = options.folder()?;
+    let (folder, cache) = (options.folder()?, options.cache.clone());
     let metrics = if args.resume {
         let (options, _entered) = resume(options, &folder)?;
         match folder.load_metrics::<Metrics>()? {
@@ -186,7 +192,10 @@ pub fn fitted(args: FitArgs, console: &mut Console) -> Result<(Metrics, RunFolde
                 console.line("this run is finished already");
                 metrics
             }
-            None => train(&options, None, &folder, Start::GoOn, every, threads, console)?,
+            None => {
+                let data = cache.of(Dataset::open(&options.data)?, console)?;
+                train(&options, data, &folder, Start::GoOn, every, threads, console)?
+            }
         }
     } else {
         let (options, data) = options.resolve()?;
@@ -202,6 +211,8 @@ pub fn fitted(args: FitArgs, console: &mut Console) -> Result<(Metrics, RunFolde
         let inputs = inputs.into_iter().flatten().map(Path::new);
         let inputs: Vec<&Path> = inputs.chain(args.config.as_deref()).collect();
         let _reserved = folder.reserve(args.overwrite, &inputs)?;
+        let data = data.map_or_else(|| Dataset::open(&options.data), Ok)?;
+        let data = cache.of(data, console)?;
         train(&options, data, &folder, Start::Anew, every, threads, console)?
     };
     for warning in &metrics.warnings {
@@ -212,17 +223,13 @@ pub fn fitted(args: FitArgs, console: &mut Console) -> Result<(Metrics, RunFolde
 
 fn train(
     options: &FitOptions,
-    data: Option<Dataset>,
+    data: Dataset,
     folder: &RunFolder,
     start: Start,
     every: CheckpointEvery,
     threads: usize,
     console: &mut Console,
 ) -> Result<Metrics> {
-    let data = match data {
-        Some(data) => data,
-        None => Dataset::open(&options.data)?,
-    };
     let device = DeviceArgs {
         device: options.device,
         precision: options.precision,

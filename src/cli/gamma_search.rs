@@ -16,7 +16,7 @@ use serde_json::json;
 use super::console::{Console, catch_interrupts};
 use super::device::{DeviceArgs, Job};
 use super::drawing;
-use super::options::FitGroups;
+use super::options::{CacheOptions, FitGroups};
 
 /// Arguments of `gamma-search`.
 #[derive(Args)]
@@ -36,6 +36,8 @@ pub struct GammaSearchArgs {
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
 
+    #[command(flatten)]
+    cache: CacheOptions,
     #[command(flatten)]
     device: DeviceArgs,
 }
@@ -65,7 +67,7 @@ pub fn run(args: GammaSearchArgs, console: &mut Console) -> Result<()> {
     let inputs = args.fit.data.inputs(&args.fit.truth);
     let inputs: Vec<&Path> = inputs.iter().map(PathBuf::as_path).collect();
     drawing::check(args.output.as_deref(), &inputs)?;
-    let data = args.fit.data.open(&args.fit.truth)?;
+    let data = args.cache.of(args.fit.data.open(&args.fit.truth)?, console)?;
     let (options, _) = args.fit.resolve(args.device)?;
     let (found, device) = args.device.run(Search {
         options: &options,

@@ -16,7 +16,7 @@ use serde_json::json;
 
 use super::console::{Console, catch_interrupts};
 use super::device::{DeviceArgs, Job};
-use super::options::{DataOptions, GraphOptions, TruthOptions};
+use super::options::{CacheOptions, DataOptions, GraphOptions, TruthOptions};
 
 /// Arguments of `graph`.
 #[derive(Args)]
@@ -35,6 +35,8 @@ pub struct GraphArgs {
     training_rows: Option<PathBuf>,
 
     #[command(flatten)]
+    cache: CacheOptions,
+    #[command(flatten)]
     device: DeviceArgs,
 }
 
@@ -51,6 +53,7 @@ pub fn run(args: GraphArgs, console: &mut Console) -> Result<()> {
         values::output(rows, "npy", &inputs)?;
     }
     let data = args.data.open(&TruthOptions::default())?;
+    let data = args.cache.of(data, console)?;
     let built = args.device.run(Build {
         preparation,
         data: &data,

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use neuncut::data::Dataset;
+use neuncut::data::cache::Cache;
 use neuncut::data::folder::BUILT_IN;
 use neuncut::fit::WARM_UP_BATCH;
 use neuncut::ops::{Cut, Penalty, Volumes};
@@ -14,6 +15,7 @@ use neuncut::options::{
 use neuncut::{Error, Result, prepare, values};
 use serde::de::MapAccess;
 
+use super::console::Console;
 use super::device::DeviceArgs;
 
 /// Steps of the warm-up at most, in epochs between these: windings, and borders in the plane, take a network long.
@@ -220,6 +222,29 @@ options! {
         /// Training rows drawn as landmarks, by nystrom and landmark [default: 1000, or all training rows if there are fewer]
         #[arg(long, value_name = "N", help_heading = "Baselines")]
         landmarks: usize,
+    }
+}
+
+options! {
+    /// What is not computed twice.
+    pub struct CacheOptions {
+        /// Folder that keeps what takes long from one run to the next, to the same bits: what pca, whiten and autoencoder were fitted to,
+        /// whether auto whitens, and training rows and rows labelled as these and scatnet make them, 4 bytes a number. Any of its files
+        /// may be deleted at any time [default: none]
+        #[arg(long, value_name = "FOLDER")]
+        cache: PathBuf,
+    }
+}
+
+impl CacheOptions {
+    /// `data` with the cache that is asked for, of which the console will tell.
+    pub fn of(&self, data: Dataset, console: &mut Console) -> Result<Dataset> {
+        let Some(folder) = &self.cache else {
+            return Ok(data);
+        };
+        let cache = Cache::open(folder)?;
+        console.tell_of(cache.clone());
+        Ok(data.with_cache(cache))
     }
 }
 

@@ -19,6 +19,7 @@ use serde_json::json;
 
 use super::console::{Console, catch_interrupts};
 use super::device::{DeviceArgs, Job};
+use super::options::CacheOptions;
 
 /// Arguments of `predict`.
 #[derive(Args)]
@@ -47,6 +48,8 @@ pub struct PredictArgs {
     #[arg(long, value_name = "i/N")]
     shard: Option<Shard>,
 
+    #[command(flatten)]
+    cache: CacheOptions,
     #[command(flatten)]
     device: DeviceArgs,
 }
@@ -111,8 +114,11 @@ fn predict<O: Ops>(ops: &O, args: &PredictArgs, console: &mut Console) -> Result
     let run = RunFolder::at(&args.run);
     let model = run.load_model()?;
     let clusters = model.clusters();
-    let mut predictor = Predictor::new(ops, &model, &run.load_pipeline()?)?;
+    let pipeline = run.load_pipeline()?;
+    let predictor = Predictor::new(ops, &model, &pipeline)?;
     let (data, mut truth) = Dataset::open_streamed(&args.data)?;
+    let data = args.cache.of(data, console)?;
+    let mut predictor = predictor.caching(&pipeline, data.cache());
     if let Some(path) = &args.labels {
         truth = Some(LabelStream::open(path, &data)?);
     }

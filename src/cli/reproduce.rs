@@ -15,10 +15,18 @@ use super::console::Console;
 use super::device::DeviceArgs;
 use super::fit::{self, FitArgs};
 use super::generate::{self, GenerateArgs};
+use super::options::CacheOptions;
 use super::parse;
 
 /// Options of `fit` that `reproduce` itself gives, or has no use for.
-const OWN: [&str; 5] = ["--out", "--labels", "--overwrite", "--resume", "--config"];
+const OWN: [&str; 6] = [
+    "--out",
+    "--labels",
+    "--overwrite",
+    "--resume",
+    "--config",
+    "--cache",
+];
 
 /// An experiment of the paper (He et al., Pattern Recognition 2025).
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -133,6 +141,8 @@ pub struct ReproduceArgs {
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
 
+    #[command(flatten)]
+    cache: CacheOptions,
     #[command(flatten)]
     device: DeviceArgs,
 
@@ -256,7 +266,7 @@ fn fit_line(args: &ReproduceArgs, out: &Path, data: &Path, labels: Option<&Path>
         return Err(Error::option(
             "options of fit",
             format!("{own} is for reproduce to say"),
-            "give --out, --overwrite, and --data with --labels before the --; neuncut fit has --resume and --config",
+            "give --out, --overwrite, --cache, and --data with --labels before the --; neuncut fit has --resume and --config",
         ));
     }
     options.retain(|(option, _)| !given.iter().any(|word| word == option));
@@ -270,6 +280,9 @@ fn fit_line(args: &ReproduceArgs, out: &Path, data: &Path, labels: Option<&Path>
     words.extend(["--out".into(), out.into()]);
     if args.overwrite {
         words.push("--overwrite".into());
+    }
+    if let Some(cache) = &args.cache.cache {
+        words.extend(["--cache".into(), cache.into()]);
     }
     words.extend(args.more.iter().cloned());
     parsed(words.clone())?;

@@ -16,7 +16,7 @@ use super::console::{Console, catch_interrupts};
 use super::device::{DeviceArgs, Job};
 use super::drawing;
 use super::graph::Build;
-use super::options::{CutOptions, DataOptions, GraphOptions, TruthOptions};
+use super::options::{CacheOptions, CutOptions, DataOptions, GraphOptions, TruthOptions};
 
 /// Arguments of `spectrum`.
 #[derive(Args)]
@@ -42,6 +42,8 @@ pub struct SpectrumArgs {
     output: Option<PathBuf>,
 
     #[command(flatten)]
+    cache: CacheOptions,
+    #[command(flatten)]
     device: DeviceArgs,
 }
 
@@ -61,6 +63,7 @@ pub fn run(args: SpectrumArgs, console: &mut Console) -> Result<()> {
         None => {
             let preparation = args.data.graph_preparation(&args.graph)?;
             let data = args.data.open(&TruthOptions::default())?;
+            let data = args.cache.of(data, console)?;
             let built = args.device.run(Build {
                 preparation,
                 data: &data,

@@ -1,6 +1,7 @@
 //! Data in and out: any supported file or folder becomes one [`Dataset`] of rows that are read as f32.
 
 pub mod bytes;
+pub mod cache;
 pub mod matrix;
 pub mod raw;
 pub mod labels;
@@ -21,6 +22,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use bytemuck::Pod;
+use cache::Cache;
 use folder::Parts;
 use format::Format;
 use half::{bf16, f16};
@@ -50,6 +52,7 @@ pub struct Dataset {
     starts: Vec<usize>,
     cols: usize,
     labels: Option<Labels>,
+    cache: Option<Cache>,
 }
 
 impl Dataset {
@@ -119,6 +122,7 @@ impl Dataset {
             starts,
             cols,
             labels: None,
+            cache: None,
         })
     }
 
@@ -143,6 +147,19 @@ impl Dataset {
             labels: Some(labels),
             ..self
         })
+    }
+
+    /// The same rows; what is computed of them is looked for in `cache`, and kept there.
+    pub fn with_cache(self, cache: Cache) -> Self {
+        Dataset {
+            cache: Some(cache),
+            ..self
+        }
+    }
+
+    /// Where what is computed of them is kept, if it is.
+    pub fn cache(&self) -> Option<&Cache> {
+        self.cache.as_ref()
     }
 
     /// A short name: of the built-in data, the folder, or the file without its extension.

@@ -62,7 +62,10 @@ struct Archive<'a> {
 
 impl<'a> Archive<'a> {
     fn open(path: &'a Path) -> Result<Self> {
-        let bytes = Bytes::map(path)?;
+        Archive::new(path, Bytes::map(path)?)
+    }
+
+    fn new(path: &'a Path, bytes: Bytes) -> Result<Self> {
         let (len, metadata) = SafeTensors::read_metadata(&bytes).map_err(|e| damaged(path, e))?;
         // Offsets near 2^64 can wrap around in the crate's own check.
         if bytes.len() - 8 - len != metadata.data_len() {
@@ -168,7 +171,13 @@ pub fn open_labels(path: &Path) -> Result<Matrix> {
 
 /// All tensors of a file as numbers of one type, and its metadata.
 pub fn read<T: Stored>(path: impl AsRef<Path>) -> Result<Contents<T>> {
-    let archive = Archive::open(path.as_ref())?;
+    let path = path.as_ref();
+    parse(path, Bytes::map(path)?)
+}
+
+/// The same of the bytes of such a file; `path` is for messages.
+pub fn parse<T: Stored>(path: &Path, bytes: Bytes) -> Result<Contents<T>> {
+    let archive = Archive::new(path, bytes)?;
     let mut tensors = BTreeMap::new();
     for name in archive.names() {
         let matrix = archive.tensor(&name)?;

@@ -1,8 +1,9 @@
 //! The way of rows of the data into a backend's memory: as they are, or as the scattering coefficients of the pictures that they are,
 //! which the host computes, or the device where it is the better place.
 
-use super::Reader;
 use super::scattering::Steps;
+use super::{Kept, Pipeline, Reader};
+use crate::data::cache::Cache;
 use crate::data::raw::Raw;
 use crate::error::Result;
 use crate::network::{download, to_real};
@@ -12,6 +13,8 @@ use crate::ops::Ops;
 pub struct Loader<O: Ops> {
     reader: Reader,
     way: Way<O>,
+    /// What training rows became in other runs.
+    kept: Option<Kept>,
 }
 
 enum Way<O: Ops> {
@@ -35,7 +38,14 @@ impl<O: Ops> Loader<O> {
         Ok(Loader {
             reader: reader.clone(),
             way,
+            kept: None,
         })
+    }
+
+    /// Takes what training rows become from a cache, if there is one, and keeps it there.
+    pub fn caching(mut self, ops: &O, cache: Option<&Cache>) -> Self {
+        self.kept = Kept::new(ops, &Pipeline::new(self.reader.clone()), cache);
+        self
     }
 
     /// The rows that this is for.
@@ -62,6 +72,9 @@ impl<O: Ops> Loader<O> {
         to: &mut O::Matrix,
         first_row: usize,
     ) -> Result<()> {
+        if let Some(values) = self.kept.as_ref().and_then(|kept| kept.find(rows)) {
+            return ops.upload(bytemuck::cast_slice(&values), to, first_row);
+        }
         let values = match &mut self.way {
             Way::Device(steps) => {
                 let count = rows.count() / self.reader.columns();
@@ -74,6 +87,9 @@ impl<O: Ops> Loader<O> {
                 None => to_real::<O>(&rows.to_f32()),
             },
         };
+        if let Some(kept) = &self.kept {
+            kept.keep::<O>(rows, &values);
+        }
         ops.upload(&values, to, first_row)
     }
 }

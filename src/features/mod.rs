@@ -8,10 +8,13 @@ pub(crate) mod stream;
 mod autoencoder;
 mod fitting;
 mod pipeline;
+mod kept;
 mod file;
 
 pub use autoencoder::{AutoencoderRule, AutoencoderStep};
 pub use file::{Extracted, Extraction};
+use kept::Kept;
+pub use kept::{kept_choice, kept_or_fitted};
 pub use loader::Loader;
 pub use pipeline::{Extractor, Pipeline, Prepared};
 pub use reader::{Reader, Widths};
@@ -244,6 +247,26 @@ mod tests {
                 let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
                 assert_eq!(bits(&again), bits(&fitted), "{chain} of {count} x {cols}");
             }
+        }
+    }
+
+    #[test]
+    fn a_chain_that_is_fitted_in_two_parts_is_the_chain() {
+        let ops = Fast::new(2).expect("two threads");
+        let (count, cols) = (5000, 17);
+        let raw = rows(count, cols);
+        for (first, more) in [
+            ("center,unit", "whiten=0.1,unit"),
+            ("center,pca=5", "scale,pca=2,unit"),
+            ("center,scale,autoencoder=5:1", "center,autoencoder=2:1"),
+        ] {
+            let (begun, x) = fit(&ops, first, &raw, cols);
+            let transforms = parse("--features", more).expect("known transforms");
+            let parts = begun
+                .extend(&ops, &transforms, x, 3, &mut Silent)
+                .expect("enough memory");
+            let whole = fit(&ops, &format!("{first},{more}"), &raw, cols);
+            assert!(parts == whole, "{first} and {more}");
         }
     }
 

@@ -5,12 +5,15 @@ use std::path::Path;
 
 use super::autoencoder::{self, Encoder};
 use super::fitting::{self, Fitted};
+use super::kept::KeptRows;
 use super::loader::Loader;
 use super::reader::Reader;
 use super::scattering::Scattering;
 use super::stream::Source;
 use super::{Transform, describe, parse};
 use crate::atomic;
+use crate::data::bytes::Bytes;
+use crate::data::cache::Cache;
 use crate::data::raw::Raw;
 use crate::data::{Dataset, ImageShape, safetensors};
 use crate::error::{Error, Result};
@@ -20,7 +23,7 @@ use crate::ops::{Ops, Shape};
 use crate::progress::Progress;
 
 /// Rows that are transformed at a time.
-const CHUNK: usize = 4096;
+pub(super) const CHUNK: usize = 4096;
 
 /// Numbers that a chunk of very long rows has at most.
 const CHUNK_NUMBERS: usize = 1 << 26;
@@ -138,6 +141,36 @@ impl Pipeline {
         self.replaced(ops, 0, x)
     }
 
+    /// Rows `chosen` of some data, transformed, as [training rows](Ops::training_rows); from its cache where they are there.
+    pub fn training_rows<O: Ops>(
+        &self,
+        ops: &O,
+        data: &Dataset,
+        chosen: &[u64],
+        progress: &mut dyn Progress,
+    ) -> Result<O::Matrix> {
+        self.reader.check(data)?;
+        let columns = data.cols();
+        let count = CHUNK.min(chosen.len());
+        let mut to = ops.training_rows(chosen.len(), self.outputs())?;
+        let mut extractor = self.extractor(ops, count)?.caching(ops, self, data.cache());
+        let mut raw = vec![0.0; count * columns];
+        progress.begin("reading", chosen.len() as u64, "rows");
+        for (i, rows) in chosen.chunks(CHUNK).enumerate() {
+            if progress.interrupted() {
+                return Err(Error::Interrupted("training had not begun".into()));
+            }
+            let raw = &mut raw[..rows.len() * columns];
+            data.gather_rows(rows, raw)?;
+            let made = extractor.extract(ops, Raw::F32(raw))?;
+            ops.upload(&download(ops, made)?, &mut to, i * CHUNK)?;
+            extractor.tell(progress);
+            progress.advance((i * CHUNK + rows.len()) as u64, "");
+        }
+        progress.end();
+        Ok(to)
+    }
+
     /// All rows of some data, transformed, in the backend's memory.
     pub fn rows<O: Ops>(&self, ops: &O, data: &Dataset, progress: &mut dyn Progress) -> Result<O::Matrix> {
         let mut rows = ops.matrix("the rows", data.rows(), self.outputs())?;
@@ -150,7 +183,8 @@ impl Pipeline {
         Ok(rows)
     }
 
-    /// Hands on the rows of some data from `first` on, transformed, a chunk at a time. Memory does not depend on their number.
+    /// Hands on the rows of some data from `first` on, transformed, or found so in its cache, a chunk at a time. Memory does not depend on
+    /// their number.
     pub fn each_chunk<O: Ops>(
         &self,
         ops: &O,
@@ -161,7 +195,9 @@ impl Pipeline {
         mut work: impl FnMut(&O::Matrix) -> Result<()>,
     ) -> Result<()> {
         let (mut extractor, source) = self.source(ops, data, first, stage)?;
-        source.each_chunk(progress, |rows| work(extractor.extract(ops, rows)?))
+        source.each_chunk(progress, |rows| work(extractor.extract(ops, rows)?))?;
+        extractor.tell(progress);
+        Ok(())
     }
 
     /// Hands the rows of some data from `first` on, transformed, to `sink`, on a thread of its own, a chunk at a time, while the next is
@@ -195,6 +231,7 @@ impl Pipeline {
         self.reader.check(data)?;
         let (rows, chunk) = (first..data.rows(), self.chunk_rows());
         let extractor = self.extractor(ops, chunk.min(rows.len()))?;
+        let extractor = extractor.caching(ops, self, data.cache());
         Ok((
             extractor,
             Source {
@@ -212,6 +249,7 @@ impl Pipeline {
             loader: Loader::new(ops, &self.reader, rows)?,
             prepared: self.prepare(ops, rows)?,
             x: ops.matrix("a chunk of rows", rows, self.reader.outputs())?,
+            kept: KeptRows::new(rows),
         })
     }
 
@@ -361,7 +399,12 @@ impl Pipeline {
 
     /// Reads what [`save`](Self::save) wrote.
     pub fn load(path: &Path) -> Result<Self> {
-        let (tensors, metadata) = safetensors::read::<f32>(path)?;
+        Pipeline::parse(path, Bytes::map(path)?)
+    }
+
+    /// The same from the bytes of such a file; `path` is for messages.
+    pub(super) fn parse(path: &Path, bytes: Bytes) -> Result<Self> {
+        let (tensors, metadata) = safetensors::parse::<f32>(path, bytes)?;
         let bad = |problem: String| {
             Error::file(
                 path,
@@ -458,19 +501,33 @@ pub struct Extractor<O: Ops> {
     loader: Loader<O>,
     prepared: Prepared<O>,
     x: O::Matrix,
+    kept: KeptRows<O>,
 }
 
 impl<O: Ops> Extractor<O> {
+    /// Takes rows that went through `pipeline`, which this was made of, from a cache, if there is one, and keeps them there.
+    pub fn caching(mut self, ops: &O, pipeline: &Pipeline, cache: Option<&Cache>) -> Self {
+        self.kept = self.kept.caching(ops, pipeline, cache);
+        self
+    }
+
     /// The rows that this is for.
     pub fn reader(&self) -> &Reader {
         self.loader.reader()
     }
 
     /// Whole rows of the data, transformed: memory of this, overwritten the next time.
-    pub fn extract(&mut self, ops: &O, rows: Raw) -> Result<&mut O::Matrix> {
-        self.x.set_rows(rows.count() / self.reader().columns());
-        self.loader.load(ops, rows, &mut self.x)?;
-        self.prepared.apply(ops, &mut self.x)
+    pub fn extract(&mut self, ops: &O, rows: Raw) -> Result<&O::Matrix> {
+        self.kept.get(ops, rows, || {
+            self.x.set_rows(rows.count() / self.loader.reader().columns());
+            self.loader.load(ops, rows, &mut self.x)?;
+            self.prepared.apply(ops, &mut self.x)
+        })
+    }
+
+    /// Tells what the user should know of the cache.
+    pub fn tell(&self, progress: &mut dyn Progress) {
+        self.kept.tell(progress);
     }
 }
 

@@ -11,6 +11,7 @@ pub use training::WARM_UP_BATCH;
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -201,7 +202,8 @@ pub fn fit<O: Ops>(
         }
         Start::GoOn => {}
     }
-    atomic::sweep(folder.path())?;
+    // The folder is locked: nobody else is writing there.
+    atomic::sweep(folder.path(), Duration::ZERO)?;
     // The options first: by them the folder is known to hold a run.
     folder.save_options(&options)?;
     pipeline.save(&folder.features_file())?;
@@ -243,7 +245,7 @@ pub fn fit<O: Ops>(
     })?;
     stages.done("training");
 
-    let mut predictor = Predictor::new(ops, &model, pipeline)?;
+    let mut predictor = Predictor::new(ops, &model, pipeline)?.caching(pipeline, data.cache());
     let mut labels: Vec<u32> = Vec::with_capacity(data.rows());
     let mut writer = LabelWriter::create(folder.labels_file(), data.rows())?;
     predictor.label_all(&data, 0..data.rows(), false, progress, |chunk, _| {

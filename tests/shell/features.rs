@@ -8,7 +8,7 @@ use super::bad_input::refuse_all;
 use super::sandbox::Sandbox;
 
 /// The built-in digits from `first` on as an array of bytes, and their labels.
-fn digits(here: &Sandbox, name: &str, first: usize, count: usize) {
+pub fn digits(here: &Sandbox, name: &str, first: usize, count: usize) {
     let data = Dataset::open("mnist-t10k").unwrap();
     let mut rows = vec![0.0; count * data.cols()];
     data.read_rows(first, &mut rows).unwrap();

@@ -3,6 +3,7 @@
 mod sandbox;
 mod cli;
 mod commands;
+mod cache;
 mod features;
 mod generate;
 mod resume;

@@ -95,6 +95,9 @@ impl Ops for Fast {
     fn name(&self) -> String {
         format!("CPU (f32, {} threads)", self.threads())
     }
+    fn arithmetic(&self) -> String {
+        "CPU (f32)".into()
+    }
 
     fn matrix(&self, what: &str, rows: usize, cols: usize) -> Result<Matrix<f32>> {
         Matrix::zeros(what, rows, cols)

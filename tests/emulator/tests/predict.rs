@@ -4,8 +4,8 @@
 use std::cell::Cell;
 use std::ops::Range;
 
-use bytemuck::Pod;
 use crate::common::{emulator, seed};
+use bytemuck::Pod;
 use half::{bf16, f16};
 use neuncut::Error;
 use neuncut::cuda::Cuda;

@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use neuncut::cpu::Fast;
 use neuncut::cuda::Cuda;
+use neuncut::data::cache::Cache;
 use neuncut::data::npz::read_arrays;
 use neuncut::data::raw::Raw;
 use neuncut::data::{Dataset, ImageShape};
@@ -139,6 +140,7 @@ fn memberships<O: Ops>(
     let mut all = Vec::new();
     Predictor::new(ops, model, pipeline)
         .unwrap()
+        .caching(pipeline, data.cache())
         .label_all(data, rows, true, &mut Silent, |labels, memberships| {
             assert_eq!(memberships.len(), labels.len() * model.clusters());
             all.extend_from_slice(memberships);
@@ -171,7 +173,7 @@ fn digits_are_prepared_and_labelled_as_on_the_cpu_to_the_same_bits_in_any_portio
         assert!((a - b).abs() < 1e-5, "{a} and {b}");
     }
 
-    let (pipeline, _) = Pipeline::fit(&cpu, reader, &transforms, expected, 0, &mut Silent).unwrap();
+    let (pipeline, _) = Pipeline::fit(&cpu, reader.clone(), &transforms, expected, 0, &mut Silent).unwrap();
     let model = Model::random(seed("the model"), 5, &[16], 3);
     let here = memberships(&cuda, &model, &pipeline, &data, labelled.clone());
     let there = memberships(&cpu, &model, &pipeline, &data, labelled.clone());
@@ -184,4 +186,23 @@ fn digits_are_prepared_and_labelled_as_on_the_cpu_to_the_same_bits_in_any_portio
     let part = memberships(&cuda, &model, &pipeline, &data, middle..labelled.end);
     let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
     assert_eq!(bits(&part), bits(&here[3 * middle..]));
+
+    let folder = tempfile::tempdir().unwrap();
+    let cache = Cache::open(folder.path()).unwrap();
+    let (data, few) = (data.with_cache(cache.clone()), &chosen[..9]);
+    let loaded = || {
+        let before = cuda.driver().counts().launches;
+        let rows = load_rows(&cuda, &data, few, &reader, &mut Silent).unwrap();
+        (
+            bits(&to_host(&cuda, &rows).unwrap()),
+            cuda.driver().counts().launches - before,
+        )
+    };
+    let ((made, some), (found, none)) = (loaded(), loaded());
+    assert!(made == found && some > 0 && none == 0);
+    for counted in [(1, 2), (2, 2)] {
+        let again = memberships(&cuda, &model, &pipeline, &data, middle..labelled.end);
+        assert_eq!(bits(&again), bits(&part));
+        assert_eq!((cache.found(), cache.made()), counted);
+    }
 }
