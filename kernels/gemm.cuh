@@ -540,8 +540,8 @@ struct Gemm {
         run(a, b, rows, cols, depth, row0, column0, shared, [](const A&) {});
     }
 
-    // The same where the tile's rows of A are in shared memory, in their whole depth, followed by 0 to the end of a stage. They may be written anew when
-    // it returns.
+    // The same where the tile's rows of A are in shared memory already, in their whole depth, followed by 0 to the end of a stage. When it
+    // returns they may be written anew.
     template <class Rows>
     DEVICE void run(Rows a, Operand b, int cols, int depth, int column0, Shared& shared) {
         c.clear();

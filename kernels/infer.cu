@@ -1,10 +1,10 @@
 // The hard label of each row under a network, in one pass: all layers, and the first of the largest logits. What layers put out stays in the
 // block, and each number has the bits that linear.cu gives it: the same stages of the depth, the same two groups that take turns.
 //
-// A block takes 32 rows through all layers. A layer is computed some columns at a time, each such pass one run of the main loop; what comes
-// out stays in registers until all passes have read what the layer before has left in shared memory, and then takes its place. So one copy
-// of 32 rows is enough, and leaves room for stages of the weights, which all blocks read from L2. The last layer's passes only keep the
-// largest logit so far.
+// A block takes 32 rows through all layers, so that a few thousand rows occupy a card. A layer is computed some columns at a time, each such
+// pass one run of the main loop; what comes out stays in registers until all passes have read what the layer before left in shared memory,
+// and then takes its place. So there need be room for one layer's outputs only, and the rest is for stages of the weights, which every block
+// reads from L2. The last layer's passes keep nothing but the largest logit so far.
 //
 // Registers: at most 216 a thread.
 #include "gemm.cuh"

@@ -65,7 +65,7 @@ impl<O: Ops> Network<O> {
         ops.forward(x, &self.layers, &mut to.outputs)
     }
 
-    /// The column of each row's largest logit, into the labels from `first` on; `activations` are room, and may be left as they were.
+    /// The column of each row's largest logit, into the labels from `first` on. `activations` are room, and may stay as they were.
     pub fn infer(
         &self,
         ops: &O,

@@ -559,7 +559,8 @@ pub trait Ops {
         relu: bool,
         z: &mut Self::Matrix,
     ) -> Result<()>;
-    /// `X -> ReLU(X W' + b) -> ... -> Z`, [`linear`](Self::linear) layer by layer, no ReLU after the last; the outputs of each into its place of `outputs`.
+    /// `X -> ReLU(X W' + b) -> ... -> Z`, [`linear`](Self::linear) layer by layer, no ReLU after the last. `outputs` take what each of them
+    /// puts out.
     fn forward(
         &self,
         x: &Self::Matrix,
@@ -715,9 +716,9 @@ pub trait Ops {
 
     /// The column of each row's largest entry, the first among equals, into the labels from `first` on.
     fn argmax(&self, logits: &Self::Matrix, labels: &mut Self::Labels, first: usize) -> Result<()>;
-    /// The label of each row of `x` under a network: [`forward`](Self::forward), then [`argmax`](Self::argmax) into the labels from `first`
-    /// on, and exactly the labels that these give. A backend may take some rows at a time through all layers and keep what they put out to itself;
-    /// `outputs`, room for that, then stays as it was.
+    /// The label of each row of `x` under a network, into the labels from `first` on: exactly those that [`forward`](Self::forward) and
+    /// [`argmax`](Self::argmax) give. A backend may take some rows at a time through all layers and keep to itself what they put out;
+    /// `outputs`, which is room for it, then stays as it was.
     fn infer(
         &self,
         x: &Self::Matrix,

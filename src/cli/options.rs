@@ -228,9 +228,9 @@ options! {
 options! {
     /// What is not computed twice.
     pub struct CacheOptions {
-        /// Folder that keeps what takes long from one run to the next, to the same bits: what pca, whiten and autoencoder were fitted to,
-        /// whether auto whitens, and training rows and rows labelled as these and scatnet make them, 4 bytes a number. Any of its files
-        /// may be deleted at any time [default: none]
+        /// Folder in which features that take long (of scatnet, pca, whiten, autoencoder) are kept from one run to the next: rows as these
+        /// make them, 4 bytes a number, what these were fitted to, and whether auto whitens. Results have the same bits as without. Any of
+        /// its files may be deleted at any time [default: none]
         #[arg(long, value_name = "FOLDER")]
         cache: PathBuf,
     }

@@ -11,7 +11,7 @@ const ROWS: usize = 32;
 /// Layers of a network at most; `MOST_LAYERS` in the kernel.
 const MOST_LAYERS: usize = 8;
 
-/// Outputs of a hidden layer at most: what the kernel was compiled for, `WIDEST` there, goes by the shared memory that a block can have.
+/// Outputs of a hidden layer at most, `WIDEST` in the kernel: what was compiled goes by the shared memory that a block can have.
 fn widest(most_shared: usize) -> usize {
     if most_shared < 227 << 10 { 320 } else { 512 }
 }

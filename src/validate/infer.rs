@@ -8,7 +8,7 @@ use crate::cpu::Reference;
 use crate::error::Result;
 use crate::ops::{Layer, Ops, Precision};
 
-/// Rows, columns, hidden layers, clusters: from one layer to nine, with hidden layers narrower and wider than a GPU takes through in one pass.
+/// Rows, columns, hidden layers, clusters: from one layer to nine, and to hidden layers wider than a GPU takes through in one pass.
 const SHAPES: [(usize, usize, &[usize], usize); 10] = [
     (1, 1, &[], 2),
     (7, 769, &[33], 10),
@@ -37,8 +37,8 @@ struct Problem {
 }
 
 impl Problem {
-    /// Weights that keep the size of rows from layer to layer. Logits come in pairs that lie apart by anything from their own size down to nothing, so
-    /// that any error, however small, turns the order of some.
+    /// Weights that keep the size of rows from layer to layer. Logits come in pairs that lie apart by anything from their own size down to
+    /// nothing, so that any error, however small, turns the order of some.
     fn new(random: &Random, m: usize, widths: &[usize]) -> Self {
         let sizes = || widths.iter().zip(&widths[1..]);
         let weight = |(&inputs, &outputs): (&usize, &usize)| {

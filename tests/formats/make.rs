@@ -139,10 +139,16 @@ pub fn safetensors(header: &str, data: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// Opens a source and reads all of its rows.
+/// Opens a source and reads all of its rows, which are the same, or the same error, as they are stored.
 pub fn read_all(source: &str) -> Result<(Dataset, Vec<f32>)> {
     let dataset = Dataset::open(source)?;
     let mut out = vec![f32::NAN; dataset.rows() * dataset.cols()];
-    dataset.read_rows(0, &mut out)?;
-    Ok((dataset, out))
+    let read = dataset.read_rows(0, &mut out);
+    let mut stored = dataset.raw_rows();
+    match (&read, dataset.read_raw(0..dataset.rows(), &mut stored)) {
+        (Ok(()), Ok(())) => assert_eq!(stored.view().to_f32(), out),
+        (Err(error), Err(other)) => assert_eq!(error.to_string(), other.to_string()),
+        (read, other) => panic!("{source}: {read:?}, but as it is stored {other:?}"),
+    }
+    read.map(|()| (dataset, out))
 }

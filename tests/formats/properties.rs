@@ -44,6 +44,11 @@ fn exercise(name: &str, bytes: &[u8]) {
                 Err(error) => check(error.to_string()),
                 Ok(()) => assert!(out.iter().all(|v| v.is_finite())),
             }
+            let mut stored = dataset.raw_rows();
+            match dataset.read_raw(0..dataset.rows(), &mut stored) {
+                Err(error) => check(error.to_string()),
+                Ok(()) => assert_eq!(stored.view().to_f32(), out),
+            }
             if let Some(labels) = dataset.labels() {
                 assert_eq!(labels.len(), dataset.rows());
             }

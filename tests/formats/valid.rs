@@ -143,6 +143,26 @@ fn every_element_type_of_every_format_is_read() {
 }
 
 #[test]
+fn bytes_and_numbers_of_16_bits_stay_as_small_as_they_are_stored() {
+    let folder = Folder::new();
+    for typed in every_type(7 * 5) {
+        let size = match typed.npy {
+            "u1" => 1,
+            "f2" | "V2" => 2,
+            _ => 4,
+        };
+        let bytes = make::npy(&format!("<{}", typed.npy), "(7, 5)", &typed.little);
+        let dataset = Dataset::open(&folder.put("x.npy", &bytes)).unwrap();
+        let mut part = dataset.raw_rows();
+        for rows in [2..5, 0..0, 6..7] {
+            dataset.read_raw(rows.clone(), &mut part).unwrap();
+            assert_eq!(part.view().bytes().len(), rows.len() * 5 * size, "{}", typed.npy);
+            assert_eq!(part.view().to_f32(), typed.values[rows.start * 5..rows.end * 5]);
+        }
+    }
+}
+
+#[test]
 fn any_rows_in_any_order_are_the_same_rows() {
     let folder = Folder::new();
     let values: Vec<f32> = (0..129 * 3).map(|i| i as f32).collect();
@@ -356,6 +376,9 @@ fn a_folder_joins_its_parts_in_order() {
     let mut two = [0.0; 8];
     dataset.read_rows(2, &mut two).unwrap();
     assert_eq!(two, [8.0, 9.0, 10.0, 11.0, 100.0, 101.0, 102.0, 103.0]);
+    let mut stored = dataset.raw_rows();
+    dataset.read_raw(2..4, &mut stored).unwrap();
+    assert_eq!(stored.view().bytes(), [8, 9, 10, 11, 100, 101, 102, 103]);
     dataset.gather_rows(&[4, 0], &mut two).unwrap();
     assert_eq!(two, [104.0, 105.0, 106.0, 107.0, 0.0, 1.0, 2.0, 3.0]);
     assert_eq!(
@@ -556,10 +579,13 @@ fn a_large_mapped_file_streams_in_constant_memory() {
     );
     let step = 1 << 12;
     let mut out = vec![f32::NAN; step * cols];
+    let mut stored = dataset.raw_rows();
     let mut most = 0;
     for first in (0..rows).step_by(step) {
         dataset.read_rows(first, &mut out).unwrap();
         assert_eq!(out[out.len() - 1], 0.0);
+        dataset.read_raw(first..first + step, &mut stored).unwrap();
+        assert_eq!(stored.view().bytes()[step * cols - 1], 0);
         most = most.max(resident_kib(&source));
     }
     println!("at most {most} KiB resident of {} KiB", rows * cols / 1024);
