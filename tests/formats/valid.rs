@@ -157,7 +157,10 @@ fn bytes_and_numbers_of_16_bits_stay_as_small_as_they_are_stored() {
         for rows in [2..5, 0..0, 6..7] {
             dataset.read_raw(rows.clone(), &mut part).unwrap();
             assert_eq!(part.view().bytes().len(), rows.len() * 5 * size, "{}", typed.npy);
-            assert_eq!(part.view().to_f32(), typed.values[rows.start * 5..rows.end * 5]);
+            assert_eq!(
+                part.view().to_f32()[..],
+                typed.values[rows.start * 5..rows.end * 5]
+            );
         }
     }
 }
