@@ -1,6 +1,7 @@
 //! The cross-entropy with given labels, and its gradient.
 
 use super::bench::{Bench, Clock, Outcome, Problem, outcome, start};
+use super::errors::largest;
 use super::loss::memberships;
 use super::matrices::{self, filled, poisoned, values};
 use crate::error::Result;
@@ -45,6 +46,15 @@ impl Problem for CrossEntropy {
             ops.cross_entropy(&y, &targets, &order, &state, &mut d_logits, &mut losses)
         })?;
         Ok(found)
+    }
+
+    fn scales(&self, exact: &[Outcome]) -> Result<Vec<f64>> {
+        let scale = |outcome: &Outcome| match outcome.case.as_str() {
+            // A difference of terms of up to 1/m, of which little is left where all labels are likely.
+            "gradient" => 1.0 / self.size.0 as f64,
+            _ => largest(&outcome.values),
+        };
+        Ok(exact.iter().map(scale).collect())
     }
 
     fn plain(&self, _: Precision) -> Precision {

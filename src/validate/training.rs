@@ -214,7 +214,12 @@ fn errors<O: Ops>(ops: &O, problems: &[(Plan, Vec<f32>)], d: usize, exact: &[Vec
         losses.push(trained(ops, plan, rows, d)?.1);
     }
     let scale = exact.iter().map(|exact| largest(exact)).fold(0.0, f64::max);
-    let count = exact[0].len();
+    // Where a training has pursued its labels to the end it stops early, by another rounding an epoch before the others.
+    let count = losses
+        .iter()
+        .chain(exact)
+        .map(Vec::len)
+        .fold(usize::MAX, usize::min);
     let squares = (0..count).map(|at| {
         let trainings = losses.iter().zip(exact);
         let mut errors: Vec<f64> = trainings
