@@ -323,6 +323,7 @@ pub fn check<O: Ops>(bench: &mut Bench<O>) -> Result<()> {
             tally.errors.count("train", &case, first.changed(&second));
             if let AffinityRule::Graph(GraphForm::Sparse) = affinity
                 && goal == Goal::Cut
+                && !bench.only_watches()
             {
                 let [alone, beside] = attempts_repeat(ops, plan, rows, d)?;
                 let case = format!("the same bits in {ATTEMPTS} attempts side by side");
