@@ -336,7 +336,8 @@ pub fn load_rows<O: Ops>(
 ) -> Result<O::Matrix> {
     let cols = data.cols();
     let mut x = ops.training_rows(rows.len(), reader.outputs())?;
-    let mut loader = Loader::new(ops, reader, CHUNK.min(rows.len()))?.caching(ops, data.cache());
+    let kept = Pipeline::new(reader.clone()).kept(ops, data.cache());
+    let mut loader = Loader::new(ops, reader, CHUNK.min(rows.len()))?.caching(kept);
     let mut chunk = vec![0.0; CHUNK.min(rows.len()) * cols];
     progress.begin("reading", rows.len() as u64, "rows");
     for (i, rows) in rows.chunks(CHUNK).enumerate() {

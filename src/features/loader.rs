@@ -2,8 +2,7 @@
 //! which the host computes, or the device where it is the better place.
 
 use super::scattering::Steps;
-use super::{Kept, Pipeline, Reader};
-use crate::data::cache::Cache;
+use super::{Kept, Reader};
 use crate::data::raw::Raw;
 use crate::error::Result;
 use crate::network::{download, to_real};
@@ -43,9 +42,8 @@ impl<O: Ops> Loader<O> {
     }
 
     /// Takes what training rows become from a cache, if there is one, and keeps it there.
-    pub fn caching(mut self, ops: &O, cache: Option<&Cache>) -> Self {
-        self.kept = Kept::new(ops, &Pipeline::new(self.reader.clone()), cache);
-        self
+    pub fn caching(self, kept: Option<Kept>) -> Self {
+        Loader { kept, ..self }
     }
 
     /// The rows that this is for.

@@ -3,18 +3,19 @@
 
 mod scattering;
 mod reader;
+mod kept;
 mod loader;
 pub(crate) mod stream;
 mod autoencoder;
 mod fitting;
 mod pipeline;
-mod kept;
+mod kept_fit;
 mod file;
 
 pub use autoencoder::{AutoencoderRule, AutoencoderStep};
 pub use file::{Extracted, Extraction};
-use kept::Kept;
-pub use kept::{kept_choice, kept_or_fitted};
+pub use kept::Kept;
+pub use kept_fit::{kept_choice, kept_or_fitted};
 pub use loader::Loader;
 pub use pipeline::{Extractor, Pipeline, Prepared};
 pub use reader::{Reader, Widths};
@@ -56,6 +57,21 @@ pub enum Transform {
 pub const LAMBDA: f64 = 0.1;
 
 impl Transform {
+    /// Whether it takes longer, to fit or to apply, than to read what came of it.
+    fn takes_long(&self) -> bool {
+        match self {
+            Transform::Scatnet(_) | Transform::Whiten(_) | Transform::Pca(_) | Transform::Autoencoder(_) => {
+                true
+            }
+            Transform::Pixels
+            | Transform::Center
+            | Transform::Standardize
+            | Transform::Scale
+            | Transform::Unit
+            | Transform::Rms => false,
+        }
+    }
+
     const PLAIN: [(&'static str, Transform); 6] = [
         ("pixels", Transform::Pixels),
         ("center", Transform::Center),

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::autoencoder::{self, Encoder};
 use super::fitting::{self, Fitted};
-use super::kept::KeptRows;
+use super::kept::{Kept, KeptRows};
 use super::loader::Loader;
 use super::reader::Reader;
 use super::scattering::Scattering;
@@ -241,6 +241,13 @@ impl Pipeline {
                 stage,
             },
         ))
+    }
+
+    /// What `cache` holds of rows that went through this, if there is one and they are worth keeping.
+    pub fn kept<O: Ops>(&self, ops: &O, cache: Option<&Cache>) -> Option<Kept> {
+        let cache = cache.filter(|_| self.transforms().iter().any(Transform::takes_long))?;
+        let (columns, outputs) = (self.reader.columns(), self.outputs());
+        Some(Kept::new(ops, cache, &self.bytes(), columns, outputs))
     }
 
     /// Room for up to `rows` rows of the data at a time, and all that they go through.
@@ -507,7 +514,7 @@ pub struct Extractor<O: Ops> {
 impl<O: Ops> Extractor<O> {
     /// Takes rows that went through `pipeline`, which this was made of, from a cache, if there is one, and keeps them there.
     pub fn caching(mut self, ops: &O, pipeline: &Pipeline, cache: Option<&Cache>) -> Self {
-        self.kept = self.kept.caching(ops, pipeline, cache);
+        self.kept = self.kept.caching(pipeline.kept(ops, cache));
         self
     }
 

@@ -2,7 +2,7 @@
 
 use super::bench::{Bench, Clock, absolute};
 use super::errors::{FLOOR, distance, largest};
-use super::matrices::{filled, poisoned, values};
+use super::matrices::{filled, mistakes, poisoned, values};
 use super::random::Random;
 use crate::cpu::Reference;
 use crate::error::Result;
@@ -240,9 +240,4 @@ fn not_a_number<O: Ops>(bench: &mut Bench<O>) -> Result<()> {
     }
     bench.report(&format!("m {m} d 7 hidden [9] k 150, no numbers"), tallies);
     Ok(())
-}
-
-/// Labels that are not the expected ones.
-fn mistakes(found: &[u32], expected: &[u32]) -> usize {
-    found.iter().zip(expected).filter(|(a, b)| a != b).count()
 }

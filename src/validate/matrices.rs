@@ -51,7 +51,7 @@ pub(super) fn outcome<O: Ops>(ops: &O, matrix: &mut O::Matrix) -> Result<Vec<f64
 }
 
 /// Numbers that are not the expected ones; NaN is none of them.
-pub(super) fn mistakes(found: &[f64], expected: &[f64]) -> usize {
+pub(super) fn mistakes<T: PartialEq>(found: &[T], expected: &[T]) -> usize {
     assert_eq!(found.len(), expected.len());
     found.iter().zip(expected).filter(|(a, b)| a != b).count()
 }

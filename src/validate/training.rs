@@ -214,16 +214,16 @@ fn errors<O: Ops>(ops: &O, problems: &[(Plan, Vec<f32>)], d: usize, exact: &[Vec
         losses.push(trained(ops, plan, rows, d)?.1);
     }
     let scale = exact.iter().map(|exact| largest(exact)).fold(0.0, f64::max);
-    // Where a training has pursued its labels to the end it stops early, by another rounding an epoch before the others.
-    let count = losses
-        .iter()
-        .chain(exact)
-        .map(Vec::len)
-        .fold(usize::MAX, usize::min);
+    let count = exact.iter().map(Vec::len).fold(0, usize::max);
     let squares = (0..count).map(|at| {
         let trainings = losses.iter().zip(exact);
         let mut errors: Vec<f64> = trainings
-            .map(|(losses, exact)| distance(&losses[at..=at], &exact[at..=at]))
+            .map(|(losses, exact)| match (losses.get(at), exact.get(at)) {
+                (Some(&loss), Some(&exact)) => distance(&[loss], &[exact]),
+                (None, None) => 0.0,
+                // One that has pursued its labels to the end stops, by another rounding now and then an epoch before the other.
+                _ => f64::INFINITY,
+            })
             .collect();
         errors.sort_by(f64::total_cmp);
         errors[errors.len() / 2].powi(2)
