@@ -118,8 +118,10 @@ class Bench:
 
     def make(self):
         rows = str(self.chosen.rows)
-        command = f"neuncut generate mnist8m --rows {rows} --from MNIST -o mnist8m.npy"
-        made = self.run("generate", "mnist8m", "--rows", rows, "--from", self.chosen.mnist, "-o", str(self.folder / "mnist8m.npy"))
+        command = f"neuncut generate mnist8m --rows {rows} --from MNIST -o mnist8m.npy --device cuda"
+        output = str(self.folder / "mnist8m.npy")
+        device = ("--device", self.chosen.device)
+        made = self.run("generate", "mnist8m", "--rows", rows, "--from", self.chosen.mnist, "-o", output, *device)
         print("made", made.get("seconds", made), flush=True)
         self.keep("make", {"command": command, "outcome": made})
 

@@ -7,6 +7,7 @@
 
 pub mod error;
 pub mod random;
+pub mod bending;
 pub mod atomic;
 pub mod resumable;
 pub mod progress;
@@ -18,6 +19,7 @@ pub mod cuda;
 pub mod eigen;
 pub mod model;
 pub mod network;
+pub mod infinite_mnist;
 pub mod learner;
 pub mod features;
 pub mod graph;

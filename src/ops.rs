@@ -20,6 +20,7 @@ use std::ops::{Add, AddAssign, Div, Mul, Neg, Sub};
 use bytemuck::Pod;
 use serde::{Deserialize, Serialize};
 
+use crate::bending::Bending;
 use crate::data::csr::Csr;
 use crate::data::raw::Raw;
 use crate::data::safetensors::Stored;
@@ -507,6 +508,31 @@ pub trait Ops {
         paths: &Self::Matrix,
         to: &mut Self::Matrix,
         first_row: usize,
+    ) -> Result<()>;
+
+    // ---- images without end ---------------------------------------------------------------------------------------------
+
+    /// Whether [`bend`](Self::bend) takes images of so many rows and columns.
+    fn bends(&self, image: [usize; 2]) -> bool {
+        let _ = image;
+        true
+    }
+    /// Row `i` of `to` becomes image `r = first_row + i` of those without end that begin with the n rows of `images`, pixels being whole
+    /// numbers from 0 to 255. The first n are these. Any other is image `v = r mod n`, bent by two smooth random fields and moved, all
+    /// in whole numbers (of [`bending`](crate::bending)), so that every backend makes the same bits:
+    ///
+    /// * `noise(y, x)`, of (height + 24) x (width + 24), is odd, from -255 to 255, and [drawn](Bending::noise) for r and each field;
+    /// * `u(y, x) = ((sum_ab G(a - 12) G(b - 12) noise(y + a, x + b) >> 8) SCALE) >> 16`, a and b from 0 to 24, a [displacement](Bending::displacement) in steps
+    ///   of 2^-8 pixels;
+    /// * `bent(y, x) = clamp(v + (u_y V_y + u_x V_x + 2^10 >> 11))`, from 0 to 255, V_y and V_x being Sobel's derivatives of v, blank
+    ///   around its edges, times 8;
+    /// * `to(y, x) = bent(y - down, x - right)`, and 0 where that is outside, [down and right](Bending::moved) from -1 to 1.
+    fn bend(
+        &self,
+        bending: &Bending,
+        images: &Self::Matrix,
+        first_row: u64,
+        to: &mut Self::Matrix,
     ) -> Result<()>;
 
     // ---- one step, in order -----------------------------------------------------------------------------------------

@@ -49,6 +49,7 @@ pub fn philox(counter: [u32; 4], key: [u32; 2]) -> [u32; 4] {
 
 /// One stream of random numbers, addressed by index.
 #[derive(Clone, Copy, Debug)]
+#[repr(C)] // as `kernels/philox.cuh` has it
 pub struct Stream {
     key: [u32; 2],
     purpose: u32,

@@ -5,15 +5,18 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use neuncut::data::Dataset;
 use neuncut::data::embeddings::{self, Embeddings};
-use neuncut::data::infinite_mnist::InfiniteMnist;
 use neuncut::data::synthetic::{Figure, Generator};
 use neuncut::data::written::{self, Rows, Written};
+use neuncut::infinite_mnist::InfiniteMnist;
+use neuncut::ops::Ops;
+use neuncut::options::Device;
 use neuncut::progress::Progress;
 use neuncut::resumable::stamps;
 use neuncut::{Error, Result, values};
 use serde_json::json;
 
 use super::console::{Console, catch_interrupts};
+use super::device::{DeviceArgs, Job};
 
 /// Digits without end.
 pub const MNIST8M: &str = "mnist8m";
@@ -48,6 +51,10 @@ pub struct GenerateArgs {
     /// Seed; row i depends on the seed and i alone
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub seed: u64,
+
+    /// Of mnist8m, which is the same bits wherever it is made; the others are made on the CPU
+    #[command(flatten)]
+    pub device: DeviceArgs,
 }
 
 /// What was written.
@@ -62,6 +69,13 @@ pub struct Made {
 
 /// Writes the data, and tells where.
 pub fn run(args: GenerateArgs, console: &mut Console) -> Result<()> {
+    if args.name != MNIST8M && !matches!(args.device.device, Device::Auto | Device::Cpu) {
+        return Err(Error::option(
+            "--device",
+            format!("{} is made on the CPU", args.name),
+            "leave it away, or generate mnist8m",
+        ));
+    }
     let made = generate(&args, console)?;
     let names: Vec<String> = made
         .written
@@ -94,9 +108,11 @@ pub fn generate(args: &GenerateArgs, console: &mut Console) -> Result<Made> {
         let source = args.from.as_deref().unwrap_or("mnist-t10k");
         values::output_as(&args.output, &["npy", "npz", "safetensors"], &[Path::new(source)])?;
         let data = Dataset::open_training(source)?;
-        let digits = InfiniteMnist::new(&data, args.seed)?;
-        let classes = data.labels().map_or(0, |labels| labels.classes.len());
-        return write(args, &digits, classes, console);
+        return args.device.run(Digits {
+            args,
+            data: &data,
+            console,
+        });
     }
     if args.from.is_some() {
         return Err(Error::option(
@@ -105,12 +121,80 @@ pub fn generate(args: &GenerateArgs, console: &mut Console) -> Result<Made> {
             "leave it away, or generate mnist8m",
         ));
     }
+    let device = DeviceArgs {
+        device: Device::Cpu,
+        ..args.device
+    };
     if args.name == EMBEDDINGS {
-        return write(args, &Embeddings::new(args.seed), embeddings::CLASSES, console);
+        return device.run(Figures {
+            args,
+            source: &Embeddings::new(args.seed),
+            classes: embeddings::CLASSES,
+            console,
+        });
     }
     let generator = Generator::parse(&args.name)?;
-    let figure = Figure::new(generator, args.seed);
-    write(args, &figure, generator.classes(), console)
+    device.run(Figures {
+        args,
+        source: &Figure::new(generator, args.seed),
+        classes: generator.classes(),
+        console,
+    })
+}
+
+/// Digits, which the device makes.
+struct Digits<'a> {
+    args: &'a GenerateArgs,
+    data: &'a Dataset,
+    console: &'a mut Console,
+}
+
+impl Job for Digits<'_> {
+    type Output = Made;
+    fn run<O: Ops>(self, ops: &O) -> Result<Made> {
+        let digits = InfiniteMnist::new(ops, self.data, self.args.seed)?;
+        let classes = self.data.labels().map_or(0, |labels| labels.classes.len());
+        write(self.args, &digits, classes, self.console)
+    }
+}
+
+/// Rows that the host makes.
+struct Figures<'a, R> {
+    args: &'a GenerateArgs,
+    source: &'a R,
+    classes: usize,
+    console: &'a mut Console,
+}
+
+impl<R: Rows<Value: Send> + Sync> Job for Figures<'_, R> {
+    type Output = Made;
+    fn run<O: Ops>(self, ops: &O) -> Result<Made> {
+        let source = OnHost {
+            ops,
+            rows: self.source,
+        };
+        write(self.args, &source, self.classes, self.console)
+    }
+}
+
+/// Rows that are made on the threads that a backend leaves to the host.
+struct OnHost<'a, O, R> {
+    ops: &'a O,
+    rows: &'a R,
+}
+
+impl<O: Ops, R: Rows<Value: Send> + Sync> Rows for OnHost<'_, O, R> {
+    type Value = R::Value;
+
+    fn shape(&self) -> Vec<usize> {
+        self.rows.shape()
+    }
+    fn fill(&self, first_row: u64, rows: &mut [R::Value]) -> Result<()> {
+        self.ops.on_host(|| self.rows.fill(first_row, rows))
+    }
+    fn label(&self, row: u64) -> Option<u32> {
+        self.rows.label(row)
+    }
 }
 
 fn write<R: Rows>(args: &GenerateArgs, source: &R, classes: usize, console: &mut Console) -> Result<Made> {

@@ -210,6 +210,7 @@ pub fn run(args: ReproduceArgs, console: &mut Console) -> Result<()> {
                 from: args.from.clone(),
                 output: data,
                 seed: args.seed,
+                device: args.device,
             };
             made = Some(generate::generate(&options, console)?);
             words

@@ -13,6 +13,7 @@ mod coming;
 mod gather;
 mod normalize;
 mod scattering;
+mod bend;
 mod adam;
 mod linear;
 mod softmax;
@@ -46,6 +47,7 @@ pub use widen::Inbox;
 
 use bytemuck::Pod;
 
+use crate::bending::Bending;
 use crate::data::csr::Csr;
 use crate::data::raw::Raw;
 use crate::error::{Error, Result};
@@ -366,6 +368,13 @@ impl<D: Driver> Ops for Cuda<D> {
     fn step(&self, recording: &mut Recording<D>, calls: &mut dyn FnMut() -> Result<()>) -> Result<()> {
         recording::step(self, recording, calls)
     }
+    fn bends(&self, image: [usize; 2]) -> bool {
+        bend::bends(image)
+    }
+    fn bend(&self, bending: &Bending, images: &Matrix<D>, first_row: u64, to: &mut Matrix<D>) -> Result<()> {
+        bend::bend(self, bending, images, first_row, to)
+    }
+
     fn gather_rows(
         &self,
         data: &Matrix<D>,

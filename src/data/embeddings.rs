@@ -13,6 +13,7 @@ use half::f16;
 use rayon::prelude::*;
 
 use super::written::Rows;
+use crate::error::Result;
 use crate::random::{Purpose, Stream};
 
 /// Numbers in a row, and classes of rows: those of ImageNet under CLIP.
@@ -125,10 +126,11 @@ impl Rows for Embeddings {
         vec![DIMS]
     }
 
-    fn fill(&self, first_row: u64, rows: &mut [f16]) {
+    fn fill(&self, first_row: u64, rows: &mut [f16]) -> Result<()> {
         rows.par_chunks_exact_mut(DIMS)
             .enumerate()
             .for_each(|(i, row)| self.draw(first_row + i as u64, row));
+        Ok(())
     }
 
     fn label(&self, row: u64) -> Option<u32> {
@@ -153,7 +155,7 @@ mod tests {
         let made = Embeddings::new(seed);
         let n = 4000;
         let mut rows = vec![f16::NAN; n * DIMS];
-        made.fill(0, &mut rows);
+        made.fill(0, &mut rows).expect("rows");
         let row = |i: usize| rows[i * DIMS..][..DIMS].iter().map(|v| v.to_f64());
         let labels: Vec<usize> = (0..n as u64)
             .map(|i| made.label(i).expect("all have one") as usize)
@@ -161,7 +163,7 @@ mod tests {
 
         // Any slice is made by itself.
         let mut slice = vec![f16::NAN; 3 * DIMS];
-        made.fill(2017, &mut slice);
+        made.fill(2017, &mut slice).expect("rows");
         assert_eq!(slice[..], rows[2017 * DIMS..2020 * DIMS]);
 
         let mut nearest = 0;

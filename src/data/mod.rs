@@ -16,7 +16,6 @@ pub mod folder;
 pub mod written;
 pub mod synthetic;
 pub mod embeddings;
-pub mod infinite_mnist;
 
 use std::ops::Range;
 use std::path::Path;

@@ -124,12 +124,13 @@ impl Rows for Figure {
         vec![self.generator.dims()]
     }
 
-    fn fill(&self, first_row: u64, rows: &mut [f32]) {
+    fn fill(&self, first_row: u64, rows: &mut [f32]) -> Result<()> {
         let rows = rows.par_chunks_exact_mut(self.generator.dims());
         rows.enumerate().with_min_len(256).for_each(|(i, row)| {
             let i = first_row + i as u64;
             self.draw(i, self.generator.label(i) as usize, row);
         });
+        Ok(())
     }
 
     fn label(&self, row: u64) -> Option<u32> {

@@ -23,7 +23,10 @@ pub trait Rows {
     /// The shape of one.
     fn shape(&self) -> Vec<usize>;
     /// Makes the rows `first_row..`, as many as fit.
-    fn fill(&self, first_row: u64, rows: &mut [Self::Value]);
+    ///
+    /// # Errors
+    /// Those of the device that makes them.
+    fn fill(&self, first_row: u64, rows: &mut [Self::Value]) -> Result<()>;
     /// The label of a row; none of any, where they are not known.
     fn label(&self, row: u64) -> Option<u32>;
 }
@@ -68,7 +71,7 @@ pub struct Written {
 /// `content`, which describes what the rows are, was the same.
 ///
 /// # Errors
-/// For no rows or too many, another extension, what cannot be written, and those of `progress`.
+/// For no rows or too many, another extension, what cannot be written, those of `source` and of `progress`.
 pub fn write<R: Rows>(
     source: &R,
     content: &str,
@@ -199,7 +202,7 @@ impl<R: Rows> Made<'_, R> {
                 (rows.end - rows.start) as usize * self.cols,
                 bytemuck::Zeroable::zeroed(),
             );
-            self.source.fill(rows.start, &mut values);
+            self.source.fill(rows.start, &mut values)?;
             put(&values)?;
             progress(rows.end)?;
         }

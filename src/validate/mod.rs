@@ -8,6 +8,7 @@
 
 mod affinity;
 mod bench;
+mod bending;
 mod contraction;
 mod cross_entropy;
 mod errors;
@@ -50,6 +51,8 @@ pub enum Operation {
     Features,
     /// Steps of a scattering transform.
     Scattering,
+    /// Images bent and moved.
+    Bending,
     /// The nearest rows of queries.
     Nearest,
     /// Products with a graph of all training rows.
@@ -94,10 +97,11 @@ pub enum Operation {
 
 impl Operation {
     /// All, in the order of a training step.
-    pub const ALL: [Operation; 23] = [
+    pub const ALL: [Operation; 24] = [
         Operation::Transfers,
         Operation::Features,
         Operation::Scattering,
+        Operation::Bending,
         Operation::Nearest,
         Operation::SparseProduct,
         Operation::Tall,
@@ -223,6 +227,7 @@ pub fn run_operation<O: Ops>(
         Operation::Transfers => transfers::check(&mut bench),
         Operation::Features => features::check(&mut bench),
         Operation::Scattering => scattering::check(&mut bench),
+        Operation::Bending => bending::check(&mut bench),
         Operation::Nearest => nearest::check(&mut bench),
         Operation::SparseProduct => graph::check_product(&mut bench),
         Operation::Tall => tall::check(&mut bench),

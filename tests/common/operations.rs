@@ -32,6 +32,7 @@ macro_rules! test_operations {
             rows_come_in_and_results_go_out_bit_for_bit: Transfers,
             scaling_centring_and_normalising: Features,
             steps_of_a_scattering_transform: Scattering,
+            images_bent_and_moved_bit_for_bit: Bending,
             the_nearest_rows_of_queries: Nearest,
             products_with_a_graph: SparseProduct,
             products_of_tall_matrices: Tall,

@@ -2,17 +2,18 @@
 
 use std::collections::HashSet;
 
-use neuncut::data::infinite_mnist::InfiniteMnist;
+use neuncut::cpu::Fast;
 use neuncut::data::synthetic::{Figure, Generator};
 use neuncut::data::written::{self, Rows};
 use neuncut::data::{Dataset, Labels};
+use neuncut::infinite_mnist::InfiniteMnist;
 
 use crate::make::{Folder, read_all};
 
 fn made(generator: Generator, seed: u64, first: u64, len: usize) -> (Vec<f32>, Vec<u32>) {
     let figure = Figure::new(generator, seed);
     let mut rows = vec![f32::NAN; len * generator.dims()];
-    figure.fill(first, &mut rows);
+    figure.fill(first, &mut rows).expect("rows");
     let labels = (first..)
         .take(len)
         .map(|row| figure.label(row).expect("figures have labels"));
@@ -292,10 +293,11 @@ fn names_and_generators_agree() {
 fn digits_without_end_are_images_with_labels() {
     let folder = Folder::new();
     let data = Dataset::open("mnist-t10k").unwrap();
-    let digits = InfiniteMnist::new(&data, fresh_seed()).unwrap();
+    let cpu = Fast::new(2).unwrap();
+    let digits = InfiniteMnist::new(&cpu, &data, fresh_seed()).unwrap();
     let n = 10_000 + 1021;
     let mut rows = vec![77; n * 784];
-    digits.fill(0, &mut rows);
+    digits.fill(0, &mut rows).unwrap();
     let rows: Vec<f32> = rows.into_iter().map(f32::from).collect();
     for name in ["x.npy", "x.npz", "x.safetensors"] {
         let path = folder.path(name);

@@ -1011,6 +1011,11 @@ fn evaluate_and_generate() {
                 &["--from: points is no set of grey 8-bit images"],
             ),
             (
+                "neuncut generate rings --rows 9 --device reference -o y.npy",
+                1,
+                &["--device: rings is made on the CPU", "leave it away"],
+            ),
+            (
                 "neuncut generate mnist8m --rows 9 -o y.csv",
                 1,
                 &["y.csv: only .npy or .npz or .safetensors"],

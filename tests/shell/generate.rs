@@ -22,6 +22,10 @@ fn killed_at_any_moment_made_data_are_gone_on_with_to_the_same_bits() {
             assert!(here.bytes("made-labels.npy") == here.bytes("whole-labels.npy"));
         }
 
+        // Whatever number of threads makes them.
+        here.ok(&format!("{} --threads 1", line.replace("made", "alone")));
+        assert!(here.bytes(&format!("alone.{end}")) == here.bytes(&format!("whole.{end}")));
+
         // Another seed is another file: what is left of the first is no part of it.
         let mut child = here.start(&line);
         let begun = || here.list(".").iter().any(|name| name.ends_with(".part"));

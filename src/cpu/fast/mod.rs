@@ -4,6 +4,7 @@ mod adam;
 mod affinity;
 mod subgraph;
 mod argmax;
+mod bend;
 mod ceilings;
 mod cross_entropy;
 mod fft;
@@ -26,6 +27,7 @@ mod widen;
 use bytemuck::Pod;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
+use crate::bending::Bending;
 use crate::cpu::Matrix;
 use crate::data::csr::Csr;
 use crate::data::raw::Raw;
@@ -206,6 +208,17 @@ impl Ops for Fast {
     ) -> Result<()> {
         self.pool
             .install(|| normalize::normalize_paths(positions, least, paths, to, first_row));
+        Ok(())
+    }
+
+    fn bend(
+        &self,
+        bending: &Bending,
+        images: &Matrix<f32>,
+        first_row: u64,
+        to: &mut Matrix<f32>,
+    ) -> Result<()> {
+        self.pool.install(|| bend::bend(bending, images, first_row, to));
         Ok(())
     }
 

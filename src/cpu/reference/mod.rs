@@ -6,6 +6,7 @@ mod adam;
 pub(crate) mod affinity;
 mod subgraph;
 mod argmax;
+mod bend;
 mod cross_entropy;
 mod distances;
 mod gather;
@@ -29,6 +30,7 @@ use bytemuck::Pod;
 pub(crate) use distances::{BY_DIFFERENCES, Distances};
 pub(crate) use rounding::{product, transposed};
 
+use crate::bending::Bending;
 use crate::cpu::Matrix;
 use crate::data::csr::Csr;
 use crate::data::raw::Raw;
@@ -183,6 +185,11 @@ impl<T: Real> Ops for Reference<T> {
         first_row: usize,
     ) -> Result<()> {
         normalize::normalize_paths(positions, least, paths, to, first_row);
+        Ok(())
+    }
+
+    fn bend(&self, bending: &Bending, images: &Matrix<T>, first_row: u64, to: &mut Matrix<T>) -> Result<()> {
+        bend::bend(bending, images, first_row, to);
         Ok(())
     }
 

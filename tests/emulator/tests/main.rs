@@ -11,6 +11,7 @@ mod operations;
 mod shared_training;
 
 mod autoencoder;
+mod digits;
 mod graphs;
 mod infer;
 mod launches;
