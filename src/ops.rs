@@ -304,6 +304,8 @@ pub struct Ceilings {
     pub copy: f64,
     /// FLOP per second of a large matrix product in the backend's precision.
     pub matrix: f64,
+    /// Bytes per second from page-locked memory of the host to the device; `None` where both are one.
+    pub host_to_device: Option<f64>,
 }
 
 /// Sums over cluster pairs of a graph with hard labels: `C_ab = sum of A_ij over i in a, j in b`, row-major k x k.

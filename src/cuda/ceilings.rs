@@ -1,6 +1,7 @@
-//! What the device does at most: a large copy, and products of registers with nothing in the way.
+//! What the device does at most: a large copy, products of registers with nothing in the way, and large copies from the host.
 
 use super::driver::Driver;
+use super::staging::Stages;
 use super::{Cuda, arguments};
 use crate::error::Result;
 use crate::ops::{Ceilings, Ops, Precision};
@@ -11,6 +12,10 @@ const COPIED: usize = 1 << 30;
 /// Blocks, of 256 threads, and rounds of the products: some milliseconds.
 const BLOCKS: usize = 2048;
 const ROUNDS: i32 = 2048;
+
+/// Bytes that come from the host at a time, and how often: at least some milliseconds.
+const SENT: usize = 64 << 20;
+const SENDINGS: usize = 8;
 
 /// Runs, of which the fastest counts: what disturbs one only makes it slower. The first also warms up.
 const RUNS: usize = 5;
@@ -51,7 +56,24 @@ pub fn measure<D: Driver>(cuda: &Cuda<D>) -> Result<Ceilings> {
     Ok(Ceilings {
         copy: 2.0 * bytes as f64 / copy,
         matrix: flop / matrix,
+        host_to_device: Some(host_to_device(cuda)?),
     })
+}
+
+/// See [`Cuda::host_to_device`].
+pub fn host_to_device<D: Driver>(cuda: &Cuda<D>) -> Result<f64> {
+    let advice = "close what else fills the host's memory";
+    let stages = Stages::new(cuda, "the copies that are timed", SENT, advice)?;
+    let seconds = fastest(cuda, &mut || {
+        // The second is under way when the host waits for the first: they follow each other at once.
+        (0..SENDINGS).try_for_each(|sending| {
+            let slot = sending % 2;
+            stages.send(&cuda.driver, slot, SENT, &mut |_| ())?;
+            stages.receive(&cuda.driver, slot)?;
+            stages.release(&cuda.driver, slot)
+        })
+    })?;
+    Ok((SENDINGS * SENT) as f64 / seconds)
 }
 
 /// Seconds.

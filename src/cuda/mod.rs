@@ -145,6 +145,15 @@ impl<D: Driver> Cuda<D> {
         &self.driver
     }
 
+    /// Bytes per second that large copies from page-locked memory of the host reach, through two buffers by turns, as rows come that
+    /// stream.
+    ///
+    /// # Errors
+    /// [`Error::Memory`] when the host or the device has no room for the buffers.
+    pub fn host_to_device(&self) -> Result<f64> {
+        ceilings::host_to_device(self)
+    }
+
     /// Runs a kernel of `kernels/{file}.cu`, `threads` threads a block.
     fn launch(
         &self,

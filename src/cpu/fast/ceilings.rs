@@ -49,7 +49,11 @@ pub fn ceilings() -> Result<Ceilings> {
             });
     });
     let matrix = 2.0 * (SIZE as f64).powi(3) / seconds;
-    Ok(Ceilings { copy, matrix })
+    Ok(Ceilings {
+        copy,
+        matrix,
+        host_to_device: None,
+    })
 }
 
 fn fastest(mut work: impl FnMut()) -> f64 {
