@@ -79,7 +79,7 @@ enum Command {
     Info,
     /// Make one training step on a given problem and write out everything in it
     Step(step::StepArgs),
-    /// Time training steps
+    /// Time training steps, and how fast rows are labelled
     Bench(bench::BenchArgs),
     /// Check every operation of a device against the f64 reference
     Validate(validate::ValidateArgs),

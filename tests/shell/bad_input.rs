@@ -1135,6 +1135,21 @@ fn shapes_of_bench() {
                 &["--batch: the shape mnist has its own; leave it away"],
             ),
             ("neuncut bench --shape imagenet --hidden 9", 1, &["--hidden: "]),
+            (
+                "neuncut bench --work training",
+                2,
+                &["'training'", "step, inference, predict"],
+            ),
+            (
+                "neuncut bench --work inference -d 9",
+                1,
+                &["--dims: the shape mnist has its own"],
+            ),
+            (
+                "neuncut bench --work predict -m 0",
+                1,
+                &["--batch: 0 is too few; give at least 1"],
+            ),
             ("neuncut bench --iterations 0", 1, &["--iterations: 0 is too few"]),
             (
                 "neuncut bench --device cpu --precision bf16",

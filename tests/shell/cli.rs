@@ -545,6 +545,49 @@ fn bench_counts_and_times_a_step() {
 }
 
 #[test]
+fn bench_counts_and_times_labels() {
+    let here = Sandbox::new();
+    for (work, bytes) in [
+        // Rows, labels, weights and biases.
+        ("inference", 4 * (129 * 33 + 129 + 34 * 17 + 18 * 7)),
+        ("predict", 4 * 129 * 33),
+    ] {
+        let line = format!(
+            "neuncut bench --work {work} --shape custom -m 129 -d 33 -k 7 --hidden 17 --iterations 3 --device cpu"
+        );
+        let result = here.ok(&format!("{line} --threads 1 --json")).json();
+        assert_eq!(result["work"], work);
+        assert_eq!(result["samples"], 3);
+        assert_eq!(result["flop"], f64::from(2 * 129 * (33 * 17 + 17 * 7)));
+        assert_eq!(result["bytes"], f64::from(bytes));
+        let seconds = result["median_us"].as_f64().unwrap() / 1e6;
+        let rows = result["rows_per_second"].as_f64().unwrap();
+        assert!((rows * seconds / 129.0 - 1.0).abs() < 1e-9, "{result:?}");
+        // Rows that are labelled do not travel on a CPU, nor are those of a file copied in the memory of a device.
+        assert!(result["percent_of_host_to_device"].is_null(), "{result:?}");
+        assert_eq!(
+            result["percent_of_copy"].is_null(),
+            work == "predict",
+            "{result:?}"
+        );
+        assert!(result["percent_of_matrix"].as_f64().unwrap() > 0.0);
+        let told = here.ok(&line).out;
+        assert!(
+            told.contains(work) && told.contains("custom: m 129, d 33, hidden 17, k 7"),
+            "{told}"
+        );
+    }
+    let told = here
+        .ok("neuncut bench --work inference -m 257 --iterations 1 --device cpu --json")
+        .json();
+    assert_eq!(
+        [&told["m"], &told["d"], &told["k"]],
+        [257, 500, 10],
+        "named shapes take any number of rows"
+    );
+}
+
+#[test]
 fn help_tells_every_option_with_its_default_and_unit() {
     let here = Sandbox::new();
     // Required, or without a default because nothing happens when they are not given.

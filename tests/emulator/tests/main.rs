@@ -11,6 +11,7 @@ mod operations;
 mod shared_training;
 
 mod autoencoder;
+mod bench;
 mod digits;
 mod graphs;
 mod infer;
