@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""What a GPU does: every kernel checked, steps timed beside PyTorch's, digits clustered from their pixels, up to 8,100,000 of them.
+"""What a GPU does: every kernel checked, steps timed beside PyTorch's, labels timed, digits clustered from their pixels, up to 8,100,000.
 
     python3 benches/gpu.py --neuncut BINARY --mnist DIR -o benches/results/GPU-DATE.json [--only PART ...]
 
 BINARY is a built `neuncut`: a machine with a GPU may have no Rust. DIR holds the four MNIST files. The peers need PyTorch and NumPy, the
 rest Python alone. What is done is written at once, so that a run that is cut short has what came before. `--only` runs some of the parts:
-validate, steps, peers, mnist, make, mnist8m. `--show` prints the tables of a result.
+validate, steps, labels, peers, mnist, make, mnist8m. `--show` prints the tables of a result.
 """
 
 import argparse
@@ -20,7 +20,10 @@ import time
 
 PRECISIONS = ("fp32", "tf32x3", "tf32", "bf16")
 SHAPES = ("mnist", "imagenet")
-PARTS = ("validate", "steps", "peers", "mnist", "make", "mnist8m")
+# Of labels: in the card's memory, held against what it multiplies; from a file in the page cache, against what comes from the host.
+LABELS = {"inference": "matrix", "predict": "host_to_device"}
+FAST = ("tf32", "bf16")
+PARTS = ("validate", "steps", "labels", "peers", "mnist", "make", "mnist8m")
 FEATURES = "scatnet,pca=500,center,unit"
 
 
@@ -93,6 +96,16 @@ class Bench:
                 print("step", shape, precision, row.get("median_us", row), flush=True)
         self.keep("steps", {"command": "neuncut bench --device cuda --shape S --precision P", "rows": rows})
 
+    def labels(self):
+        rows = {}
+        for work, most in LABELS.items():
+            for shape in SHAPES:
+                for precision in FAST:
+                    device = ("--device", self.chosen.device, "--precision", precision)
+                    rows[f"{work} {shape} {precision}"] = row = self.run("bench", "--work", work, "--shape", shape, *device)
+                    print(work, shape, precision, row.get("rows_per_second", row), f"{row.get(f'percent_of_{most}')} %", flush=True)
+        self.keep("labels", {"command": "neuncut bench --work W --device cuda --shape S --precision P", "rows": rows})
+
     def peers(self):
         peers = self.folder / "peers.json"
         peers.unlink(missing_ok=True)
@@ -149,6 +162,14 @@ def show(document):
         cells = [found.get((shape, who, p), {}) for p in PRECISIONS]
         texts = [f"{c['median_us']:.0f}" if "median_us" in c else c.get("failed", "") for c in cells]
         print(f"| {who}, {shape} |" + "".join(f" {text} |" for text in texts))
+    labels = document.get("labels", {}).get("rows", {})
+    if labels:
+        print("\n| rows labelled in a second, millions |" + "".join(f" {p} |" for p in FAST) + "\n|---|" + "---|" * len(FAST))
+    for work, most in LABELS.items() if labels else ():
+        for shape in SHAPES:
+            rows = [labels.get(f"{work} {shape} {p}", {}) for p in FAST]
+            texts = [label(row, most) if "rows_per_second" in row else "" for row in rows]
+            print(f"| {work}, {shape} |" + "".join(f" {text} |" for text in texts))
     for part in ("mnist", "mnist8m"):
         row = document.get(part, {}).get("outcome", {})
         if "acc" in row:
@@ -161,6 +182,12 @@ def show(document):
         row = document.get("validate", {}).get(precision)
         if row:
             print(f"validate {precision}: {row['rows']} rows, {len(row['failed'])} failed")
+
+
+def label(row, most):
+    """Millions of rows per second, and the share of what the device does at most, which the reference does not measure."""
+    percent = row[f"percent_of_{most}"]
+    return f"{row['rows_per_second'] / 1e6:.2f}" + (f", {percent:.0f} % of {most.replace('_', ' ')}" if percent else "")
 
 
 def main():
