@@ -141,7 +141,7 @@ pub fn prepare<O: Ops>(
             let began = Instant::now();
             let of_graph = match given_transforms("--graph-features", &options.graph_features)? {
                 Some(given) => given,
-                None => graph_transforms(ops, data, &chosen, &transforms, &x, seed)?,
+                None => graph_transforms(ops, data, &chosen, &transforms, &x, seed, progress)?,
             };
             options.graph_features = features::describe(&of_graph);
             // What the network reads is often the beginning of it.
@@ -162,7 +162,7 @@ pub fn prepare<O: Ops>(
             };
             graph_pipeline = Some(of_graph);
             seconds.graph_features = began.elapsed().as_secs_f64();
-            check_distinct(distinct(ops, &rows)?, options)?;
+            check_distinct(distinct(ops, &rows, progress)?, options)?;
             let rule = graph_rule(options, chosen.len())?;
             options.neighbors = Neighbors::Nearest(rule.neighbors);
             let began = Instant::now();
@@ -255,11 +255,12 @@ fn graph_transforms<O: Ops>(
     transforms: &[Transform],
     x: &O::Matrix,
     seed: u64,
+    progress: &mut dyn Progress,
 ) -> Result<Vec<Transform>> {
     let mut all = transforms.to_vec();
     let question = format!("whitening helps {}, seed {seed}", features::describe(transforms));
     if features::kept_choice(ops, data, chosen, &question, || {
-        estimate::whitening_helps(ops, x, seed)
+        estimate::whitening_helps(ops, x, seed, progress)
     })? {
         all.extend(estimate::WHITENED);
     }
@@ -341,9 +342,7 @@ pub fn load_rows<O: Ops>(
     let mut chunk = vec![0.0; CHUNK.min(rows.len()) * cols];
     progress.begin("reading", rows.len() as u64, "rows");
     for (i, rows) in rows.chunks(CHUNK).enumerate() {
-        if progress.interrupted() {
-            return Err(Error::Interrupted("training had not begun".into()));
-        }
+        progress.not_interrupted("training had not begun")?;
         let chunk = &mut chunk[..rows.len() * cols];
         data.gather_rows(rows, chunk)?;
         loader.load_training_rows(ops, Raw::F32(chunk), &mut x, i * CHUNK)?;

@@ -1,5 +1,7 @@
 //! How long work tells about itself, and learns that it should stop.
 
+use crate::error::{Error, Result};
+
 /// The audience of a long computation.
 pub trait Progress {
     /// One statement of interest.
@@ -12,6 +14,30 @@ pub trait Progress {
     fn end(&mut self);
     /// Whether the user asked to stop.
     fn interrupted(&self) -> bool;
+
+    /// Asked by work in between its parts; `at` says how far it has come.
+    ///
+    /// # Errors
+    /// [`Error::Interrupted`], if the user asked to stop.
+    fn not_interrupted(&self, at: &str) -> Result<()> {
+        match self.interrupted() {
+            true => Err(Error::Interrupted(at.into())),
+            false => Ok(()),
+        }
+    }
+}
+
+/// Nobody who listens, but who may ask to stop.
+pub struct Unheard<'a>(pub &'a dyn Fn() -> bool);
+
+impl Progress for Unheard<'_> {
+    fn line(&mut self, _: &str) {}
+    fn begin(&mut self, _: &str, _: u64, _: &'static str) {}
+    fn advance(&mut self, _: u64, _: &str) {}
+    fn end(&mut self) {}
+    fn interrupted(&self) -> bool {
+        self.0()
+    }
 }
 
 /// Nobody who listens.

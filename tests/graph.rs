@@ -4,18 +4,23 @@ mod common;
 #[path = "common/training.rs"]
 mod training;
 
+use std::cell::Cell;
+
 use common::{filled, planted, random, values};
 use neuncut::cpu::{Fast, Reference};
 use neuncut::data::csr::Csr;
 use neuncut::eigen::eigen;
+use neuncut::estimate::whitening_helps;
+use neuncut::features::{Pipeline, Reader, parse};
 use neuncut::graph::{
     Cuts, GraphRule, Sampler, Width, build, count, cut_matrix, distinct, merge, ranking, refine,
 };
 use neuncut::ops::{Cut, Ops};
-use neuncut::progress::Silent;
+use neuncut::progress::{Progress, Silent, Unheard};
 use neuncut::scores::Scores;
 use neuncut::spectral::{cluster, embed, kmeans, leading, split_and_merge};
 use neuncut::validate::{Random, distance, largest};
+use neuncut::{Error, Result};
 
 /// All entries, row-major.
 fn dense(graph: &Csr) -> Vec<f64> {
@@ -200,7 +205,7 @@ fn equal_rows_share_the_edges_of_one_and_are_tied_to_one_another() {
         of_row = random.order(n).into_iter().map(|i| of_row[i]).collect();
         let rows: Vec<f32> = of_row.iter().flat_map(|&i| once[i * d..][..d].to_vec()).collect();
         let x = filled(&ops, n, d, &rows);
-        assert_eq!(distinct(&ops, &x).unwrap(), different);
+        assert_eq!(distinct(&ops, &x, &Silent).unwrap(), different);
         let rule = GraphRule {
             neighbors,
             width: Width::SelfTuning,
@@ -500,7 +505,15 @@ fn refining_never_raises_the_cut_and_leaves_no_move_that_lowers_it() {
                 .map(|i| if i < clusters { i } else { random.below(clusters) } as u32)
                 .collect();
             let before = value(&labels);
-            let moves = refine(&graph, &mut labels, clusters, cut, random.below(100) as u64);
+            let moves = refine(
+                &graph,
+                &mut labels,
+                clusters,
+                cut,
+                random.below(100) as u64,
+                &Silent,
+            )
+            .unwrap();
             let after = value(&labels);
             assert!(after <= before + 1e-12, "{before} rose to {after}");
             assert_eq!(
@@ -521,7 +534,8 @@ fn refining_never_raises_the_cut_and_leaves_no_move_that_lowers_it() {
                     );
                 }
             }
-            assert_eq!(refine(&graph, &mut labels, clusters, cut, 7), 0, "once is enough");
+            let again = refine(&graph, &mut labels, clusters, cut, 7, &Silent).unwrap();
+            assert_eq!(again, 0, "once is enough");
         }
     }
 }
@@ -579,12 +593,13 @@ fn moves_undo_a_merged_pair_and_a_split_group() {
                 other => other,
             })
             .collect();
-        let made = split_and_merge(&ops, &graph, &mut labels, 4, cut, 3).unwrap();
+        let made = split_and_merge(&ops, &graph, &mut labels, 4, cut, 3, &mut Silent).unwrap();
         let scores = Scores::of(&labels, 4, &truth, 4).unwrap();
         assert_eq!(scores.acc, 1.0, "{cut:?}");
         // The ratio cut lets rows go over one by one, since a cluster of one costs little.
         assert!(made == 1 || cut == Cut::Rcut, "{made} moves");
-        assert_eq!(split_and_merge(&ops, &graph, &mut labels, 4, cut, 3).unwrap(), 0);
+        let again = split_and_merge(&ops, &graph, &mut labels, 4, cut, 3, &mut Silent).unwrap();
+        assert_eq!(again, 0);
     }
 }
 
@@ -679,4 +694,81 @@ fn mini_batches_of_neighbours_hold_more_edges_than_random_ones() {
     );
     // 20 seeds with 4 of their 8 neighbours: 80 edges, both ways, beside those that random rows have.
     assert!(near >= far + 100.0, "{near} and {far} edges");
+}
+
+/// Asserts that `work` asks whether to stop, `least` times or more, and ends at once at whichever question the answer is yes.
+fn ends_when_asked_to(name: &str, least: usize, work: impl Fn(&mut dyn Progress) -> Result<()>) {
+    let run = |patience: usize| {
+        let asked = Cell::new(0);
+        let stop = || {
+            asked.set(asked.get() + 1);
+            asked.get() > patience
+        };
+        let ended = work(&mut Unheard(&stop));
+        (ended, asked.get())
+    };
+    let (finished, questions) = run(usize::MAX);
+    finished.unwrap();
+    assert!(questions >= least, "{name}: {questions} questions");
+    for patience in 0..questions {
+        let (ended, asked) = run(patience);
+        assert!(
+            matches!(ended, Err(Error::Interrupted(_))),
+            "{name}: not stopped at question {patience} of {questions}: {ended:?}"
+        );
+        assert_eq!(asked, patience + 1, "{name}: asked again");
+    }
+}
+
+#[test]
+fn all_that_comes_before_training_ends_when_asked_to() {
+    let random = random("interrupted");
+    let ops = Fast::new(2).unwrap();
+    let (n, d) = (90, 6);
+    // Three clouds so far apart that each is a part of its own; one of the rows is there twice.
+    let mut rows = random.normals(n * d, 1.0);
+    for (at, value) in rows.iter_mut().enumerate() {
+        *value += 1e3 * (at / d % 3) as f32;
+    }
+    rows.copy_within(0..d, 3 * d);
+    let x = filled(&ops, n, d, &rows);
+    let rule = GraphRule {
+        neighbors: 4,
+        width: Width::SelfTuning,
+        one_sided: 0.1,
+    };
+    // Equal rows, neighbours, and two parts that are joined to the first.
+    ends_when_asked_to("a graph", 4, |progress| build(&ops, &x, rule, progress).map(drop));
+    ends_when_asked_to("equal rows", 1, |progress| distinct(&ops, &x, progress).map(drop));
+
+    // Two copies of the rows, their transforms, and of each: another copy, its mean, an eigenproblem, and six searches.
+    ends_when_asked_to("whitening or not", 2 + 2 * 9, |progress| {
+        whitening_helps(&ops, &x, 3, progress).map(drop)
+    });
+    // A pass over the rows, and their change, for each; before and after an eigenproblem.
+    for (chain, least) in [("center", 2), ("whiten=0.1", 4), ("pca=3", 4)] {
+        let transforms = parse("--features", chain).unwrap();
+        ends_when_asked_to(chain, least, |progress| {
+            let x = filled(&ops, n, d, &rows);
+            Pipeline::fit(&ops, Reader::plain(d), &transforms, x, 0, progress).map(drop)
+        });
+    }
+
+    let (graph, truth) = planted(&random, n, 3, 0.4, 0.1);
+    ends_when_asked_to("a spectrum", 2, |progress| {
+        embed(&ops, &graph, 5, Cut::Ncut, 0, progress).map(drop)
+    });
+    let mixed: Vec<u32> = (0..n).map(|_| random.below(3) as u32).collect();
+    ends_when_asked_to("labels that settle", 1, |progress| {
+        refine(&graph, &mut mixed.clone(), 3, Cut::Ncut, 0, progress).map(drop)
+    });
+    // Rows settle; each of three clusters is split, by a spectrum.
+    let mut settled = truth.clone();
+    refine(&graph, &mut settled, 3, Cut::Ncut, 0, &Silent).unwrap();
+    ends_when_asked_to("moves", 1 + 3 * 3, |progress| {
+        split_and_merge(&ops, &graph, &mut settled.clone(), 3, Cut::Ncut, 0, progress).map(drop)
+    });
+    ends_when_asked_to("k-means", 2, |progress| {
+        kmeans(&ops, &x, 3, 2, 0, progress).map(drop)
+    });
 }

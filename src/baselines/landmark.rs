@@ -4,7 +4,8 @@
 //! column sums, so that all degrees are 1, and its leading eigenvectors are the left singular vectors of `Z diag(c)^-1/2`, found from a
 //! p x p matrix. A row that was not there gets its coordinates from its own landmarks.
 
-use super::{Task, landmarks};
+use super::Task;
+use super::landmarks::{self, UNWRITTEN};
 use crate::data::Dataset;
 use crate::eigen::eigen;
 use crate::error::Result;
@@ -54,7 +55,9 @@ pub(super) fn labels<O: Ops>(
             products[a * p + b] *= root(a) * root(b);
         }
     }
+    progress.not_interrupted(UNWRITTEN)?;
     let (values, vectors) = eigen(&products, p);
+    progress.not_interrupted(UNWRITTEN)?;
     let wanted: Vec<usize> = (p.saturating_sub(task.clusters + EXTRA)..p).rev().collect();
     let q = wanted.len();
     let map: Vec<f64> = (0..p)

@@ -2,7 +2,7 @@
 
 use super::{Task, kmeans};
 use crate::data::Dataset;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::network::{Network, gathered, to_real};
 use crate::ops::{Ops, Shape};
 use crate::prepare::Prepared;
@@ -12,6 +12,9 @@ use crate::spectral::{EXTRA, starts};
 
 /// Rows that are worked on at a time.
 pub(super) const CHUNK: usize = 4096;
+
+/// What is told when a method is interrupted.
+pub(super) const UNWRITTEN: &str = "nothing was written";
 
 /// Training rows drawn at random, in the features of the graph.
 pub(super) fn draw<O: Ops>(ops: &O, task: &Task, x: &O::Matrix) -> Result<O::Matrix> {
@@ -32,9 +35,7 @@ pub(super) fn each<O: Ops>(
     let n = x.rows();
     let mut chunk = ops.matrix("a chunk of rows", CHUNK.min(n), x.cols())?;
     for first in (0..n).step_by(CHUNK) {
-        if progress.interrupted() {
-            return Err(Error::Interrupted("nothing was written".into()));
-        }
+        progress.not_interrupted(UNWRITTEN)?;
         chunk.set_rows(CHUNK.min(n - first));
         ops.copy_rows(x, first, &mut chunk)?;
         work(&chunk)?;

@@ -4,7 +4,8 @@
 //! its degrees are `F (F' 1)`, and the leading eigenvectors of `D^-1/2 W D^-1/2` are `D^-1/2 F V` up to the length of each, `V` those
 //! of `F' D^-1 F`. No n x n matrix is formed, and a row that was not there gets its coordinates in the same way.
 
-use super::{Task, landmarks};
+use super::Task;
+use super::landmarks::{self, UNWRITTEN};
 use crate::data::Dataset;
 use crate::eigen::eigen;
 use crate::error::{Error, Result};
@@ -117,7 +118,9 @@ impl<O: Ops> Extension<O> {
                 (own[i * m + j], own[j * m + i]) = (mean, mean);
             }
         }
+        progress.not_interrupted(UNWRITTEN)?;
         let (values, vectors) = eigen(&own, m);
+        progress.not_interrupted(UNWRITTEN)?;
         let kept: Vec<usize> = (0..m).filter(|&c| values[c] > TRUSTED * values[m - 1]).collect();
         let p = kept.len();
         let half: Vec<f64> = (0..m)
@@ -157,7 +160,9 @@ impl<O: Ops> Extension<O> {
             }
             Ok(())
         })?;
+        progress.not_interrupted(UNWRITTEN)?;
         let (values, vectors) = eigen(&inside, p);
+        progress.not_interrupted(UNWRITTEN)?;
         let wanted: Vec<usize> = (p.saturating_sub(task.clusters + EXTRA)..p).rev().collect();
         let q = wanted.len();
         // U diag(w)^-1/2 V, each vector brought to length 1 over the training rows.

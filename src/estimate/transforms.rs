@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::features::{Pipeline, Reader, Transform};
 use crate::network::{download, gathered, to_real};
 use crate::ops::{Ops, Real, Shape};
-use crate::progress::Silent;
+use crate::progress::Progress;
 use crate::random::{Permutation, Purpose};
 
 /// A column whose standard deviation is this many times that of the middle one measures something else than the others do.
@@ -104,23 +104,31 @@ const MOST_WHITENED: usize = 5000;
 /// Of both kinds of rows the principal components are parted in two at random. Where neighbours are due to what the rows are, not to
 /// noise, those in one half are neighbours in the other: whitening pays where it raises this agreement, that is, where many small
 /// components know as much as the few large ones that drown them, and harms where they hold noise.
-pub fn whitening_helps<O: Ops>(ops: &O, rows: &O::Matrix, seed: u64) -> Result<bool> {
+///
+/// # Errors
+/// [`Error::Interrupted`](crate::Error::Interrupted), [`Error::Memory`](crate::Error::Memory).
+pub fn whitening_helps<O: Ops>(
+    ops: &O,
+    rows: &O::Matrix,
+    seed: u64,
+    progress: &mut dyn Progress,
+) -> Result<bool> {
     let (n, d) = (rows.rows(), rows.cols());
     if d <= SPACE || d > MOST_WHITENED || n <= 2 * NEIGHBORS {
         return Ok(false);
     }
-    let plain = columns_of(ops, rows, seed)?;
+    let plain = columns_of(ops, rows, seed, progress)?;
     let reader = Reader::plain(plain.cols());
-    let copy = columns_of(ops, rows, seed)?;
-    let (_, whitened) = Pipeline::fit(ops, reader, &WHITENED, copy, seed, &mut Silent)?;
-    Ok(agreement(ops, &whitened, seed)? > agreement(ops, &plain, seed)?)
+    let copy = columns_of(ops, rows, seed, progress)?;
+    let (_, whitened) = Pipeline::fit(ops, reader, &WHITENED, copy, seed, progress)?;
+    Ok(agreement(ops, &whitened, seed, progress)? > agreement(ops, &plain, seed, progress)?)
 }
 
 /// What follows the usual transforms where whitening pays.
 pub const WHITENED: [Transform; 2] = [Transform::Whiten(crate::features::LAMBDA), Transform::Unit];
 
 /// A copy of the rows, with a random choice of columns where there are very many.
-fn columns_of<O: Ops>(ops: &O, rows: &O::Matrix, seed: u64) -> Result<O::Matrix> {
+fn columns_of<O: Ops>(ops: &O, rows: &O::Matrix, seed: u64, progress: &dyn Progress) -> Result<O::Matrix> {
     let (n, d) = (rows.rows(), rows.cols());
     let order = Permutation::new(seed, Purpose::Estimate, 11, d as u64);
     let kept: Vec<usize> = (0..d.min(COLUMNS) as u64)
@@ -129,6 +137,7 @@ fn columns_of<O: Ops>(ops: &O, rows: &O::Matrix, seed: u64) -> Result<O::Matrix>
     let mut copy = ops.matrix("rows to be compared", n, kept.len())?;
     let mut chunk = ops.matrix("rows to be compared", CHUNK.min(n), d)?;
     for first in (0..n).step_by(CHUNK) {
+        progress.not_interrupted(UNDECIDED)?;
         chunk.set_rows(CHUNK.min(n - first));
         ops.copy_rows(rows, first, &mut chunk)?;
         let values = download(ops, &chunk)?;
@@ -141,20 +150,26 @@ fn columns_of<O: Ops>(ops: &O, rows: &O::Matrix, seed: u64) -> Result<O::Matrix>
     Ok(copy)
 }
 
+/// Rows that are copied at a time.
 const CHUNK: usize = 4096;
 
+/// What is told when this is interrupted.
+const UNDECIDED: &str = "training had not begun";
+
 /// Share of the neighbours by one half of the principal components that are neighbours by the other half too.
-fn agreement<O: Ops>(ops: &O, rows: &O::Matrix, seed: u64) -> Result<f64> {
+fn agreement<O: Ops>(ops: &O, rows: &O::Matrix, seed: u64, progress: &mut dyn Progress) -> Result<f64> {
     let (n, d) = (rows.rows(), rows.cols());
     let (_, centred) = Pipeline::fit(
         ops,
         Reader::plain(d),
         &[Transform::Center],
-        columns_of(ops, rows, seed)?,
+        columns_of(ops, rows, seed, progress)?,
         seed,
-        &mut Silent,
+        progress,
     )?;
-    let (values, vectors) = eigen(&ops.gram(&centred, &centred)?, d);
+    let products = ops.gram(&centred, &centred)?;
+    progress.not_interrupted(UNDECIDED)?;
+    let (values, vectors) = eigen(&products, d);
     let largest = values[d - 1].max(0.0);
     let components: Vec<usize> = (0..d).filter(|&c| values[c] > 1e-9 * largest).collect();
     if components.len() < 2 {
@@ -173,6 +188,7 @@ fn agreement<O: Ops>(ops: &O, rows: &O::Matrix, seed: u64) -> Result<f64> {
         };
         let mut lists = Vec::new();
         for half in [half(0), half(1)] {
+            progress.not_interrupted(UNDECIDED)?;
             let p = half.len();
             let chosen: Vec<f64> = (0..d)
                 .flat_map(|r| half.iter().map(move |&c| (r, c)))
@@ -212,6 +228,7 @@ mod tests {
     use super::*;
     use crate::cpu::{Fast, Matrix};
     use crate::features::describe;
+    use crate::progress::Silent;
     use crate::random::Stream;
 
     /// Rows of independent normal numbers, one for each of `spreads`, around the centres of ten clouds: `apart` says how far from
@@ -239,14 +256,14 @@ mod tests {
         let (ops, seed) = (Fast::new(2).expect("two threads"), seed());
         let spreads: Vec<f64> = (0..24).map(|c| if c < 4 { 40.0 } else { 1.0 }).collect();
         let rows = clouds(600, seed, &spreads, |c| if c < 4 { 0.0 } else { 3.0 });
-        assert!(whitening_helps(&ops, &rows, seed).expect("memory for a few rows"));
+        assert!(whitening_helps(&ops, &rows, seed, &mut Silent).expect("memory for a few rows"));
     }
 
     #[test]
     fn whitening_harms_where_small_columns_are_noise() {
         let (ops, seed) = (Fast::new(2).expect("two threads"), seed());
         let rows = clouds(600, seed, &[0.1; 40], |c| if c < 8 { 1.0 } else { 0.0 });
-        assert!(!whitening_helps(&ops, &rows, seed).expect("memory for a few rows"));
+        assert!(!whitening_helps(&ops, &rows, seed, &mut Silent).expect("memory for a few rows"));
     }
 
     #[test]
@@ -254,7 +271,7 @@ mod tests {
         let ops = Fast::new(2).expect("two threads");
         for (rows, spreads) in [(600, &[1.0, 100.0, 1.0][..]), (10, &[1.0; 12]), (600, &[0.0; 12])] {
             let rows = clouds(rows, 1, spreads, |_| 0.0);
-            assert!(!whitening_helps(&ops, &rows, 1).expect("memory for a few rows"));
+            assert!(!whitening_helps(&ops, &rows, 1, &mut Silent).expect("memory for a few rows"));
         }
     }
 

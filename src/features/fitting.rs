@@ -6,6 +6,7 @@ use crate::eigen::eigen;
 use crate::error::{Error, Result};
 use crate::network::to_host;
 use crate::ops::{Ops, Shape};
+use crate::progress::Progress;
 
 /// What the eigenvalues of X'X are scaled to sum up to before lambda is added: a mini-batch of 3000 rows of norm 1.
 const WHITENED_ROWS: f64 = 3000.0;
@@ -45,31 +46,43 @@ impl Fitted {
     }
 }
 
-/// Hands on all training rows, as the transforms before have made them, a chunk at a time.
-pub type Pass<'a, O> = dyn FnMut(&mut dyn FnMut(&<O as Ops>::Matrix) -> Result<()>) -> Result<()> + 'a;
+/// What a pass over all training rows does with a chunk of them.
+pub type Work<'a, O> = dyn FnMut(&<O as Ops>::Matrix) -> Result<()> + 'a;
+
+/// Hands on all training rows, as the transforms before have made them, a chunk at a time, unless it is interrupted.
+pub type Pass<'a, O> = dyn FnMut(&mut dyn Progress, &mut Work<O>) -> Result<()> + 'a;
+
+/// What is told when fitting is interrupted.
+pub(super) const UNFITTED: &str = "the features were not fitted";
 
 /// Fits a transform of rows of `width` numbers in as many passes as it needs.
 ///
 /// # Errors
-/// [`Error::Option`] for an auto-encoder, which is no matter of passes, and those of the backend.
-pub fn fit<O: Ops>(ops: &O, transform: &Transform, width: usize, pass: &mut Pass<O>) -> Result<Fitted> {
+/// [`Error::Option`] for an auto-encoder, which is no matter of passes, [`Error::Interrupted`], and those of the backend.
+pub fn fit<O: Ops>(
+    ops: &O,
+    transform: &Transform,
+    width: usize,
+    progress: &mut dyn Progress,
+    pass: &mut Pass<O>,
+) -> Result<Fitted> {
     Ok(Fitted::Arrays(match *transform {
         Transform::Scatnet(_) | Transform::Pixels | Transform::Unit | Transform::Rms => Vec::new(),
-        Transform::Center => vec![("mean", moments(ops, width, pass)?.0)],
+        Transform::Center => vec![("mean", moments(ops, width, progress, pass)?.0)],
         Transform::Scale => {
-            let (mean, deviation) = moments(ops, width, pass)?;
+            let (mean, deviation) = moments(ops, width, progress, pass)?;
             let squares = mean.iter().chain(&deviation).map(|&v| f64::from(v).powi(2));
             let root = (squares.sum::<f64>() / width as f64).sqrt();
             let factor = if root > 0.0 { (1.0 / root) as f32 } else { 0.0 };
             vec![("scale", vec![factor; width])]
         }
         Transform::Standardize => {
-            let (mean, deviation) = moments(ops, width, pass)?;
+            let (mean, deviation) = moments(ops, width, progress, pass)?;
             let inverse = deviation.iter().map(|&d| if d > 0.0 { 1.0 / d } else { 0.0 });
             vec![("mean", mean), ("scale", inverse.collect())]
         }
-        Transform::Whiten(lambda) => vec![("map", whitening(ops, width, lambda, pass)?)],
-        Transform::Pca(dims) => components(ops, width, dims, pass)?,
+        Transform::Whiten(lambda) => vec![("map", whitening(ops, width, lambda, progress, pass)?)],
+        Transform::Pca(dims) => components(ops, width, dims, progress, pass)?,
         Transform::Autoencoder(_) => {
             return Err(Error::option(
                 "autoencoder",
@@ -81,12 +94,17 @@ pub fn fit<O: Ops>(ops: &O, transform: &Transform, width: usize, pass: &mut Pass
 }
 
 /// Means and standard deviations of the columns, summed in f64.
-fn moments<O: Ops>(ops: &O, width: usize, pass: &mut Pass<O>) -> Result<(Vec<f32>, Vec<f32>)> {
+fn moments<O: Ops>(
+    ops: &O,
+    width: usize,
+    progress: &mut dyn Progress,
+    pass: &mut Pass<O>,
+) -> Result<(Vec<f32>, Vec<f32>)> {
     // Around the first row, so that squares of large numbers that hardly change do not drown how they do.
     let mut origin: Vec<f64> = Vec::new();
     let (mut sums, mut squares) = (vec![0f64; width], vec![0f64; width]);
     let mut rows = 0;
-    pass(&mut |chunk| {
+    pass(progress, &mut |chunk| {
         rows += chunk.rows();
         for row in to_host(ops, chunk)?.chunks_exact(width) {
             if origin.is_empty() {
@@ -109,22 +127,37 @@ fn moments<O: Ops>(ops: &O, width: usize, pass: &mut Pass<O>) -> Result<(Vec<f32
     ))
 }
 
-/// `X'X`, summed in f64.
-fn second_moments<O: Ops>(ops: &O, width: usize, pass: &mut Pass<O>) -> Result<Vec<f64>> {
+/// Eigenvalues, rising, and eigenvectors, as columns, of `X'X`, which is summed in f64.
+fn principal<O: Ops>(
+    ops: &O,
+    width: usize,
+    progress: &mut dyn Progress,
+    pass: &mut Pass<O>,
+) -> Result<(Vec<f64>, Vec<f64>)> {
     let mut moments = vec![0.0; width * width];
-    pass(&mut |chunk| {
+    pass(progress, &mut |chunk| {
         for (sum, part) in moments.iter_mut().zip(ops.gram(chunk, chunk)?) {
             *sum += part;
         }
         Ok(())
     })?;
-    Ok(moments)
+    // The eigenproblem takes long and cannot be stopped within.
+    progress.not_interrupted(UNFITTED)?;
+    let found = eigen(&moments, width);
+    progress.not_interrupted(UNFITTED)?;
+    Ok(found)
 }
 
 /// The matrix, old columns by new ones, that whitens the rows.
-fn whitening<O: Ops>(ops: &O, width: usize, lambda: f64, pass: &mut Pass<O>) -> Result<Vec<f32>> {
+fn whitening<O: Ops>(
+    ops: &O,
+    width: usize,
+    lambda: f64,
+    progress: &mut dyn Progress,
+    pass: &mut Pass<O>,
+) -> Result<Vec<f32>> {
     let d = width;
-    let (mut values, vectors) = eigen(&second_moments(ops, d, pass)?, d);
+    let (mut values, vectors) = principal(ops, d, progress, pass)?;
     let total: f64 = values.iter().map(|value| value.max(0.0)).sum();
     for value in &mut values {
         // All rows 0: nothing to whiten.
@@ -145,7 +178,13 @@ fn whitening<O: Ops>(ops: &O, width: usize, lambda: f64, pass: &mut Pass<O>) -> 
 
 /// The leading eigenvectors of X'X as columns of a matrix, each with its largest entry positive (the first among equals), and the share
 /// of the trace that each holds.
-fn components<O: Ops>(ops: &O, width: usize, dims: usize, pass: &mut Pass<O>) -> Result<Arrays> {
+fn components<O: Ops>(
+    ops: &O,
+    width: usize,
+    dims: usize,
+    progress: &mut dyn Progress,
+    pass: &mut Pass<O>,
+) -> Result<Arrays> {
     if dims > width {
         return Err(Error::Shape {
             what: "the number of principal components".into(),
@@ -153,7 +192,7 @@ fn components<O: Ops>(ops: &O, width: usize, dims: usize, pass: &mut Pass<O>) ->
             expected: format!("at most {width}, as a row has numbers"),
         });
     }
-    let (values, vectors) = eigen(&second_moments(ops, width, pass)?, width);
+    let (values, vectors) = principal(ops, width, progress, pass)?;
     let total: f64 = values.iter().map(|value| value.max(0.0)).sum();
     let leading = (0..dims).map(|at| width - 1 - at);
     let energy = leading.clone().map(|c| match total > 0.0 {

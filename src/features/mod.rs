@@ -178,7 +178,7 @@ mod tests {
     use crate::cpu::{Fast, Matrix, Reference};
     use crate::data::{Dataset, safetensors};
     use crate::ops::{Ops, Real, Shape};
-    use crate::progress::{Progress, Silent};
+    use crate::progress::{Progress, Silent, Unheard};
     use crate::random::{Purpose, Stream};
 
     const CHAINS: [&str; 16] = [
@@ -497,16 +497,6 @@ mod tests {
 
     #[test]
     fn training_an_auto_encoder_ends_at_what_is_no_number_and_when_asked_to() {
-        struct Impatient;
-        impl Progress for Impatient {
-            fn line(&mut self, _: &str) {}
-            fn begin(&mut self, _: &str, _: u64, _: &'static str) {}
-            fn advance(&mut self, _: u64, _: &str) {}
-            fn end(&mut self) {}
-            fn interrupted(&self) -> bool {
-                true
-            }
-        }
         let ops = Fast::new(2).expect("two threads");
         let transforms = parse("--features", "autoencoder=5-2:4").expect("known transforms");
         let ended = |value: f32, progress: &mut dyn Progress| {
@@ -522,7 +512,10 @@ mod tests {
                 "{message}"
             );
         }
-        assert_eq!(ended(1.0, &mut Impatient), "interrupted; training had not begun");
+        assert_eq!(
+            ended(1.0, &mut Unheard(&|| true)),
+            "interrupted; training had not begun"
+        );
 
         let data = Dataset::open("mnist-t10k").expect("it is built in");
         let streamed = Pipeline::fit_streamed(&ops, Reader::plain(784), &transforms, &data, &mut Silent);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::autoencoder::{self, Encoder};
-use super::fitting::{self, Fitted};
+use super::fitting::{self, Fitted, UNFITTED};
 use super::kept::{Kept, KeptRows};
 use super::loader::Loader;
 use super::reader::Reader;
@@ -20,7 +20,7 @@ use crate::error::{Error, Result};
 use crate::model::Model;
 use crate::network::{Activations, Network, download, of_real, to_real};
 use crate::ops::{Ops, Shape};
-use crate::progress::Progress;
+use crate::progress::{Progress, Silent};
 
 /// Rows that are transformed at a time.
 pub(super) const CHUNK: usize = 4096;
@@ -83,28 +83,35 @@ impl Pipeline {
             let fitted = match transform {
                 Transform::Autoencoder(rule) => {
                     // Its mini-batches are of any rows, which must be there as it reads them.
-                    x = pipeline.replaced(ops, applied, x)?;
+                    x = pipeline.replaced(ops, applied, x, progress)?;
                     applied = pipeline.steps.len();
                     Fitted::Encoder(autoencoder::fit(ops, rule, &x, seed, applied, progress)?)
                 }
                 _ => {
                     let mut pending = pipeline.prepare_from(ops, applied, CHUNK.min(x.rows()))?;
-                    fitting::fit(ops, transform, pipeline.outputs(), &mut |work| {
-                        let mut chunk = ops.matrix("a chunk of rows", CHUNK.min(x.rows()), x.cols())?;
-                        for first in (0..x.rows()).step_by(CHUNK) {
-                            work(pending.apply_to_rows(ops, &x, first, &mut chunk)?)?;
-                        }
-                        Ok(())
-                    })?
+                    fitting::fit(
+                        ops,
+                        transform,
+                        pipeline.outputs(),
+                        progress,
+                        &mut |progress, work| {
+                            let mut chunk = ops.matrix("a chunk of rows", CHUNK.min(x.rows()), x.cols())?;
+                            for first in (0..x.rows()).step_by(CHUNK) {
+                                progress.not_interrupted(UNFITTED)?;
+                                work(pending.apply_to_rows(ops, &x, first, &mut chunk)?)?;
+                            }
+                            Ok(())
+                        },
+                    )?
                 }
             };
             pipeline.add(transform, fitted);
             if pipeline.outputs() != x.cols() {
-                x = pipeline.replaced(ops, applied, x)?;
+                x = pipeline.replaced(ops, applied, x, progress)?;
                 applied = pipeline.steps.len();
             }
         }
-        x = pipeline.replaced(ops, applied, x)?;
+        x = pipeline.replaced(ops, applied, x, progress)?;
         Ok((pipeline, x))
     }
 
@@ -119,9 +126,13 @@ impl Pipeline {
         let mut pipeline = Pipeline::new(reader);
         for transform in without_reader(transforms) {
             let stage = format!("fitting {}", transform.name());
-            let fitted = fitting::fit(ops, transform, pipeline.outputs(), &mut |work| {
-                pipeline.each_chunk(ops, data, 0, &stage, progress, |x| work(x))
-            })?;
+            let fitted = fitting::fit(
+                ops,
+                transform,
+                pipeline.outputs(),
+                progress,
+                &mut |progress, work| pipeline.each_chunk(ops, data, 0, &stage, progress, |x| work(x)),
+            )?;
             pipeline.add(transform, fitted);
         }
         Ok(pipeline)
@@ -138,7 +149,7 @@ impl Pipeline {
     /// Transforms rows `x` that are as the reader hands them on, and may be [training rows](Ops::training_rows), as they are then
     /// returned.
     pub fn apply<O: Ops>(&self, ops: &O, x: O::Matrix) -> Result<O::Matrix> {
-        self.replaced(ops, 0, x)
+        self.replaced(ops, 0, x, &Silent)
     }
 
     /// Rows `chosen` of some data, transformed, as [training rows](Ops::training_rows); from its cache where they are there.
@@ -157,9 +168,7 @@ impl Pipeline {
         let mut raw = vec![0.0; count * columns];
         progress.begin("reading", chosen.len() as u64, "rows");
         for (i, rows) in chosen.chunks(CHUNK).enumerate() {
-            if progress.interrupted() {
-                return Err(Error::Interrupted("training had not begun".into()));
-            }
+            progress.not_interrupted("training had not begun")?;
             let raw = &mut raw[..rows.len() * columns];
             data.gather_rows(rows, raw)?;
             let made = extractor.extract(ops, Raw::F32(raw))?;
@@ -349,7 +358,13 @@ impl Pipeline {
     }
 
     /// Rows that have gone through the first `applied` transforms, gone through all: in their place, unless they become shorter.
-    fn replaced<O: Ops>(&self, ops: &O, applied: usize, mut x: O::Matrix) -> Result<O::Matrix> {
+    fn replaced<O: Ops>(
+        &self,
+        ops: &O,
+        applied: usize,
+        mut x: O::Matrix,
+        progress: &dyn Progress,
+    ) -> Result<O::Matrix> {
         if applied == self.steps.len() {
             return Ok(x);
         }
@@ -358,6 +373,7 @@ impl Pipeline {
         let mut chunk = ops.matrix("a chunk of rows", CHUNK.min(rows), columns)?;
         if self.outputs() == columns {
             for first in (0..rows).step_by(CHUNK) {
+                progress.not_interrupted(UNFITTED)?;
                 let values = download(ops, prepared.apply_to_rows(ops, &x, first, &mut chunk)?)?;
                 ops.upload(&values, &mut x, first)?;
             }
@@ -365,6 +381,7 @@ impl Pipeline {
         }
         let mut to = ops.training_rows(rows, self.outputs())?;
         for first in (0..rows).step_by(CHUNK) {
+            progress.not_interrupted(UNFITTED)?;
             let values = download(ops, prepared.apply_to_rows(ops, &x, first, &mut chunk)?)?;
             ops.upload(&values, &mut to, first)?;
         }

@@ -158,7 +158,7 @@ pub fn fit<O: Ops>(
         None => None,
     };
 
-    not_interrupted(progress, "training had not begun")?;
+    progress.not_interrupted("training had not begun")?;
     let mut starts = start::Starter::new(ops, &options, &data, &prepared)?;
     let of = match &options.affinity {
         Affinity::Knn => format!(
@@ -181,7 +181,7 @@ pub fn fit<O: Ops>(
     };
     stages.done("spectrum");
 
-    not_interrupted(progress, "training had not begun")?;
+    progress.not_interrupted("training had not begun")?;
     match start {
         Start::Anew => folder.clear()?,
         Start::GoOn if folder.features_file().exists() && folder.load_pipeline()? != *pipeline => {
@@ -255,7 +255,7 @@ pub fn fit<O: Ops>(
     writer.commit()?;
     stages.done("labelling");
 
-    not_interrupted(progress, "the training is over, its exact cut is not computed")?;
+    progress.not_interrupted("the training is over, its exact cut is not computed")?;
     let (cuts, cut_rows) = match graph {
         Some(graph) => {
             let of_rows: Vec<u32> = chosen.iter().map(|&row| labels[row as usize]).collect();
@@ -274,7 +274,7 @@ pub fn fit<O: Ops>(
         }
     };
     stages.done("exact cut");
-    not_interrupted(progress, "the training is over, its report is not written")?;
+    progress.not_interrupted("the training is over, its report is not written")?;
 
     let table = data
         .labels()
@@ -370,14 +370,6 @@ fn cut_rows<O: Ops>(
     Ok((x, drawn))
 }
 
-/// Asked between the stages that do not ask by themselves; `at` says how far it went.
-fn not_interrupted(progress: &dyn Progress, at: &str) -> Result<()> {
-    if progress.interrupted() {
-        return Err(Error::Interrupted(at.into()));
-    }
-    Ok(())
-}
-
 /// Reads gamma, and the sigma that all rows share where there is no graph, from the data if they are `auto`; puts them into the
 /// options, and returns gamma.
 fn resolve<O: Ops>(
@@ -404,7 +396,7 @@ fn resolve<O: Ops>(
         ));
         options.sigma = Auto::Value(found);
     }
-    not_interrupted(progress, "training had not begun")?;
+    progress.not_interrupted("training had not begun")?;
     let gamma = match options.gamma {
         Auto::Value(gamma) => gamma,
         Auto::Auto => {

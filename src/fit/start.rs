@@ -75,10 +75,10 @@ impl<'a, O: Ops> Starter<'a, O> {
             }
             _ => alone(kmeans(ops, &prepared.x, clusters, starts(clusters), seed, progress)?.labels),
         };
-        Ok(match &prepared.graph {
-            Some(graph) => Targets::refined(graph, found, clusters, cut, seed),
-            None => found.into_iter().next().map(|found| Targets::of(found.labels)),
-        })
+        match &prepared.graph {
+            Some(graph) => Targets::refined(graph, found, clusters, cut, seed, progress),
+            None => Ok(found.into_iter().next().map(|found| Targets::of(found.labels))),
+        }
     }
 
     /// The spectrum of the training graph, if there is one.

@@ -18,6 +18,9 @@ const CHUNK: usize = 4096;
 /// The most calls that they are sought in: each makes all rows ready anew.
 const CALLS: usize = 16;
 
+/// What is told of a graph that is interrupted.
+const UNFINISHED: &str = "training had not begun";
+
 /// How wide the heat kernel on the edges is.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Width {
@@ -58,7 +61,7 @@ pub struct GraphRule {
 /// # Errors
 /// [`Error::Option`] when distances overflow, [`Error::Memory`], [`Error::Interrupted`].
 pub fn build<O: Ops>(ops: &O, x: &O::Matrix, rule: GraphRule, progress: &mut dyn Progress) -> Result<Csr> {
-    let copies = Copies::find(ops, x)?;
+    let copies = Copies::find(ops, x, progress)?;
     let distinct;
     let x = match copies.groups.len() == x.rows() {
         true => x,
@@ -78,13 +81,16 @@ pub fn build<O: Ops>(ops: &O, x: &O::Matrix, rule: GraphRule, progress: &mut dyn
             "give a larger number, in the unit of the graph's features, or auto",
         ));
     }
-    join(ops, x, rule.neighbors, &radii, &mut edges)?;
+    join(ops, x, rule.neighbors, &radii, &mut edges, progress)?;
     Ok(copies.expand(edges))
 }
 
 /// How many rows of `x` differ from all others before them.
-pub fn distinct<O: Ops>(ops: &O, x: &O::Matrix) -> Result<usize> {
-    Ok(Copies::find(ops, x)?.groups.len())
+///
+/// # Errors
+/// [`Error::Interrupted`], [`Error::Memory`].
+pub fn distinct<O: Ops>(ops: &O, x: &O::Matrix, progress: &dyn Progress) -> Result<usize> {
+    Ok(Copies::find(ops, x, progress)?.groups.len())
 }
 
 /// The nearest others of each row, nearest first, with their squared distances.
@@ -139,9 +145,7 @@ fn search<O: Ops>(ops: &O, x: &O::Matrix, neighbors: usize, progress: &mut dyn P
     };
     progress.begin("neighbours", n as u64, "rows");
     for first in (0..n).step_by(chunk_rows) {
-        if progress.interrupted() {
-            return Err(Error::Interrupted("training had not begun".into()));
-        }
+        progress.not_interrupted(UNFINISHED)?;
         chunk.set_rows(chunk_rows.min(n - first));
         ops.copy_rows(x, first, &mut chunk)?;
         // Each row is the nearest to itself; equal distances or rounding may put another before it, even drop it.
@@ -179,6 +183,7 @@ fn join<O: Ops>(
     edges_per_part: usize,
     radii: &Radii,
     edges: &mut [Vec<(u32, f32)>],
+    progress: &dyn Progress,
 ) -> Result<()> {
     /// Even the longest edge holds its part to the others a little, as eigensolvers like it: by this share of the mean weight.
     const LEAST_SHARE: f64 = 1e-3;
@@ -199,6 +204,7 @@ fn join<O: Ops>(
     for part in &parts[1..] {
         let mut nearest = Vec::new();
         for rows in pieces(begin..begin + part.len()) {
+            progress.not_interrupted(UNFINISHED)?;
             sorted.set_rows(n);
             let mut queries = ops.matrix("rows whose neighbours are sought", rows.len(), x.cols())?;
             ops.copy_rows(&sorted, rows.start, &mut queries)?;
@@ -245,12 +251,13 @@ struct Copies {
 }
 
 impl Copies {
-    fn find<O: Ops>(ops: &O, x: &O::Matrix) -> Result<Self> {
+    fn find<O: Ops>(ops: &O, x: &O::Matrix, progress: &dyn Progress) -> Result<Self> {
         let (n, cols) = (x.rows(), x.cols());
         let mut chunk = ops.matrix("rows to be compared", CHUNK.min(n), cols)?;
         let mut group_of: HashMap<u128, u32> = HashMap::with_capacity(n);
         let mut groups: Vec<Vec<u32>> = Vec::new();
         for first in (0..n).step_by(CHUNK) {
+            progress.not_interrupted(UNFINISHED)?;
             chunk.set_rows(CHUNK.min(n - first));
             ops.copy_rows(x, first, &mut chunk)?;
             for (i, row) in download(ops, &chunk)?.chunks_exact(cols).enumerate() {

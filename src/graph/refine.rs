@@ -1,11 +1,16 @@
 //! Labels improved row by row: a row moves to the neighbouring cluster in which it lowers the cut most.
 
 use crate::data::csr::Csr;
+use crate::error::Result;
 use crate::ops::Cut;
+use crate::progress::Progress;
 use crate::random::{Permutation, Purpose};
 
 /// Passes over all rows at most; a few are usual.
 const SWEEPS: u32 = 50;
+
+/// Rows looked at between two questions whether to stop.
+const ASK: u64 = 1 << 16;
 
 /// A move must lower the cut by this much, so that rounding does not make rows go to and fro.
 const LEAST_GAIN: f64 = 1e-12;
@@ -13,7 +18,17 @@ const LEAST_GAIN: f64 = 1e-12;
 /// Moves rows one at a time, in random order, while that lowers the exact cut of the hard labels; no cluster is emptied. Returns
 /// how many moves were made. (Weighted kernel k-means as local search: Dhillon, Guan, Kulis, "Weighted graph cuts without
 /// eigenvectors", 2007.)
-pub fn refine(graph: &Csr, labels: &mut [u32], clusters: usize, cut: Cut, seed: u64) -> usize {
+///
+/// # Errors
+/// [`Error::Interrupted`](crate::Error::Interrupted).
+pub fn refine(
+    graph: &Csr,
+    labels: &mut [u32],
+    clusters: usize,
+    cut: Cut,
+    seed: u64,
+    progress: &dyn Progress,
+) -> Result<usize> {
     let n = graph.rows();
     let degrees = graph.degrees();
     let weight = |i: usize| match cut {
@@ -36,7 +51,11 @@ pub fn refine(graph: &Csr, labels: &mut [u32], clusters: usize, cut: Cut, seed: 
     for sweep in 0..SWEEPS {
         let order = Permutation::new(seed, Purpose::Start, 1 << 16 | sweep, n as u64);
         let before = moves;
-        for i in (0..n as u64).map(|position| order.at(position) as usize) {
+        for position in 0..n as u64 {
+            if position.is_multiple_of(ASK) {
+                progress.not_interrupted("labels had not settled")?;
+            }
+            let i = order.at(position) as usize;
             let from = labels[i] as usize;
             if parts[from].rows <= 1 {
                 continue;
@@ -83,7 +102,7 @@ pub fn refine(graph: &Csr, labels: &mut [u32], clusters: usize, cut: Cut, seed: 
             break;
         }
     }
-    moves
+    Ok(moves)
 }
 
 /// The sums that a cluster's part of the cut is made of.

@@ -2,7 +2,7 @@
 //! Malik, 2000).
 
 use super::kmeans::kmeans;
-use super::lanczos::leading;
+use super::lanczos::{UNFINISHED, leading};
 use crate::data::csr::Csr;
 use crate::eigen::eigen;
 use crate::error::Result;
@@ -141,7 +141,10 @@ pub fn embed<O: Ops>(
                 full[i * n + j] = f64::from(value);
             }
         }
+        // It cannot be stopped within.
+        progress.not_interrupted(UNFINISHED)?;
         let (values, vectors) = eigen(&full, n);
+        progress.not_interrupted(UNFINISHED)?;
         let count = count.min(n);
         let leading: Vec<usize> = (n - count..n).rev().collect();
         let columns: Vec<f64> = (0..n)

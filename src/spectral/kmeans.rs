@@ -116,9 +116,15 @@ impl<'a, O: Ops> Rows<'a, O> {
     }
 
     /// Hands on the rows, chunk by chunk: `work(first row)`, the rows being in `chunk`.
-    fn each(&mut self, ops: &O, mut work: impl FnMut(&mut Self, usize) -> Result<()>) -> Result<()> {
+    fn each(
+        &mut self,
+        ops: &O,
+        progress: &dyn Progress,
+        mut work: impl FnMut(&mut Self, usize) -> Result<()>,
+    ) -> Result<()> {
         let n = self.x.rows();
         for first in (0..n).step_by(CHUNK) {
+            progress.not_interrupted("k-means was not finished")?;
             self.chunk.set_rows(CHUNK.min(n - first));
             ops.copy_rows(self.x, first, &mut self.chunk)?;
             work(self, first)?;
@@ -135,7 +141,7 @@ impl<'a, O: Ops> Rows<'a, O> {
     }
 
     /// Squared distances of all rows to some centres, row by row.
-    fn distances(&mut self, ops: &O, centers: &[Vec<f64>]) -> Result<Vec<f64>> {
+    fn distances(&mut self, ops: &O, centers: &[Vec<f64>], progress: &dyn Progress) -> Result<Vec<f64>> {
         let count = centers.len();
         let weight: Vec<f64> = centers.concat();
         let mut c = ops.matrix("centres", count, self.x.cols())?;
@@ -147,7 +153,7 @@ impl<'a, O: Ops> Rows<'a, O> {
             .collect();
         let mut products = ops.matrix("scores for k-means", CHUNK.min(self.x.rows()), count)?;
         let mut found = Vec::with_capacity(self.x.rows() * count);
-        self.each(ops, |rows, first| {
+        self.each(ops, progress, |rows, first| {
             products.set_rows(rows.chunk.rows());
             ops.linear(&rows.chunk, &c, &none, false, &mut products)?;
             for (i, row) in download(ops, &products)?.chunks_exact(count).enumerate() {
@@ -167,10 +173,9 @@ impl<'a, O: Ops> Rows<'a, O> {
         let tries = 2 + (self.clusters as f64).ln() as usize;
         let first = stream.below(0, n as u64) as usize;
         let first = self.row(ops, first)?;
-        let mut nearest = self.distances(ops, std::slice::from_ref(&first))?;
+        let mut nearest = self.distances(ops, std::slice::from_ref(&first), progress)?;
         let mut centers = first;
         for l in 1..self.clusters {
-            not_interrupted(progress)?;
             let total: f64 = nearest.iter().sum();
             let mut drawn = Vec::with_capacity(tries);
             for t in 0..tries {
@@ -182,7 +187,7 @@ impl<'a, O: Ops> Rows<'a, O> {
                 };
                 drawn.push(self.row(ops, i)?);
             }
-            let distances = self.distances(ops, &drawn)?;
+            let distances = self.distances(ops, &drawn, progress)?;
             let after = |t: usize| -> f64 {
                 let column = distances.iter().skip(t).step_by(tries);
                 nearest.iter().zip(column).map(|(a, b)| a.min(*b)).sum()
@@ -205,7 +210,6 @@ impl<'a, O: Ops> Rows<'a, O> {
         let mut labels = vec![0; n];
         let mut best = Vec::with_capacity(n);
         for _ in 0..ITERATIONS {
-            not_interrupted(progress)?;
             // The nearest centre has the largest x.c - |c|^2 / 2.
             let halves: Vec<f64> = centers
                 .chunks_exact(d)
@@ -216,7 +220,7 @@ impl<'a, O: Ops> Rows<'a, O> {
             let (mut sums, mut counts) = (vec![0.0; k * d], vec![0.0; k]);
             best.clear();
             let mut found = Vec::with_capacity(n);
-            self.each(ops, |rows, _| {
+            self.each(ops, progress, |rows, _| {
                 let m = rows.chunk.rows();
                 rows.scores.set_rows(m);
                 ops.linear(&rows.chunk, &rows.weight, &rows.bias, false, &mut rows.scores)?;
@@ -282,13 +286,6 @@ impl<'a, O: Ops> Rows<'a, O> {
             inertia: (self.squares.iter().sum::<f64>() - of_means).max(0.0),
             centers,
         })
-    }
-}
-
-fn not_interrupted(progress: &dyn Progress) -> Result<()> {
-    match progress.interrupted() {
-        true => Err(Error::Interrupted("k-means was not finished".into())),
-        false => Ok(()),
     }
 }
 

@@ -2,7 +2,7 @@
 //! and Underwood 1977; Wu and Simon 2000).
 
 use crate::eigen::eigen;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::network::to_real;
 use crate::ops::{Ops, Shape};
 use crate::progress::Progress;
@@ -22,6 +22,9 @@ const ROOM: usize = 6;
 
 /// Restarts at most. What has not converged then is reported by its residual.
 const RESTARTS: usize = 60;
+
+/// What is told of a spectrum that is interrupted.
+pub(super) const UNFINISHED: &str = "the spectrum was not finished";
 
 /// Below this share of the largest, a direction of a block is rounding.
 const NEGLIGIBLE: f64 = 1e-10;
@@ -97,9 +100,7 @@ pub fn leading<O: Ops>(
     let mut products = 0;
     let mut restarts = 0;
     loop {
-        if progress.interrupted() {
-            return Err(Error::Interrupted("the spectrum was not finished".into()));
-        }
+        progress.not_interrupted(UNFINISHED)?;
         // One step: the next block enters the basis, and what its image holds beyond the basis is the block after it.
         let width = next.cols();
         basis.push(next);

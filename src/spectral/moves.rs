@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::graph::{cut_matrix, refine};
 use crate::network::to_host;
 use crate::ops::{Cut, Ops};
-use crate::progress::Silent;
+use crate::progress::Progress;
 
 /// Moves at most.
 const MOVES: usize = 50;
@@ -22,6 +22,9 @@ const LEAST_SHARE: f64 = 0.02;
 
 /// Improves labels until no move helps: the pair whose union costs least is merged, the cluster whose best two-way cut (a threshold on
 /// its Fiedler vector) saves most is split, and rows settle ([`refine`]). Returns how many such moves were made.
+///
+/// # Errors
+/// [`Error::Interrupted`](crate::Error::Interrupted), [`Error::Memory`](crate::Error::Memory).
 pub fn split_and_merge<O: Ops>(
     ops: &O,
     graph: &Csr,
@@ -29,22 +32,23 @@ pub fn split_and_merge<O: Ops>(
     clusters: usize,
     cut: Cut,
     seed: u64,
+    progress: &mut dyn Progress,
 ) -> Result<usize> {
     let degrees = graph.degrees();
-    refine(graph, labels, clusters, cut, seed);
+    refine(graph, labels, clusters, cut, seed, progress)?;
     let mut current = Parts::of(graph, labels, clusters, cut);
     for done in 0..MOVES {
         let mut splits = Vec::new();
         for cluster in 0..clusters as u32 {
-            splits.extend(split(ops, graph, &degrees, labels, cluster, cut, seed)?);
+            let rows = (0..labels.len() as u32).filter(|&row| labels[row as usize] == cluster);
+            let found = split(ops, graph, &degrees, rows.collect(), cut, seed, progress)?;
+            splits.extend(found.map(|split| (cluster, split)));
         }
         // No move beyond a split's own first few can be among the first few of all.
         let unions = current.unions();
         let mut moves = Vec::new();
-        for (at, split) in splits.iter().enumerate() {
-            let others = unions
-                .iter()
-                .filter(|&&(_, a, b)| split.cluster != a && split.cluster != b);
+        for (at, (cluster, split)) in splits.iter().enumerate() {
+            let others = unions.iter().filter(|&(_, a, b)| cluster != a && cluster != b);
             moves.extend(
                 others
                     .take(TRIES)
@@ -59,10 +63,10 @@ pub fn split_and_merge<O: Ops>(
                 .iter_mut()
                 .filter(|label| **label == b)
                 .for_each(|label| *label = a);
-            for &row in &splits[at].rows {
+            for &row in &splits[at].1.rows {
                 moved[row as usize] = b;
             }
-            refine(graph, &mut moved, clusters, cut, seed);
+            refine(graph, &mut moved, clusters, cut, seed, progress)?;
             let after = Parts::of(graph, &moved, clusters, cut);
             if after.total() < current.total() * (1.0 - LEAST_GAIN) {
                 better = Some((moved, after));
@@ -140,31 +144,28 @@ fn share(cut: f64, weight: f64) -> f64 {
 
 /// The best way to part a cluster in two.
 struct Split {
-    cluster: u32,
     /// By how much the cut rises.
     rise: f64,
     /// The rows of one of the parts.
     rows: Vec<u32>,
 }
 
-/// Sorts a cluster's rows by its Fiedler vector, the second eigenvector of the graph inside it, and parts them where that costs least.
+/// Sorts the rows of a cluster by its Fiedler vector, the second eigenvector of the graph inside it, and parts them where that costs least.
 fn split<O: Ops>(
     ops: &O,
     graph: &Csr,
     degrees: &[f64],
-    labels: &[u32],
-    cluster: u32,
+    rows: Vec<u32>,
     cut: Cut,
     seed: u64,
+    progress: &mut dyn Progress,
 ) -> Result<Option<Split>> {
-    let rows: Vec<u32> = (0..labels.len() as u32)
-        .filter(|&row| labels[row as usize] == cluster)
-        .collect();
+    progress.not_interrupted("labels had not settled")?;
     let n = rows.len();
     if n < 4 {
         return Ok(None);
     }
-    let mut place = vec![u32::MAX; labels.len()];
+    let mut place = vec![u32::MAX; graph.rows()];
     for (at, &row) in rows.iter().enumerate() {
         place[row as usize] = at as u32;
     }
@@ -175,7 +176,7 @@ fn split<O: Ops>(
         edges.filter(|&(at, _)| at != u32::MAX).collect()
     }));
     let within = inside.degrees();
-    let embedding = embed(ops, &inside, 2, Cut::Ncut, seed, &mut Silent)?;
+    let embedding = embed(ops, &inside, 2, Cut::Ncut, seed, progress)?;
     let vectors = to_host(ops, &embedding.vectors)?;
     let height = |at: usize| f64::from(vectors[2 * at + 1]) / within[at].max(f64::MIN_POSITIVE).sqrt();
     let mut order: Vec<usize> = (0..n).collect();
@@ -221,7 +222,6 @@ fn split<O: Ops>(
         }
     }
     Ok(best.map(|(rise, parted)| Split {
-        cluster,
         rise: rise - share(volume - total_inside, total_weight),
         rows: order[..parted].iter().map(|&at| rows[at]).collect(),
     }))

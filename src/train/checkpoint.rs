@@ -41,6 +41,8 @@ pub struct Checkpoint<R = f32> {
     pub stage: Stage,
     /// The labels that the stage pursues, if it does.
     pub targets: Option<Targets>,
+    /// The labels of the training rows that the stage ended with, if it is over and what comes after it is not yet found.
+    pub ended: Option<Vec<u32>>,
     /// Whether the attempt is over: its best network, or else the last, is what it has come to.
     pub finished: bool,
 }
@@ -70,6 +72,7 @@ impl<R: Real> Checkpoint<R> {
             best,
             stage: Stage::default(),
             targets: None,
+            ended: None,
             finished: false,
         }
     }
@@ -141,11 +144,15 @@ impl<R: Real> Checkpoint<R> {
                 serde_json::to_string(&self.stage).unwrap_or_default(),
             ),
         ]);
-        let targets = self.targets.as_ref();
-        let labels: Option<Vec<R>> =
-            targets.map(|t| t.labels.iter().map(|&label| R::of(label.into())).collect());
-        if let (Some(targets), Some(labels)) = (targets, &labels) {
-            tensors.push(("targets".into(), vec![labels.len()], labels));
+        let numbers = |labels: &Vec<u32>| -> Vec<R> { labels.iter().map(|&l| R::of(l.into())).collect() };
+        let targets = self.targets.as_ref().map(|targets| numbers(&targets.labels));
+        let ended = self.ended.as_ref().map(numbers);
+        for (name, labels) in [("targets", &targets), ("ended", &ended)] {
+            if let Some(labels) = labels {
+                tensors.push((name.into(), vec![labels.len()], labels));
+            }
+        }
+        if let Some(targets) = &self.targets {
             metadata.insert("enough".to_string(), targets.enough.to_string());
         }
         if let Some(best) = &self.best {
@@ -162,7 +169,11 @@ impl<R: Real> Checkpoint<R> {
 
     /// Reads what [`save`](Self::save) wrote.
     pub fn load(path: &Path) -> Result<Self> {
-        let (tensors, metadata) = safetensors::read(path)?;
+        let (tensors, metadata) = safetensors::read::<R>(path)?;
+        let labels = |name: &str| -> Option<Vec<u32>> {
+            let values = tensors.get(name)?.values.iter();
+            Some(values.map(|label| label.to_f64() as u32).collect())
+        };
         Ok(Checkpoint {
             data: entry(path, &metadata, "data")?,
             model: Model::from_tensors(path, "", &tensors)?,
@@ -184,13 +195,14 @@ impl<R: Real> Checkpoint<R> {
                 .get("stage")
                 .and_then(|text| serde_json::from_str(text).ok())
                 .ok_or_else(|| lacking(path, "stage"))?,
-            targets: match tensors.get("targets") {
+            targets: match labels("targets") {
                 None => None,
-                Some(tensor) => Some(Targets {
-                    labels: tensor.values.iter().map(|label| label.to_f64() as u32).collect(),
+                Some(labels) => Some(Targets {
+                    labels,
                     enough: entry(path, &metadata, "enough")?,
                 }),
             },
+            ended: labels("ended"),
             finished: entry(path, &metadata, "finished")?,
             best: match metadata.contains_key("best.cut") {
                 false => None,

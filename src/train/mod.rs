@@ -239,6 +239,17 @@ pub struct Trained {
     pub seconds: f64,
 }
 
+impl Trained {
+    /// The state of the attempt at the end of `stage`, moments aside.
+    fn checkpoint<R: Real>(&self, data: &str, stage: Stage) -> Checkpoint<R> {
+        let end = Beginning {
+            best: self.best.clone(),
+            ..Beginning::of(self.model.clone())
+        };
+        end.checkpoint(data.to_string(), stage, self.seconds)
+    }
+}
+
 /// What the training loop, which computes in `R`, tells, and asks, the outside. Where attempts run side by side, what is told of one may
 /// come between what is told of others.
 pub trait Watch<R = f32> {

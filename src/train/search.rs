@@ -1,16 +1,18 @@
 //! Trainings in stages: fitted to labels, then towards a small cut; with more clusters first and fewer then; with moves; and from
 //! several starts, of which the best by the exact cut is taken.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
 use super::{Beginning, Checkpoint, Goal, Plan, Trained, Training, TrainingRows, Watch, fingerprint};
 use crate::data::csr::Csr;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::graph::{count, cut_matrix, information, merge, ranking, refine};
 use crate::model::Model;
 use crate::ops::{Cut, Ops, Real, Shape};
+use crate::progress::{Progress, Unheard};
 use crate::spectral::{Labelling, split_and_merge};
 
 /// Labels that the network is fitted to before it is trained towards a small cut: `(attempt, clusters)`, or none for a random
@@ -40,14 +42,24 @@ impl Targets {
     /// hardly more, the one that tells most about a walk on the graph ([`information`]), the first among equals. Several labellings cut
     /// nearly as little as the best, and the least cut is often had by splitting off something small; people mostly want clusters that
     /// are worth telling apart. It is enough for a network to keep half of what settling has gained.
-    pub fn refined(graph: &Csr, found: Vec<Labelling>, clusters: usize, cut: Cut, seed: u64) -> Option<Self> {
+    ///
+    /// # Errors
+    /// [`Error::Interrupted`].
+    pub fn refined(
+        graph: &Csr,
+        found: Vec<Labelling>,
+        clusters: usize,
+        cut: Cut,
+        seed: u64,
+        progress: &dyn Progress,
+    ) -> Result<Option<Self>> {
         let cut_of = |found: &Labelling| ranking(graph, &found.labels, clusters, cut);
         let usual = found.iter().filter(|found| found.usual).map(cut_of);
         let before = usual.fold(f64::INFINITY, f64::min);
         let most = before * (1.0 + HARDLY_MORE);
         let mut best: Option<(bool, f64, Labelling)> = None;
         for mut found in found {
-            refine(graph, &mut found.labels, clusters, cut, seed);
+            refine(graph, &mut found.labels, clusters, cut, seed, progress)?;
             // Rounding may leave even the smallest above: then all are alike.
             let small = cut_of(&found) <= most;
             let tells = information(graph, &found.labels, clusters);
@@ -55,15 +67,16 @@ impl Targets {
                 best = Some((small, tells, found));
             }
         }
-        let (_, _, found) = best?;
-        let after = cut_of(&found);
-        Some(Targets {
-            enough: match after <= before {
-                true => 0.5 * (before + after),
-                false => after * (1.0 + HARDLY_MORE / 2.0),
-            },
-            labels: found.labels,
-        })
+        Ok(best.map(|(_, _, found)| {
+            let after = cut_of(&found);
+            Targets {
+                enough: match after <= before {
+                    true => 0.5 * (before + after),
+                    false => after * (1.0 + HARDLY_MORE / 2.0),
+                },
+                labels: found.labels,
+            }
+        }))
     }
 }
 
@@ -200,6 +213,7 @@ impl SearchPlan {
         graph: Option<&Csr>,
         stage: Stage,
         trained: &Trained,
+        progress: &mut dyn Progress,
     ) -> Result<Option<(Stage, Beginning)>> {
         let now = self.stage(stage);
         let cut = now.rule.objective.cut;
@@ -224,7 +238,7 @@ impl SearchPlan {
                     labels: trained.labels.iter().map(|&label| into[label as usize]).collect(),
                     usual: true,
                 };
-                let targets = Targets::refined(graph, vec![merged], wanted, cut, now.seed);
+                let targets = Targets::refined(graph, vec![merged], wanted, cut, now.seed, progress)?;
                 // The hidden layers have learned; the last one has another width.
                 let mut model = Model::random(now.seed, trained.model.inputs(), &self.cut.hidden, wanted);
                 let last = model.layers.len() - 1;
@@ -235,7 +249,7 @@ impl SearchPlan {
                 let clusters = now.clusters;
                 let before = ranking(graph, &trained.labels, clusters, cut);
                 let mut labels = trained.labels.clone();
-                let made = split_and_merge(ops, graph, &mut labels, clusters, cut, now.seed)?;
+                let made = split_and_merge(ops, graph, &mut labels, clusters, cut, now.seed, progress)?;
                 let after = ranking(graph, &labels, clusters, cut);
                 let stage = Stage {
                     moves: stage.moves + 1,
@@ -262,6 +276,35 @@ enum Next<R> {
     Rest(Checkpoint<R>),
 }
 
+impl<R: Real> Next<R> {
+    /// Where an attempt goes on that has come to `saved`.
+    fn of(saved: Checkpoint<R>) -> Self {
+        let Some(labels) = saved.ended else {
+            return Next::Rest(saved);
+        };
+        let trained = Trained {
+            model: saved.model.cast(),
+            labels,
+            best: saved.best.map(|best| best.cast()),
+            epochs: saved.epoch,
+            seconds: saved.seconds,
+        };
+        Next::After(saved.stage, trained)
+    }
+
+    /// What is to be saved of it for [`of`](Self::of), if that is not saved already.
+    fn saved(&self, data: &str) -> Option<Checkpoint<R>> {
+        let Next::After(stage, trained) = self else {
+            return None;
+        };
+        Some(Checkpoint {
+            epoch: trained.epochs,
+            ended: Some(trained.labels.clone()),
+            ..trained.checkpoint(data, *stage)
+        })
+    }
+}
+
 impl SearchPlan {
     /// Where an attempt goes on; its end, where nothing comes after a stage.
     fn checkpoint<O: Ops>(
@@ -271,22 +314,21 @@ impl SearchPlan {
         data: &str,
         next: &Next<O::Real>,
         starts: &mut Starts,
+        watch: &mut dyn Watch<O::Real>,
     ) -> Result<Checkpoint<O::Real>> {
         let graph = rows.graph.map(|graph| graph.edges);
+        let watch = RefCell::new(watch);
+        let mut unheard = Unheard(&|| watch.borrow_mut().stop());
         let ((stage, beginning), seconds) = match next {
             Next::Rest(checkpoint) => return Ok(checkpoint.clone()),
             Next::First(attempt) => (self.first(*attempt, rows.x.cols(), starts)?, 0.0),
-            Next::After(stage, trained) => match self.after(ops, graph, *stage, trained)? {
+            Next::After(stage, trained) => match self.after(ops, graph, *stage, trained, &mut unheard)? {
                 Some(next) => (next, trained.seconds),
                 None => {
-                    let end = Beginning {
-                        best: trained.best.clone(),
-                        ..Beginning::of(trained.model.clone())
-                    };
                     return Ok(Checkpoint {
                         epoch: trained.epochs,
                         finished: true,
-                        ..end.checkpoint(data.to_string(), *stage, trained.seconds)
+                        ..trained.checkpoint(data, *stage)
                     });
                 }
             },
@@ -345,7 +387,7 @@ pub fn search<O: Ops>(
         resumed.insert(checkpoint.stage.attempt, checkpoint);
     }
     let mut waiting: VecDeque<Next<O::Real>> = (0..plan.attempts)
-        .map(|attempt| resumed.remove(&attempt).map_or(Next::First(attempt), Next::Rest))
+        .map(|attempt| resumed.remove(&attempt).map_or(Next::First(attempt), Next::of))
         .collect();
 
     let mut beside = Vec::new();
@@ -364,7 +406,7 @@ pub fn search<O: Ops>(
             && let Some(lane) = lanes.pop()
         {
             let begun = plan
-                .checkpoint(ops, rows, &data, &next, starts)
+                .checkpoint(ops, rows, &data, &next, starts, watch)
                 .and_then(|start| match start.finished {
                     true => Ok((start, None)),
                     false => Training::begin(lane, plan.stage(start.stage), rows, &start, watch)
@@ -391,7 +433,13 @@ pub fn search<O: Ops>(
                     lanes.clear();
                     continue;
                 }
-                Err(error) => return Err(error),
+                Err(error) => {
+                    waiting.push_front(next);
+                    if let Error::Interrupted(_) = error {
+                        save_waiting(&waiting, &data, watch)?;
+                    }
+                    return Err(error);
+                }
             }
         } else if let Some(mut training) = running.pop_front() {
             training.judge(watch)?;
@@ -408,10 +456,19 @@ pub fn search<O: Ops>(
             for training in running.iter().chain([&training]) {
                 watch.checkpoint(&training.checkpoint()?)?;
             }
+            save_waiting(&waiting, &data, watch)?;
             return Err(training.interrupted());
         }
     }
     Ok(outcome.expect("there is at least one attempt").model)
+}
+
+/// Saves what has been trained and is nowhere else.
+fn save_waiting<R: Real>(waiting: &VecDeque<Next<R>>, data: &str, watch: &mut dyn Watch<R>) -> Result<()> {
+    waiting
+        .iter()
+        .filter_map(|next| next.saved(data))
+        .try_for_each(|saved| watch.checkpoint(&saved))
 }
 
 #[cfg(test)]

@@ -245,6 +245,7 @@ impl<'a, O: Ops> Training<'a, O> {
             best: self.best.clone(),
             stage: self.stage,
             targets: self.targets.clone(),
+            ended: None,
             finished: false,
         };
         let parts = [&taken.model, &taken.first_moments, &taken.second_moments];
