@@ -18,6 +18,10 @@ const CHUNK: usize = 4096;
 /// The most calls that they are sought in: each makes all rows ready anew.
 const CALLS: usize = 16;
 
+/// Runs of parts of the graph, at most, that seek among the parts before them with one call or a few each: so many single parts, or as many
+/// runs of about as many rows.
+const RUNS: usize = 64;
+
 /// What is told of a graph that is interrupted.
 const UNFINISHED: &str = "training had not begun";
 
@@ -70,10 +74,12 @@ pub fn build<O: Ops>(ops: &O, x: &O::Matrix, rule: GraphRule, progress: &mut dyn
             &distinct
         }
     };
-    let found = search(ops, x, rule.neighbors.max(rule.width.neighbors()), progress)?;
-    let radii = Radii::new(&found, rule.width);
-    let lists = found.nearest(rule.neighbors);
-    let mut edges = symmetrise(&lists, &radii, rule.one_sided);
+    let (radii, mut edges) = {
+        let found = search(ops, x, rule.neighbors.max(rule.width.neighbors()), progress)?;
+        let radii = Radii::new(&found, rule.width);
+        let edges = symmetrise(&found.nearest(rule.neighbors), &radii, rule.one_sided);
+        (radii, edges)
+    };
     if let (Width::Fixed(_), true) = (rule.width, edges.len() > 1 && edges.iter().all(Vec::is_empty)) {
         return Err(Error::option(
             "--sigma",
@@ -196,27 +202,17 @@ fn join<O: Ops>(
         0 => LEAST_SHARE,
         count => LEAST_SHARE * weights().sum::<f64>() / count as f64,
     };
-    // The rows part by part, so that those of all larger parts are a head of the matrix.
-    let order: Vec<u32> = parts.iter().flatten().copied().collect();
-    let mut sorted = gathered_training_rows(ops, "rows whose neighbours are sought", x, &order)?;
-    let n = x.rows();
-    let mut begin = parts[0].len();
+    let order = parts.concat();
+    let sizes: Vec<usize> = parts.iter().map(Vec::len).collect();
+    // Where distances overflow all are the same, and the first row is the nearest.
+    let mut nearest = vec![(f64::INFINITY, order[0]); order.len()];
+    search_larger(ops, x, &order, &sizes, &mut nearest, progress)?;
+    let mut begin = sizes[0];
     for part in &parts[1..] {
-        let mut nearest = Vec::new();
-        for rows in pieces(begin..begin + part.len()) {
-            progress.not_interrupted(UNFINISHED)?;
-            sorted.set_rows(n);
-            let mut queries = ops.matrix("rows whose neighbours are sought", rows.len(), x.cols())?;
-            ops.copy_rows(&sorted, rows.start, &mut queries)?;
-            sorted.set_rows(begin);
-            let found = ops.nearest(&queries, &sorted, 1)?;
-            let here = order[rows].iter();
-            for ((&i, &at), &squared) in here.zip(&found.rows).zip(&found.squared) {
-                nearest.push((squared, i, order[at as usize]));
-            }
-        }
-        nearest.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
-        for &(squared, i, j) in nearest.iter().take(edges_per_part) {
+        let found = part.iter().zip(&nearest[begin..]);
+        let mut found: Vec<(f64, u32, u32)> = found.map(|(&i, &(squared, j))| (squared, i, j)).collect();
+        found.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+        for &(squared, i, j) in found.iter().take(edges_per_part) {
             let weight = radii.weight(squared, i as usize, j as usize).max(least) as f32;
             edges[i as usize].push((j, weight));
             edges[j as usize].push((i, weight));
@@ -226,6 +222,62 @@ fn join<O: Ops>(
     Ok(())
 }
 
+/// Seeks for rows `order` of `x`, which come part by part, the nearest one in the parts before their own: puts its squared distance and
+/// the row into `nearest`, the first among equals, where it is nearer than what is there.
+///
+/// A run of parts seeks among all rows before it, which are made ready once for it. Where a run is several parts, they then do the same
+/// within it. So rows are made ready a few times each, however many parts there are.
+fn search_larger<O: Ops>(
+    ops: &O,
+    x: &O::Matrix,
+    order: &[u32],
+    sizes: &[usize],
+    nearest: &mut [(f64, u32)],
+    progress: &dyn Progress,
+) -> Result<()> {
+    // Rows of a run, at least.
+    let share = match sizes.len() <= RUNS {
+        true => 1,
+        false => order.len().div_ceil(RUNS),
+    };
+    let mut sorted = gathered_training_rows(ops, "rows whose neighbours are sought", x, order)?;
+    let (mut begin, mut rest) = (0, sizes);
+    while !rest.is_empty() {
+        let (mut parts, mut end) = (0, begin);
+        while parts < rest.len() && end - begin < share {
+            end += rest[parts];
+            parts += 1;
+        }
+        // What comes before is a head of the matrix.
+        for rows in pieces(begin..end) {
+            if begin == 0 {
+                break;
+            }
+            progress.not_interrupted(UNFINISHED)?;
+            sorted.set_rows(order.len());
+            let mut queries = ops.matrix("rows whose neighbours are sought", rows.len(), x.cols())?;
+            ops.copy_rows(&sorted, rows.start, &mut queries)?;
+            sorted.set_rows(begin);
+            let found = ops.nearest(&queries, &sorted, 1)?;
+            for (nearest, (&squared, &at)) in nearest[rows]
+                .iter_mut()
+                .zip(found.squared.iter().zip(&found.rows))
+            {
+                if squared < nearest.0 {
+                    *nearest = (squared, order[at as usize]);
+                }
+            }
+        }
+        if parts > 1 {
+            let (order, nearest) = (&order[begin..end], &mut nearest[begin..end]);
+            search_larger(ops, x, order, &rest[..parts], nearest, progress)?;
+        }
+        (begin, rest) = (end, &rest[parts..]);
+    }
+    Ok(())
+}
+
+/// A range in pieces that are looked at together.
 fn pieces(range: Range<usize>) -> impl Iterator<Item = Range<usize>> {
     let end = range.end;
     range
@@ -327,4 +379,101 @@ fn digest<T: Real>(row: &[T]) -> u128 {
             .rotate_left(31);
     }
     u128::from(high) << 64 | u128::from(low)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cpu::{Fast, Matrix, Reference};
+    use crate::progress::Silent;
+    use crate::random::{Permutation, Purpose, Stream};
+
+    /// What [`join`] says that it does, part after part, in plain loops.
+    fn joined_part_by_part(
+        x: &[Vec<f64>],
+        edges_per_part: usize,
+        radii: &Radii,
+        edges: &mut [Vec<(u32, f32)>],
+    ) {
+        let parts = components(edges);
+        let weights: Vec<f64> = edges.iter().flatten().map(|&(_, weight)| weight.into()).collect();
+        let least = match weights.len() {
+            0 => 1e-3,
+            count => 1e-3 * weights.iter().sum::<f64>() / count as f64,
+        };
+        let squared = |i: u32, j: u32| -> f64 {
+            let pairs = x[i as usize].iter().zip(&x[j as usize]);
+            pairs.map(|(a, b)| (a - b) * (a - b)).sum()
+        };
+        let mut larger = parts[0].clone();
+        for part in &parts[1..] {
+            let mut nearest = Vec::new();
+            for &i in part {
+                let mut best = (f64::INFINITY, larger[0]);
+                for &j in &larger {
+                    if squared(i, j) < best.0 {
+                        best = (squared(i, j), j);
+                    }
+                }
+                nearest.push((best.0, i, best.1));
+            }
+            nearest.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+            for &(squared, i, j) in nearest.iter().take(edges_per_part) {
+                let weight = radii.weight(squared, i as usize, j as usize).max(least) as f32;
+                edges[i as usize].push((j, weight));
+                edges[j as usize].push((i, weight));
+            }
+            larger.extend(part);
+        }
+    }
+
+    #[test]
+    fn parts_are_joined_as_one_after_the_other_however_many_there_are() {
+        let seed = rand::random();
+        println!("seed {seed}");
+        let (fast, exact) = (Fast::new(2).expect("two threads"), Reference::<f64>::new());
+        // Up to so many parts of up to so many rows: as many as have a call each, one more, and runs of runs of parts.
+        for (parts, most) in [
+            (2, 9),
+            (RUNS, 5),
+            (RUNS + 1, 5),
+            (300, 40),
+            (RUNS * RUNS + 800, 3),
+        ] {
+            let stream = Stream::new(seed, Purpose::Synthetic, parts as u32);
+            let size = |part| 1 + stream.below(part as u64, most as u64) as usize;
+            let sizes: Vec<usize> = (0..parts).map(size).collect();
+            let n: usize = sizes.iter().sum();
+            // Rows of different parts lie between each other.
+            let of_part: Vec<usize> = (0..parts).flat_map(|part| vec![part; sizes[part]]).collect();
+            let order = Permutation::new(seed, Purpose::Synthetic, parts as u32, n as u64);
+            let of_row: Vec<usize> = (0..n as u64).map(|i| of_part[order.at(i) as usize]).collect();
+            let normal = |at: usize| stream.normal((parts + at) as u64)[0];
+            // On a grid of eighths distances are exact in f32, and many are equal.
+            let value = |at: usize| (40.0 * normal(at)).round() / 8.0;
+            let x: Vec<Vec<f64>> = (0..n).map(|i| (3 * i..3 * i + 3).map(value).collect()).collect();
+            let mut edges = vec![Vec::new(); n];
+            let mut last = vec![None; parts];
+            for (i, &part) in of_row.iter().enumerate() {
+                if let Some(before) = last[part].replace(i) {
+                    let weight = 0.5 + 0.1 * normal(3 * n + i).tanh() as f32;
+                    edges[i].push((before as u32, weight));
+                    edges[before].push((i as u32, weight));
+                }
+            }
+            let radii = Radii::Fixed(1.7);
+            let mut expected = edges.clone();
+            joined_part_by_part(&x, 3, &radii, &mut expected);
+            let values = x.concat();
+            let narrow = Matrix::from_rows(n, 3, values.iter().map(|&v| v as f32).collect());
+            let wide = Matrix::from_rows(n, 3, values);
+            let mut found = [edges.clone(), edges];
+            join(&fast, &narrow, 3, &radii, &mut found[0], &Silent).expect("memory for a few rows");
+            join(&exact, &wide, 3, &radii, &mut found[1], &Silent).expect("memory for a few rows");
+            for found in found {
+                assert!(found == expected, "{parts} parts, {n} rows");
+                assert_eq!(components(&found).len(), 1);
+            }
+        }
+    }
 }
