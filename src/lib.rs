@@ -35,6 +35,7 @@ pub mod bench;
 pub mod run_folder;
 pub mod report;
 pub mod prepare;
+pub mod memory;
 pub mod baselines;
 pub mod fit;
 

@@ -12,7 +12,7 @@ use crate::features::{self, Loader, Pipeline, Reader, Transform, Widths};
 use crate::graph::{GraphRule, Width, build, distinct};
 use crate::network::gathered_training_rows;
 use crate::ops::{Ops, Shape};
-use crate::options::{Affinity, Auto, FitOptions, Neighbors, ONE_SIDED, Preparation};
+use crate::options::{Affinity, Auto, Neighbors, ONE_SIDED, Preparation};
 use crate::progress::Progress;
 use crate::random::{Permutation, Purpose};
 use crate::values;
@@ -234,9 +234,35 @@ pub fn usual_transforms<O: Ops>(
 }
 
 /// Lengths of rows on their way to the network, before the long work begins.
-pub fn widths(options: &FitOptions, data: &Dataset) -> Result<Widths> {
+pub fn widths(options: &Preparation, data: &Dataset) -> Result<Widths> {
     let transforms = given_transforms("--features", &options.features)?;
     Widths::of("--features", &transforms.unwrap_or_default(), data)
+}
+
+/// Lengths of the rows that the graph is built on, from the data, or from what the network reads, where they begin with that.
+pub fn graph_widths(options: &Preparation, data: &Dataset) -> Result<Widths> {
+    let of_network = widths(options, data)?;
+    let columns = of_network.transformed;
+    let Some(transforms) = given_transforms("--graph-features", &options.graph_features)? else {
+        return Ok(Widths {
+            read: columns,
+            trained: 0,
+            correlated: match estimate::may_be_whitened(options.train_rows.min(data.rows()), columns) {
+                true => columns,
+                false => 0,
+            },
+            ..of_network
+        });
+    };
+    let all = Widths::of("--graph-features", &transforms, data)?;
+    Ok(match given_transforms("--features", &options.features)? {
+        Some(first) if transforms.starts_with(&first) => Widths {
+            read: columns,
+            trained: all.trained - of_network.trained,
+            ..all
+        },
+        _ => all,
+    })
 }
 
 /// A list of transforms as typed, unless it is left to the data.

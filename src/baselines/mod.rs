@@ -15,11 +15,14 @@ use serde::Serialize;
 use crate::data::Dataset;
 use crate::error::{Error, Result};
 use crate::graph::{Cuts, count};
+use crate::memory::Needs;
 use crate::ops::{Cut, Ops};
-use crate::options::Auto;
+use crate::options::{Auto, Preparation};
 use crate::prepare::Prepared;
 use crate::progress::Progress;
 use crate::scores::{Contingency, Mean, Scores, nmi};
+use crate::spectral::EXTRA;
+use landmarks::CHUNK;
 
 /// A classical method.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,6 +130,53 @@ pub struct Outcome {
     /// The label of each row of the data.
     #[serde(skip)]
     pub labels: Vec<u32>,
+}
+
+/// What a method holds in memory, the preparation included.
+///
+/// # Errors
+/// Where the options do not fit the data.
+pub fn needs<O: Ops>(
+    method: Method,
+    task: &Task,
+    preparation: &Preparation,
+    data: &Dataset,
+) -> Result<Needs> {
+    const ADVICE: &str = "use fewer rows (--train-rows) or fewer --landmarks";
+    let mut needs = Needs::of_preparation::<O>(preparation, data)?;
+    let vectors = task.clusters.saturating_add(EXTRA);
+    let rows = needs.matrix(needs.graph_columns);
+    let labels = ("the labels", 8.0 * data.rows() as f64);
+    match method {
+        Method::Kmeans => {}
+        Method::Spectral => needs.spectrum(vectors),
+        Method::Nystrom | Method::Landmark => {
+            let landmarks = (task.landmarks.max(vectors) as f64).min(needs.rows);
+            let vectors = (vectors as f64).min(landmarks);
+            let parts = [
+                ("the rows of the graph", rows),
+                // An eigenproblem, and what it is made of.
+                ("the landmarks", 7.0 * 8.0 * landmarks * landmarks),
+                // In f64 and in the backend's numbers, and the weights of a chunk of rows.
+                (
+                    "the eigenvectors",
+                    needs.rows * vectors * (16.0 + 2.0 * needs.number),
+                ),
+                (
+                    "a chunk of rows",
+                    CHUNK as f64 * landmarks * (16.0 + 2.0 * needs.number),
+                ),
+            ];
+            needs.stage("the eigenvectors by landmarks", ADVICE, &parts);
+        }
+    }
+    // Other rows ask training rows, themselves and made ready.
+    needs.stage(
+        "the labelling",
+        ADVICE,
+        &[("the rows of the graph", 2.0 * rows), labels],
+    );
+    Ok(needs)
 }
 
 /// Clusters the prepared rows, labels all rows of the data, and scores the labels.

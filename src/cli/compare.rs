@@ -10,7 +10,7 @@ use std::time::Instant;
 use clap::Args;
 use neuncut::baselines::{self, Task};
 use neuncut::data::Dataset;
-use neuncut::fit::{CheckpointEvery, Start, fit};
+use neuncut::fit::{CheckpointEvery, Start, fit, needs};
 use neuncut::ops::{Cut, Ops};
 use neuncut::options::FitOptions;
 use neuncut::prepare::prepare;
@@ -244,6 +244,7 @@ struct Comparison<'a> {
 impl Job for Comparison<'_> {
     type Output = Vec<Value>;
     fn run<O: Ops>(self, ops: &O) -> Result<Vec<Value>> {
+        self.check_memory(ops)?;
         let mut runs = Vec::new();
         for seed in self.seeds.clone() {
             // Once for all baselines of a seed.
@@ -269,13 +270,7 @@ impl Job for Comparison<'_> {
                         let Some(prepared) = &prepared else {
                             unreachable!("made above");
                         };
-                        let task = Task {
-                            clusters: options.clusters,
-                            cut: options.cut,
-                            landmarks: self.landmarks,
-                            sigma: options.sigma,
-                            seed,
-                        };
+                        let task = self.task(seed);
                         json!(baselines::run(
                             ops,
                             method,
@@ -296,6 +291,33 @@ impl Job for Comparison<'_> {
             }
         }
         Ok(runs)
+    }
+}
+
+impl Comparison<'_> {
+    /// What the baselines are asked for.
+    fn task(&self, seed: u64) -> Task {
+        Task {
+            clusters: self.options.clusters,
+            cut: self.options.cut,
+            landmarks: self.landmarks,
+            sigma: self.options.sigma,
+            seed,
+        }
+    }
+
+    /// Refuses a comparison of which a method would need too much memory after others have run.
+    fn check_memory<O: Ops>(&self, ops: &O) -> Result<()> {
+        let (preparation, task) = (self.options.preparation(), self.task(self.options.seed));
+        for method in self.methods {
+            match method {
+                Method::Neuncut => needs::<O>(self.options, self.data)?.check(ops)?,
+                Method::Baseline(method) => {
+                    baselines::needs::<O>(*method, &task, &preparation, self.data)?.check(ops)?;
+                }
+            }
+        }
+        Ok(())
     }
 }
 

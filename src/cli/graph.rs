@@ -7,6 +7,7 @@ use clap::Args;
 use neuncut::data::Dataset;
 use neuncut::data::csr::Csr;
 use neuncut::data::npy::LabelWriter;
+use neuncut::memory::Needs;
 use neuncut::ops::Ops;
 use neuncut::options::{Affinity, Preparation};
 use neuncut::prepare::prepare;
@@ -57,6 +58,7 @@ pub fn run(args: GraphArgs, console: &mut Console) -> Result<()> {
     let built = args.device.run(Build {
         preparation,
         data: &data,
+        eigenvalues: None,
         console,
     })?;
     let Built {
@@ -126,6 +128,8 @@ pub struct Build<'a> {
     pub preparation: Preparation,
     /// Of which data.
     pub data: &'a Dataset,
+    /// How many of its eigenvalues are sought then, so that there is memory for that too.
+    pub eigenvalues: Option<usize>,
     /// Who is told.
     pub console: &'a mut Console,
 }
@@ -140,6 +144,12 @@ impl Job for Build<'_> {
             self.data.rows(),
             self.data.cols()
         ));
+        let mut needs = Needs::of_preparation::<O>(&preparation, self.data)?;
+        if let Some(count) = self.eigenvalues {
+            needs.let_go("the training rows");
+            needs.spectrum(count);
+        }
+        needs.check(ops)?;
         let prepared = prepare(ops, &mut preparation, self.data, self.console)?;
         if let Affinity::File(path) = &preparation.affinity {
             preparation.graph_features = format!("as in {path}");

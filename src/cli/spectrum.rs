@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use clap::Args;
 use neuncut::data::csr::Csr;
+use neuncut::memory::Needs;
 use neuncut::ops::{Cut, Ops};
 use neuncut::progress::Progress;
 use neuncut::report::spectrum::{sheet, verdict};
@@ -67,6 +68,7 @@ pub fn run(args: SpectrumArgs, console: &mut Console) -> Result<()> {
             let built = args.device.run(Build {
                 preparation,
                 data: &data,
+                eigenvalues: Some(args.count),
                 console,
             })?;
             (data.name().to_string(), built.graph)
@@ -133,6 +135,9 @@ struct Eigenvalues<'a> {
 impl Job for Eigenvalues<'_> {
     type Output = (Spectrum, String);
     fn run<O: Ops>(self, ops: &O) -> Result<Self::Output> {
+        let mut needs = Needs::of_graph::<O>(self.graph);
+        needs.spectrum(self.count);
+        needs.check(ops)?;
         self.console
             .line(&format!("spectrum of a graph of {} rows", self.graph.rows()));
         let embedding = embed(ops, self.graph, self.count, self.cut, self.seed, self.console)?;

@@ -26,7 +26,7 @@ const SPACE: usize = 3;
 const SPREAD_ROWS: usize = 5000;
 
 /// Columns that are looked at, at most: eigenvectors of more take long.
-const COLUMNS: usize = 1000;
+pub const COLUMNS: usize = 1000;
 
 /// Rows whose neighbours are compared, and neighbours of each.
 const QUERIES: usize = 2000;
@@ -99,6 +99,11 @@ fn mean_squared_correlation(columns: &[usize], rows: usize, value: impl Fn(usize
 /// Columns beyond which nothing is whitened: all eigenvectors of their second moments are needed, whose time grows with their cube.
 const MOST_WHITENED: usize = 5000;
 
+/// Whether so many rows of so many numbers are whitened where that helps.
+pub fn may_be_whitened(rows: usize, columns: usize) -> bool {
+    columns > SPACE && columns <= MOST_WHITENED && rows > 2 * NEIGHBORS
+}
+
 /// Whether the neighbours of whitened rows are better ones. `rows` are transformed already, but not whitened.
 ///
 /// Of both kinds of rows the principal components are parted in two at random. Where neighbours are due to what the rows are, not to
@@ -114,7 +119,7 @@ pub fn whitening_helps<O: Ops>(
     progress: &mut dyn Progress,
 ) -> Result<bool> {
     let (n, d) = (rows.rows(), rows.cols());
-    if d <= SPACE || d > MOST_WHITENED || n <= 2 * NEIGHBORS {
+    if !may_be_whitened(n, d) {
         return Ok(false);
     }
     let plain = columns_of(ops, rows, seed, progress)?;

@@ -22,6 +22,8 @@ pub struct Widths {
     pub transformed: usize,
     /// Parameters of the networks that the transforms train, in all.
     pub trained: usize,
+    /// Length of the longest rows of whose columns eigenvectors are taken.
+    pub correlated: usize,
 }
 
 impl Widths {
@@ -34,7 +36,7 @@ impl Widths {
             Some(Transform::Scatnet(rule)) => rule.outputs(option, pixels(option, data)?)?,
             _ => data.cols(),
         };
-        let (mut transformed, mut trained) = (read, 0);
+        let (mut transformed, mut trained, mut correlated) = (read, 0, 0);
         for transform in transforms {
             match transform {
                 Transform::Pca(dims) if *dims > transformed => {
@@ -45,6 +47,7 @@ impl Widths {
                     ));
                 }
                 Transform::Autoencoder(rule) => trained += rule.parameters(transformed),
+                Transform::Pca(_) | Transform::Whiten(_) => correlated = correlated.max(transformed),
                 _ => {}
             }
             transformed = transform.outputs(transformed);
@@ -53,6 +56,7 @@ impl Widths {
             read,
             transformed,
             trained,
+            correlated,
         })
     }
 }

@@ -4,10 +4,11 @@ use super::start::eigenvectors;
 use crate::data::Dataset;
 use crate::error::{Error, Result};
 use crate::features::Widths;
+use crate::memory::Needs;
 use crate::ops::Ops;
 use crate::options::{Affinity, Auto, FitOptions, ONE_SIDED, SEED_NEIGHBORS, Start, Subgraph};
 use crate::predict::CHUNK;
-use crate::spectral::columns_held;
+use crate::prepare::{graph_widths, widths};
 
 /// Checks what can only be judged beside other options and the data.
 pub fn check(options: &FitOptions, data: &Dataset) -> Result<()> {
@@ -85,11 +86,27 @@ fn check_affinity(options: &FitOptions) -> Result<()> {
     }
 }
 
-/// Refuses what cannot fit into memory before the long work begins: later, the operating system would end the process
-/// without a word.
-pub fn check_memory<O: Ops>(ops: &O, options: &FitOptions, rows: usize, widths: Widths) -> Result<()> {
+/// What a run of `fit` holds in memory.
+///
+/// # Errors
+/// Where the options do not fit the data.
+pub fn needs<O: Ops>(options: &FitOptions, data: &Dataset) -> Result<Needs> {
+    let preparation = options.preparation();
+    let widths = [widths(&preparation, data)?, graph_widths(&preparation, data)?];
+    needs_of_rows::<O>(options, data.rows(), widths)
+}
+
+/// The same for so many rows of data, of which those trained on are of these lengths for the network, and for the graph.
+fn needs_of_rows<O: Ops>(options: &FitOptions, rows: usize, widths: [Widths; 2]) -> Result<Needs> {
+    const ADVICE: &str = "use fewer rows (--train-rows), a smaller --batch or smaller --hidden layers";
+    let mut needs = Needs::of_rows::<O>(&options.preparation(), rows, widths)?;
+    let [widths, _] = widths;
+    if options.affinity != Affinity::Heat {
+        needs.resident_graph();
+        needs.spectrum(eigenvectors(options));
+    }
     // As floats, which no product can overflow.
-    let (rows, batch) = (options.train_rows.min(rows) as f64, options.batch as f64);
+    let batch = options.batch as f64;
     let (read, transformed) = (widths.read as f64, widths.transformed as f64);
     let (mut inputs, mut parameters, mut outputs) = (transformed, 0.0, 0.0);
     for &width in options.hidden.0.iter().chain([&options.clusters]) {
@@ -98,69 +115,30 @@ pub fn check_memory<O: Ops>(ops: &O, options: &FitOptions, rows: usize, widths: 
         inputs = width as f64;
     }
     let kept = options.neighbors.limit().map_or(batch, |count| count as f64);
-    let neighbors = match options.affinity {
-        Affinity::Knn => options
-            .neighbors
-            .limit()
-            .map_or(0.0, |count| rows.min(count as f64)),
-        _ => 0.0,
-    };
-    let columns = match options.affinity {
-        Affinity::Heat => 0.0,
-        _ => columns_held(eigenvectors(options)) as f64,
-    };
-    let parts = [
+    let bytes = |numbers: f64| numbers * needs.number;
+    let training = [
         // Weights, gradients and two moments where they are trained; weights and moments of the checkpoint that training
         // began with, and of the one being written.
-        ("the network's parameters", 10.0 * parameters),
-        // Weights, gradients and two moments, and the weights that training begins with.
-        ("the auto-encoder", 5.0 * widths.trained as f64),
+        ("the network's parameters", bytes(10.0 * parameters)),
         // Outputs and their gradients, and the outputs again for the labels.
-        ("the activations of a mini-batch", 3.0 * batch * outputs),
+        ("the activations of a mini-batch", bytes(3.0 * batch * outputs)),
         // Large full affinities are not stored by every backend.
-        ("the affinity", batch * kept.min(batch).min(8192.0)),
-        ("the training rows", rows * read.max(transformed)),
-        // Lists, edges both ways, and copies of them as they are sorted.
-        ("the graph", 24.0 * rows * neighbors),
-        ("the eigenvectors", rows * columns),
-        ("a mini-batch", 2.0 * batch * transformed),
+        ("the affinity", bytes(batch * kept.min(batch).min(8192.0))),
+        ("a mini-batch", bytes(2.0 * batch * transformed)),
+    ];
+    let labelling = [
+        ("the network's parameters", bytes(parameters)),
+        // Two that are read, one that is computed on or, on a device, two on their way to it.
         (
             "a chunk of rows to be labelled",
-            // Two that are read, one that is computed on or, on a device, two on their way to it.
-            CHUNK as f64 * (4.0 * read + outputs),
+            bytes(CHUNK as f64 * (4.0 * read + outputs)),
         ),
+        // Of the network and of the data.
+        ("the labels", 8.0 * rows as f64),
     ];
-    let bytes = |numbers: f64| numbers * size_of::<O::Real>() as f64;
-    let needed = bytes(parts.iter().map(|(_, numbers)| numbers).sum());
-    let Some(available) = available_memory() else {
-        // Unknown here; then at least the largest piece is asked for once, where a refusal is an error.
-        return ops
-            .matrix("the network's parameters", 1, parameters as usize)
-            .map(drop);
-    };
-    if needed <= available {
-        return Ok(());
-    }
-    let largest = parts.iter().max_by(|a, b| a.1.total_cmp(&b.1));
-    Err(Error::Memory {
-        what: format!(
-            "the training (most of it for {}; {:.0} MiB are available)",
-            largest.map_or("", |(name, _)| name),
-            available / MIB
-        ),
-        mib: (needed / MIB).ceil() as u64,
-        advice: "use fewer rows (--train-rows), a smaller --batch or smaller --hidden layers",
-    })
-}
-
-const MIB: f64 = (1 << 20) as f64;
-
-/// Bytes that can be had without driving others out, where the operating system tells.
-fn available_memory() -> Option<f64> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    let kib: f64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(1024.0 * kib)
+    needs.stage("the training", ADVICE, &training);
+    needs.stage("the labelling", ADVICE, &labelling);
+    Ok(needs)
 }
 
 #[cfg(test)]
@@ -173,54 +151,102 @@ mod tests {
     #[test]
     fn a_training_larger_than_the_memory_is_refused_before_it_begins() {
         let ops = Fast::new(1).expect("a thread");
-        let widths = Widths {
+        let pixels = Widths {
             read: 784,
             transformed: 784,
             trained: 0,
+            correlated: 0,
         };
-        check_memory(&ops, &options(), 70_000, widths).expect("MNIST fits anywhere");
-        for (what, options) in [
+        let check = |options: &FitOptions, widths: [Widths; 2]| {
+            let needs =
+                needs_of_rows::<Fast>(options, options.train_rows, widths).expect("options of a graph");
+            needs.check(&ops)
+        };
+        let encoder = Widths {
+            trained: 1 << 42,
+            ..pixels
+        };
+        let whitened = Widths {
+            correlated: 1 << 21,
+            ..pixels
+        };
+        let long = Widths {
+            read: 1 << 24,
+            transformed: 1 << 24,
+            ..pixels
+        };
+        let rows = |train_rows: usize| FitOptions {
+            train_rows,
+            ..options()
+        };
+        check(&rows(70_000), [pixels; 2]).expect("MNIST fits anywhere");
+        for (stage, what, options, widths) in [
             (
+                "the training",
                 "the network's parameters",
                 FitOptions {
                     hidden: Hidden(vec![1 << 40]),
                     ..options()
                 },
+                [pixels; 2],
             ),
-            ("the auto-encoder", options()),
             (
-                "the training rows",
+                "the labelling",
+                "a chunk of rows to be labelled",
                 FitOptions {
-                    train_rows: 1 << 45,
+                    hidden: Hidden(vec![1, 1 << 40]),
                     ..options()
                 },
+                [pixels; 2],
+            ),
+            ("the features", "the auto-encoder", options(), [encoder, pixels]),
+            (
+                "the features of the graph",
+                "the auto-encoder",
+                options(),
+                [pixels, encoder],
             ),
             (
-                "the graph",
+                "the features of the graph",
+                "eigenvectors of the columns",
+                options(),
+                [pixels, whitened],
+            ),
+            (
+                "the choice of whitening",
+                "copies of the training rows",
+                rows(1 << 45),
+                [pixels; 2],
+            ),
+            (
+                "the parts of the graph",
+                "the rows of the graph",
+                rows(1 << 20),
+                [pixels, long],
+            ),
+            (
+                "the spectrum",
+                "copies of the graph",
                 FitOptions {
-                    train_rows: 1 << 30,
                     neighbors: Neighbors::Nearest(1 << 20),
-                    ..options()
+                    ..rows(1 << 30)
                 },
+                [pixels; 2],
             ),
             (
+                "the spectrum",
                 "the eigenvectors",
                 FitOptions {
                     clusters: 1 << 20,
-                    train_rows: 1 << 25,
-                    ..options()
+                    ..rows(1 << 25)
                 },
+                [pixels; 2],
             ),
         ] {
-            let widths = Widths {
-                trained: if what == "the auto-encoder" { 1 << 42 } else { 0 },
-                ..widths
-            };
-            let message = check_memory(&ops, &options, 1 << 45, widths)
-                .expect_err(what)
-                .to_string();
+            let message = check(&options, widths).expect_err(what).to_string();
+            let words = format!("not enough memory for {stage} (most of it for {what}, ");
             assert!(
-                message.contains(what) && message.contains("--train-rows"),
+                message.starts_with(&words) && message.contains("--train-rows"),
                 "{message}"
             );
         }

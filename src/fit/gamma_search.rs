@@ -14,7 +14,7 @@ use crate::data::{Dataset, Labels};
 use crate::error::Result;
 use crate::ops::Ops;
 use crate::options::{Auto, FitOptions};
-use crate::prepare::{prepare, widths};
+use crate::prepare::prepare;
 use crate::progress::Progress;
 use crate::scores::Scores;
 use crate::train::{
@@ -75,7 +75,7 @@ pub fn gamma_search<O: Ops>(
 ) -> Result<GammaSearch> {
     let mut options = options.clone();
     checks::check(&options, data)?;
-    checks::check_memory(ops, &options, data.rows(), widths(&options, data)?)?;
+    checks::needs::<O>(&options, data)?.check(ops)?;
     let mut preparation = options.preparation();
     let prepared = prepare(ops, &mut preparation, data, progress)?;
     options.adopt(preparation);

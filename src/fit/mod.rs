@@ -6,6 +6,7 @@ mod page;
 mod start;
 mod training;
 
+pub use checks::needs;
 pub use gamma_search::{GammaSearch, LADDER, Rung, TOLERANCE, gamma_search};
 pub use training::WARM_UP_BATCH;
 
@@ -27,7 +28,7 @@ use crate::network::gathered;
 use crate::ops::{Ops, Shape};
 use crate::options::{Affinity, Auto, FitOptions};
 use crate::predict::Predictor;
-use crate::prepare::{Prepared, prepare, widths, with_labels_from};
+use crate::prepare::{Prepared, prepare, with_labels_from};
 use crate::progress::Progress;
 use crate::random::{Permutation, Purpose};
 use crate::run_folder::RunFolder;
@@ -129,7 +130,7 @@ pub fn fit<O: Ops>(
         None => data,
     };
     checks::check(&options, &data)?;
-    checks::check_memory(ops, &options, data.rows(), widths(&options, &data)?)?;
+    needs::<O>(&options, &data)?.check(ops)?;
     progress.line(&format!(
         "{}: {} rows of {} numbers{}",
         data.name(),

@@ -57,6 +57,13 @@ pub struct GraphRule {
     pub one_sided: f64,
 }
 
+impl GraphRule {
+    /// Nearest others of each row that are looked for.
+    pub fn sought(&self) -> usize {
+        self.neighbors.max(self.width.neighbors())
+    }
+}
+
 /// The neighbour graph of all rows of `x`, diagonal 1.
 ///
 /// Rows that are equal to the last bit count once: they share their neighbours and are tied to one another. Parts between which no
@@ -75,7 +82,7 @@ pub fn build<O: Ops>(ops: &O, x: &O::Matrix, rule: GraphRule, progress: &mut dyn
         }
     };
     let (radii, mut edges) = {
-        let found = search(ops, x, rule.neighbors.max(rule.width.neighbors()), progress)?;
+        let found = search(ops, x, rule.sought(), progress)?;
         let radii = Radii::new(&found, rule.width);
         let edges = symmetrise(&found.nearest(rule.neighbors), &radii, rule.one_sided);
         (radii, edges)

@@ -2,7 +2,7 @@
 //! Malik, 2000).
 
 use super::kmeans::kmeans;
-use super::lanczos::{UNFINISHED, leading};
+use super::lanczos::{BLOCK, UNFINISHED, columns_held, leading};
 use crate::data::csr::Csr;
 use crate::eigen::eigen;
 use crate::error::Result;
@@ -31,6 +31,21 @@ const TOLERANCE: f64 = 1e-5;
 
 /// Up to this many rows the whole spectrum is computed, which is then as fast.
 const DENSE: usize = 700;
+
+/// Bytes, in numbers of so many bytes, that [`embed`] holds at a time for the `count` leading eigenvectors of so many rows, at most,
+/// the matrix aside: those of a full one in f64, twice more worked on, and of its vectors, twice; or the columns that
+/// [`leading`] holds, and two more blocks of it.
+pub fn bytes_of_embedding(rows: f64, count: usize, number: f64) -> f64 {
+    match is_dense(rows as usize, count) {
+        true => 5.0 * 8.0 * rows * rows,
+        false => rows * number * (columns_held(count) + 2 * count.min(BLOCK)) as f64,
+    }
+}
+
+/// Whether all eigenvectors are computed, by a method for full matrices.
+fn is_dense(rows: usize, count: usize) -> bool {
+    rows <= DENSE || count.saturating_mul(3) >= rows
+}
 
 /// The leading eigenvectors of a graph.
 pub struct Embedding<O: Ops> {
@@ -134,7 +149,7 @@ pub fn embed<O: Ops>(
 ) -> Result<Embedding<O>> {
     let n = graph.rows();
     let matrix = iteration_matrix(graph, cut);
-    if n <= DENSE || 3 * count >= n {
+    if is_dense(n, count) {
         let mut full = vec![0.0; n * n];
         for i in 0..n {
             for (j, value) in matrix.row(i) {

@@ -15,7 +15,7 @@ const BASIS: usize = 320;
 const BLOCKS: usize = 4;
 
 /// Columns of a block at most. Where more vectors are wanted, a basis of several blocks of that width would take too long to project.
-const BLOCK: usize = 128;
+pub(super) const BLOCK: usize = 128;
 
 /// Blocks of the basis beyond what is wanted, where that is more than a block.
 const ROOM: usize = 6;

@@ -6,8 +6,10 @@ mod lanczos;
 mod moves;
 mod spectrum;
 
-pub use embedding::{EXTRA, Embedding, Labelling, cluster, embed, starts, vectors_wanted};
+pub use embedding::{
+    EXTRA, Embedding, Labelling, bytes_of_embedding, cluster, embed, starts, vectors_wanted,
+};
 pub use kmeans::{Kmeans, kmeans};
-pub use lanczos::{Eigenpairs, columns_held, leading};
+pub use lanczos::{Eigenpairs, leading};
 pub use moves::split_and_merge;
 pub use spectrum::{Gap, Spectrum};

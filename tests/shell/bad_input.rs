@@ -153,10 +153,23 @@ fn options_of_fit() {
                 "neuncut fit x.npy -k 2 --hidden 99999999999",
                 1,
                 &[
-                    "not enough memory for the training (most of it for a chunk of rows to be labelled; ",
+                    "not enough memory for the labelling (most of it for a chunk of rows to be labelled, ",
                     " MiB are available)",
                     "smaller --hidden",
                 ],
+            ),
+            (
+                "neuncut graph x.npy --graph-features scale,autoencoder=99999999999-2 -o graph.npz",
+                1,
+                &[
+                    "not enough memory for the features of the graph (most of it for the auto-encoder, ",
+                    "--train-rows",
+                ],
+            ),
+            (
+                "neuncut baseline nystrom x.npy -k 2 --features scale,autoencoder=99999999999-2",
+                1,
+                &["not enough memory for the features (most of it for the auto-encoder, "],
             ),
             (
                 "neuncut fit x.npy -k 2 --hidden 9999999999,9999999999,9999999999",
