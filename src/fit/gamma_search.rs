@@ -18,7 +18,8 @@ use crate::prepare::prepare;
 use crate::progress::Progress;
 use crate::scores::Scores;
 use crate::train::{
-    Checkpoint, EpochRecord, Goal, Plan, Stage, TrainingGraph, TrainingRows, Truth, Watch, in_order, search,
+    Checkpoint, EpochRecord, Goal, Plan, Stage, Targets, TrainingGraph, TrainingRows, Truth, Watch, in_order,
+    search,
 };
 
 /// The gammas that are tried: one in which the penalty is all that counts, and from there a ladder down.
@@ -45,7 +46,7 @@ pub struct Rung {
     /// Agreement with the labels on the training rows after the last epoch, when there are labels.
     #[serde(flatten)]
     pub scores: Option<Scores>,
-    /// Seconds of this training.
+    /// Seconds of this training; of the first with those of the labels that all begin with.
     pub seconds: f64,
 }
 
@@ -108,6 +109,8 @@ pub fn gamma_search<O: Ops>(
     };
     let shared = RefCell::new(progress);
     let mut rungs = Vec::new();
+    // By attempt and clusters: the same for every gamma.
+    let mut begun_with: BTreeMap<(usize, usize), Option<Targets>> = BTreeMap::new();
     for &gamma in gammas {
         let plan = training::plan(&options, gamma, graph);
         let began = std::time::Instant::now();
@@ -117,8 +120,14 @@ pub fn gamma_search<O: Ops>(
             name: format!("gamma {gamma}"),
             first_epochs: BTreeMap::new(),
         };
-        let mut targets =
-            |attempt: usize, clusters: usize| starts.targets(attempt, clusters, *shared.borrow_mut());
+        let mut targets = |attempt: usize, clusters: usize| {
+            if let Some(known) = begun_with.get(&(attempt, clusters)) {
+                return Ok(Option::clone(known));
+            }
+            let found = starts.targets(attempt, clusters, *shared.borrow_mut())?;
+            begun_with.insert((attempt, clusters), found.clone());
+            Ok(found)
+        };
         search(ops, &plan, &rows, &mut targets, Vec::new(), &mut watch)?;
         let found = watch.rung(gamma, began.elapsed().as_secs_f64());
         shared.borrow_mut().end();
