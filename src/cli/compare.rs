@@ -125,7 +125,6 @@ pub fn run(args: CompareArgs, console: &mut Console) -> Result<()> {
     });
     let folder = Folder { path };
     let settings = settings(&options, landmarks);
-    let done = folder.enter(&settings, args.resume, args.overwrite)?;
     let runs = args.device.run(Comparison {
         methods: &methods,
         seeds: options.seed..options.seed.saturating_add(args.seeds),
@@ -133,7 +132,9 @@ pub fn run(args: CompareArgs, console: &mut Console) -> Result<()> {
         landmarks,
         data: &data,
         folder: &folder,
-        done,
+        settings: &settings,
+        resume: args.resume,
+        overwrite: args.overwrite,
         console,
     });
     let mut runs = runs.map_err(|error| match error {
@@ -237,7 +238,9 @@ struct Comparison<'a> {
     landmarks: usize,
     data: &'a Dataset,
     folder: &'a Folder,
-    done: Vec<Value>,
+    settings: &'a Value,
+    resume: bool,
+    overwrite: bool,
     console: &'a mut Console,
 }
 
@@ -245,6 +248,8 @@ impl Job for Comparison<'_> {
     type Output = Vec<Value>;
     fn run<O: Ops>(self, ops: &O) -> Result<Vec<Value>> {
         self.check_memory(ops)?;
+        // Nothing is left behind of what is refused.
+        let done = self.folder.enter(self.settings, self.resume, self.overwrite)?;
         let mut runs = Vec::new();
         for seed in self.seeds.clone() {
             // Once for all baselines of a seed.
@@ -255,7 +260,7 @@ impl Job for Comparison<'_> {
             };
             for &method in self.methods {
                 let known = |run: &&Value| run["method"] == method.to_string() && run["seed"] == seed;
-                if let Some(run) = self.done.iter().find(known) {
+                if let Some(run) = done.iter().find(known) {
                     runs.push(run.clone());
                     continue;
                 }

@@ -1,6 +1,7 @@
 //! Command lines and files that cannot work: one clear line each, and nothing left behind.
 
 use neuncut::data::csr::Csr;
+use neuncut::data::npy;
 use neuncut::data::npz::{Values, write_arrays};
 
 use super::sandbox::Sandbox;
@@ -25,6 +26,9 @@ pub fn refuse_all(here: &Sandbox, table: &[(&str, i32, &[&str])]) {
 fn options_of_fit() {
     let here = Sandbox::new();
     here.ok("neuncut generate rings --rows 101 -o x.npy");
+    // A matrix of all products of these columns has more bytes than machines have.
+    let header = npy::header("|u1", &[3, 1 << 20]);
+    here.put("wide.npy", [header, vec![0; 3 << 20]].concat());
     let above_0 = &["is not a number above 0; give a number above 0"];
     refuse_all(
         &here,
@@ -159,17 +163,27 @@ fn options_of_fit() {
                 ],
             ),
             (
-                "neuncut graph x.npy --graph-features scale,autoencoder=99999999999-2 -o graph.npz",
+                "neuncut graph wide.npy --graph-features whiten -o graph.npz",
                 1,
                 &[
-                    "not enough memory for the features of the graph (most of it for the auto-encoder, ",
+                    "not enough memory for the features of the graph (most of it for eigenvectors of the columns, ",
                     "--train-rows",
                 ],
             ),
             (
-                "neuncut baseline nystrom x.npy -k 2 --features scale,autoencoder=99999999999-2",
+                "neuncut spectrum wide.npy --graph-features whiten",
                 1,
-                &["not enough memory for the features (most of it for the auto-encoder, "],
+                &["not enough memory for the features of the graph"],
+            ),
+            (
+                "neuncut baseline nystrom wide.npy -k 2 --features pca=2",
+                1,
+                &["not enough memory for the features (most of it for eigenvectors of the columns, "],
+            ),
+            (
+                "neuncut compare wide.npy -k 2 --batch 2 --methods kmeans --features whiten --out compared",
+                1,
+                &["not enough memory for the features"],
             ),
             (
                 "neuncut fit x.npy -k 2 --hidden 9999999999,9999999999,9999999999",
