@@ -1,6 +1,7 @@
 //! Where a command computes. Only this file knows which backends there are, and what each can compute in.
 
 use clap::Args;
+use neuncut::cpu::fast::MOST_THREADS;
 use neuncut::cpu::{Fast, Reference};
 use neuncut::cuda::{Card, Cuda};
 use neuncut::ops::{Ops, Precision};
@@ -62,6 +63,12 @@ impl DeviceArgs {
             precision,
             threads,
         } = self.resolve();
+        if (1..=MOST_THREADS).contains(&threads) {
+            // What is done beside the device, as reading is, keeps to as many. The first call in a process decides.
+            let _ = rayon::ThreadPoolBuilder::new()
+                .num_threads(threads)
+                .build_global();
+        }
         match (device, precision) {
             (Device::Reference, Arithmetic::F64) => job.run(&Reference::<f64>::new()),
             (Device::Reference, Arithmetic::Single(precision)) => {

@@ -44,8 +44,8 @@ pub use simd::instructions;
 pub(crate) use simd::vectorised;
 pub use subgraph::Graph;
 
-/// More threads than any machine has cores to run them; starting many more takes minutes.
-const MOST_THREADS: usize = 1024;
+/// The most threads: more than any machine has cores to run them. Starting many more takes minutes.
+pub const MOST_THREADS: usize = 1024;
 
 /// The fast CPU backend.
 pub struct Fast {
@@ -107,7 +107,7 @@ impl Ops for Fast {
     fn labels(&self, _what: &str, len: usize) -> Result<Vec<u32>> {
         Ok(vec![0; len])
     }
-    fn affinity(&self, rows: usize, _cols: usize, kernel: HeatKernel) -> Result<Affinity> {
+    fn affinity(&self, rows: usize, _cols: usize, _clusters: usize, kernel: HeatKernel) -> Result<Affinity> {
         Affinity::new(rows, kernel)
     }
     fn graph(&self, _what: &str, graph: &Csr) -> Result<Graph> {
