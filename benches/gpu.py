@@ -62,8 +62,9 @@ class Bench:
         """The outcome, or the error's line."""
         output, errors = child.communicate()
         try:
-            return json.loads(output)
-        except ValueError:
+            # A line about the failure may follow what was found.
+            return json.loads(output.splitlines()[0])
+        except (ValueError, IndexError):
             return {"failed": errors.strip().splitlines()[-1:] or f"exit code {child.returncode}"}
 
     def run(self, *arguments):

@@ -30,7 +30,7 @@ pub struct GenerateArgs {
     /// Which data: rings, double-c, moons, blobs, subspaces, spirals; embeddings: rows of 768 numbers (f16) of norm 1 in 1,000
     /// imbalanced, overlapping clusters, as CLIP makes them of ImageNet; or mnist8m: the digits of --from, then copies of them, each
     /// bent by a smooth random field and moved by a pixel at most (after Loosli, Canu and Bottou, 2007; the fields are this
-    /// program's own, so that images are not those of the historical file)
+    /// program's own, so that images are not those of the historical file), which alone can be made on a GPU, to the same bits
     pub name: String,
 
     /// Number of rows; the historical MNIST8M has 8,100,000
@@ -52,7 +52,7 @@ pub struct GenerateArgs {
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub seed: u64,
 
-    /// Of mnist8m, which is the same bits wherever it is made; the others are made on the CPU
+    /// Where to make them.
     #[command(flatten)]
     pub device: DeviceArgs,
 }
