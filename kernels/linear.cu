@@ -97,36 +97,41 @@ struct Layers {
     Layer layers[MOST_LAYERS];
 };
 
-template <class Product>
-using Gradient = Gemm<Product, false, false, Deep<64>>;
+// Tiles of half the rows, for layers of so few tiles that a multiprocessor would have one block alone, which waits for its operands most
+// of the time (m 1000, 512-512, H100: 36 microseconds become 32; other products of as few tiles gain nothing by it). The bits are the same.
+typedef Tiling<32, 64, 1, 4, 2, DEEP_STAGES> Short;
+static_assert(Short::THREADS == DEEP_THREADS, "as the host launches them");
+
+template <class Product, class T>
+using Gradient = Gemm<Product, false, false, T>;
 
 // Gradient of the weights (outputs x inputs) = d_z (m x outputs)' x (m x inputs), of the biases the column sums of d_z.
-template <class Product>
+template <class Product, class T>
 DEVICE void linear_update(const Layers& all, int count, int m, AdamRule rule, const StepState* state) {
-    typedef Gradient<Product> Product_;
+    typedef Gradient<Product, T> Product_;
     LARGE_SHARED(typename Product_::Shared, shared);
     SHARED(AdamCorrections, corrections, [1]);
-    SHARED(float, quarters, [4][64]);
+    SHARED(float, quarters, [4][T::ROWS]);
 
     int index = 0;
     while (index + 1 < count && (int)blockIdx.x >= all.layers[index + 1].first_block) index++;
     const Layer& layer = all.layers[index];
-    const int block = blockIdx.x - layer.first_block, across = (layer.inputs + 63) / 64;
-    const int row0 = block / across * 64, column0 = block % across * 64;
+    const int block = blockIdx.x - layer.first_block, across = (layer.inputs + T::COLUMNS - 1) / T::COLUMNS;
+    const int row0 = block / across * T::ROWS, column0 = block % across * T::COLUMNS;
     // Read again only after the barriers of the main loop.
     if (threadIdx.x == 0 && layer.weight) corrections[0] = adam_corrections(rule, *state);
 
     Product_ product;
-    // Of one output and a quarter of each stage.
+    // Of one output and a quarter of each stage, by as many threads as that takes.
     float bias_sum = 0.0f;
-    const bool sums_biases = column0 == 0;
+    const int quarter = threadIdx.x / T::ROWS, own = threadIdx.x % T::ROWS;
+    const bool has_biases = column0 == 0, sums_biases = has_biases && quarter < 4;
     product.run({layer.d_z, layer.d_z_stride}, {layer.x, layer.x_stride}, layer.outputs, layer.inputs, m, row0, column0,
                 shared, [&](const typename Product_::A& tile) {
-                    constexpr int QUARTER = Deep<64>::STAGE_DEPTH / 4;
-                    const int first = threadIdx.x / 64 * QUARTER;
+                    constexpr int QUARTER = T::STAGE_DEPTH / 4;
                     if (sums_biases)
 #pragma unroll 4
-                        for (int k = 0; k < QUARTER; k++) bias_sum += tile.at(threadIdx.x % 64, first + k);
+                        for (int k = 0; k < QUARTER; k++) bias_sum += tile.at(own, quarter * QUARTER + k);
                 });
 
     struct Parameter {
@@ -151,13 +156,13 @@ DEVICE void linear_update(const Layers& all, int count, int m, AdamRule rule, co
             layer.weight_first[at] = of.first;
             layer.weight_second[at] = of.second;
         });
-    if (!sums_biases) return;
-    quarters[threadIdx.x / 64][threadIdx.x % 64] = bias_sum;
+    if (!has_biases) return;
+    if (sums_biases) quarters[quarter][own] = bias_sum;
     __syncthreads();
     const int output = row0 + threadIdx.x;
-    if (threadIdx.x < 64 && output < layer.outputs) {
+    if (threadIdx.x < T::ROWS && output < layer.outputs) {
         bias_sum = 0.0f;
-        for (int quarter = 0; quarter < 4; quarter++) bias_sum += quarters[quarter][threadIdx.x];
+        for (int part = 0; part < 4; part++) bias_sum += quarters[part][threadIdx.x];
         if (layer.bias_gradient) layer.bias_gradient[output] = bias_sum;
         if (layer.bias)
             adam_update(rule, corrections[0], bias_sum, layer.bias[output], layer.bias_first[output],
@@ -165,11 +170,14 @@ DEVICE void linear_update(const Layers& all, int count, int m, AdamRule rule, co
     }
 }
 
-#define DEFINE_LINEAR_UPDATE(precision, Product)                                                                        \
-    LARGE_SHARED_OF(linear_update_##precision, sizeof(Gradient<Product>::Shared));                                      \
-    KERNEL(DEEP_THREADS, DEEP_BLOCKS) linear_update_##precision(Layers all, int count, int m, AdamRule rule, const StepState* state) { \
-        linear_update<Product>(all, count, m, rule, state);                                                             \
+#define DEFINE_UPDATE(name, Product, T)                                                                                     \
+    LARGE_SHARED_OF(name, sizeof(Gradient<Product, T>::Shared));                                                            \
+    KERNEL(DEEP_THREADS, DEEP_BLOCKS) name(Layers all, int count, int m, AdamRule rule, const StepState* state) {           \
+        linear_update<Product, T>(all, count, m, rule, state);                                                              \
     }
+#define DEFINE_LINEAR_UPDATE(precision, Product)                   \
+    DEFINE_UPDATE(linear_update_##precision, Product, Deep<64>)    \
+    DEFINE_UPDATE(linear_update_short_##precision, Product, Short)
 FOR_EACH_PRECISION(DEFINE_LINEAR_UPDATE)
 
 // ---- ceilings ------------------------------------------------------------------------------------------------------------------

@@ -18,6 +18,10 @@ pub const TILE: usize = 64;
 /// Columns of a narrow tile, for outputs that would leave most of a square one empty.
 pub const NARROW: usize = 16;
 
+/// Rows of a tile where an update has few tiles: up to so many of the usual ones. Measured with 136, which gain, and 288, which lose.
+const SHORT: usize = 32;
+const FEW_TILES: usize = 192;
+
 /// Layers that one launch updates; `MOST_LAYERS` in the kernel.
 const MOST_LAYERS: usize = 8;
 
@@ -133,8 +137,9 @@ impl Layer {
         }
     }
 
-    fn blocks(&self) -> usize {
-        (self.outputs as usize).div_ceil(TILE) * (self.inputs as usize).div_ceil(TILE)
+    /// Tiles of `rows` rows.
+    fn tiles(&self, rows: usize) -> usize {
+        (self.outputs as usize).div_ceil(rows) * (self.inputs as usize).div_ceil(TILE)
     }
 }
 
@@ -146,6 +151,12 @@ fn launch<D: Driver>(
     rule: AdamRule,
     state: Address,
 ) -> Result<()> {
+    let few = layers.iter().map(|layer| layer.tiles(TILE)).sum::<usize>() <= FEW_TILES;
+    let (kernel, rows) = if few {
+        ("linear_update_short", SHORT)
+    } else {
+        ("linear_update", TILE)
+    };
     let mut all = [layers[0]; MOST_LAYERS];
     let mut blocks = 0;
     for (to, layer) in all.iter_mut().zip(layers) {
@@ -153,11 +164,11 @@ fn launch<D: Driver>(
             first_block: int(blocks),
             ..*layer
         };
-        blocks += layer.blocks();
+        blocks += layer.tiles(rows);
     }
     cuda.launch(
         "linear",
-        &cuda.in_precision("linear_update"),
+        &cuda.in_precision(kernel),
         [blocks, 1, 1],
         DEEP_THREADS,
         arguments![all, int(layers.len()), int(m), Rule::from(rule), state],
