@@ -140,6 +140,9 @@ pub struct Objective {
 /// Added to every volume so that an empty cluster divides by something (the authors' value).
 pub const VOLUME_FLOOR: f64 = 1e-6;
 
+/// Up to so many clusters the products of [`Ops::ncut`] are nearly f32 in every precision: they take next to no time.
+pub const FEW_CLUSTERS: usize = 32;
+
 /// The least membership whose logarithm the cross-entropy takes; lower ones count as this.
 pub const LEAST_MEMBERSHIP: f64 = 1e-30;
 
@@ -403,8 +406,15 @@ pub trait Ops {
     }
     /// A vector of `len` labels.
     fn labels(&self, what: &str, len: usize) -> Result<Self::Labels>;
-    /// Room for the affinity of mini-batches of `rows` rows of `cols` columns under `kernel`.
-    fn affinity(&self, rows: usize, cols: usize, kernel: HeatKernel) -> Result<Self::Affinity>;
+    /// Room for the affinity of mini-batches of `rows` rows of `cols` columns under `kernel`, and for its contraction with memberships
+    /// in up to `clusters` clusters.
+    fn affinity(
+        &self,
+        rows: usize,
+        cols: usize,
+        clusters: usize,
+        kernel: HeatKernel,
+    ) -> Result<Self::Affinity>;
     /// A graph in the backend's memory; `what` names it in the error when there is no room.
     fn graph(&self, what: &str, graph: &Csr) -> Result<Self::Graph>;
     /// Room for the affinity of mini-batches of `rows` rows that are a part of `graph`.

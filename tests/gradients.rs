@@ -137,7 +137,7 @@ fn loss_of_logits<O: Ops>(
 ) -> [Vec<f64>; 2] {
     let (x, kernel) = graph;
     let m = x.rows();
-    let mut affinity = ops.affinity(m, x.cols(), kernel).unwrap();
+    let mut affinity = ops.affinity(m, x.cols(), k, kernel).unwrap();
     ops.pairwise(x, &mut affinity).unwrap();
     let mut y = poisoned(ops, m, k);
     ops.softmax(&filled(ops, m, k, z), &mut y).unwrap();
@@ -156,7 +156,7 @@ fn kernels() -> [HeatKernel; 2] {
 /// The reference's affinity is a full matrix.
 fn graph_of(x: &Matrix<f64>, kernel: HeatKernel) -> Vec<f64> {
     let ops = Reference::<f64>::new();
-    let mut affinity = ops.affinity(x.rows(), x.cols(), kernel).unwrap();
+    let mut affinity = ops.affinity(x.rows(), x.cols(), 0, kernel).unwrap();
     ops.pairwise(x, &mut affinity).unwrap();
     affinity.to_vec()
 }

@@ -106,7 +106,7 @@ fn affinity_matrix<O: Ops>(ops: &O, x: &O::Matrix, kernel: HeatKernel) -> (Vec<f
     let m = x.rows();
     let mut identity = vec![0f32; m * m];
     identity.iter_mut().step_by(m + 1).for_each(|v| *v = 1.0);
-    let mut affinity = ops.affinity(m, x.cols(), kernel).unwrap();
+    let mut affinity = ops.affinity(m, x.cols(), m, kernel).unwrap();
     ops.pairwise(x, &mut affinity).unwrap();
     let (mut product, mut degrees) = (poisoned(ops, m, m), poisoned(ops, 1, m));
     let identity = filled(ops, m, m, &identity);

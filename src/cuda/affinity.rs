@@ -13,6 +13,9 @@ use crate::ops::{CutMatrix, GraphForm, HeatKernel, Precision, Shape};
 /// Up to this many rows a dense affinity is stored (256 MiB in f32); beyond, its tiles are formed anew in each contraction.
 pub const STORED_ROWS: usize = 8192;
 
+/// From so many clusters on, memberships are turned and rounded before a contraction in f16, which then reads half as much of them.
+const TURNED: usize = 256;
+
 /// Rows and columns of the tiles in which neighbours are symmetrised.
 const NEIGHBOR_TILE: usize = 32;
 
@@ -54,6 +57,8 @@ struct Stored<D: Driver> {
     element: Element,
     /// Sums over parts of so many columns, parts x rows.
     partial_degrees: (usize, Buffer<D>),
+    /// Room for memberships that are [`TURNED`], in f16, and their centres; of how many clusters.
+    turned: Option<(usize, Buffer<D>, Buffer<D>)>,
 }
 
 /// What affinities are stored as.
@@ -105,8 +110,14 @@ struct Contraction {
 }
 
 impl<D: Driver> Affinity<D> {
-    /// Room for mini-batches of `rows` rows of `cols` columns.
-    pub fn new(cuda: &Cuda<D>, rows: usize, cols: usize, kernel: HeatKernel) -> Result<Self> {
+    /// Room for mini-batches of `rows` rows of `cols` columns, and memberships in `clusters` clusters.
+    pub fn new(
+        cuda: &Cuda<D>,
+        rows: usize,
+        cols: usize,
+        clusters: usize,
+        kernel: HeatKernel,
+    ) -> Result<Self> {
         let zeros = |bytes: usize| cuda.memory.zeros(WHAT, bytes);
         let streamed = rows > cuda.stored_rows && kernel.neighbors.is_none();
         let (neighbors, summed) = match kernel.neighbors {
@@ -119,7 +130,13 @@ impl<D: Driver> Affinity<D> {
         Ok(Affinity {
             stored: match streamed {
                 true => None,
-                false => Some(Stored::new(cuda, Element::of(cuda.precision), rows, summed)?),
+                false => Some(Stored::new(
+                    cuda,
+                    Element::of(cuda.precision),
+                    rows,
+                    clusters,
+                    summed,
+                )?),
             },
             source: Source::Heat(Heat {
                 kernel,
@@ -137,7 +154,7 @@ impl<D: Driver> Affinity<D> {
             stored: match form {
                 GraphForm::Sparse => None,
                 // Weights may be of any size, which f16 has no room for.
-                GraphForm::Dense => Some(Stored::new(cuda, Element::F32, rows, rows)?),
+                GraphForm::Dense => Some(Stored::new(cuda, Element::F32, rows, 0, rows)?),
             },
             source: Source::Graph(Part::new(cuda, WHAT, graph, rows)?),
             rows,
@@ -149,9 +166,18 @@ impl<D: Driver> Affinity<D> {
 const WHAT: &str = "the affinity of a mini-batch";
 
 impl<D: Driver> Stored<D> {
-    fn new(cuda: &Cuda<D>, element: Element, rows: usize, summed: usize) -> Result<Self> {
+    fn new(cuda: &Cuda<D>, element: Element, rows: usize, clusters: usize, summed: usize) -> Result<Self> {
         let zeros = |bytes: usize| cuda.memory.zeros(WHAT, bytes);
+        let turned = match element {
+            Element::F16 if clusters >= TURNED => Some((
+                clusters,
+                zeros(clusters * stride(rows) * element.bytes())?,
+                zeros(clusters * 4)?,
+            )),
+            _ => None,
+        };
         Ok(Stored {
+            turned,
             a: zeros(rows * stride(rows) * element.bytes())?,
             element,
             partial_degrees: (summed, zeros(rows.div_ceil(summed.max(1)) * rows * 4)?),
@@ -179,6 +205,7 @@ pub fn pairwise<D: Driver>(cuda: &Cuda<D>, x: &Matrix<D>, affinity: &mut Affinit
         a,
         element,
         partial_degrees,
+        ..
     }) = &affinity.stored
     else {
         return Ok(());
@@ -299,11 +326,39 @@ pub fn contract<D: Driver>(
                 a,
                 element,
                 partial_degrees,
+                turned,
             }),
             _,
         ) => {
             all.tiles = int(m.div_ceil(partial_degrees.0));
             all.partial_degrees = partial_degrees.1.address();
+            let turned = turned.as_ref().filter(|room| (TURNED..=room.0).contains(&k));
+            if let Some((_, turned, centres)) = turned {
+                let grid = [m.div_ceil(TILE), k.div_ceil(TILE), 1];
+                let (turned, centres) = (turned.address(), centres.address());
+                cuda.launch(
+                    "affinity",
+                    "memberships_turned",
+                    grid,
+                    256,
+                    arguments![
+                        all.y,
+                        all.y_stride,
+                        int(m),
+                        int(k),
+                        turned,
+                        int(stride(m)),
+                        centres
+                    ],
+                )?;
+                return cuda.launch(
+                    "affinity",
+                    "contract_turned_f16",
+                    grid,
+                    DEEP_THREADS,
+                    arguments![a.address(), int(stride(m)), all, turned, centres, int(m), int(m)],
+                );
+            }
             let product = match (element, cuda.precision) {
                 (Element::F16, _) => "f16",
                 (Element::F32, Precision::Fp32) => "fp32",

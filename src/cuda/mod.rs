@@ -251,8 +251,8 @@ impl<D: Driver> Ops for Cuda<D> {
     fn labels(&self, what: &str, len: usize) -> Result<Labels<D>> {
         Labels::zeros(&self.memory, what, len)
     }
-    fn affinity(&self, rows: usize, cols: usize, kernel: HeatKernel) -> Result<Affinity<D>> {
-        Affinity::new(self, rows, cols, kernel)
+    fn affinity(&self, rows: usize, cols: usize, clusters: usize, kernel: HeatKernel) -> Result<Affinity<D>> {
+        Affinity::new(self, rows, cols, clusters, kernel)
     }
     fn graph(&self, what: &str, graph: &Csr) -> Result<Graph<D>> {
         Graph::new(self, what, graph)

@@ -5,7 +5,7 @@ use super::linear::{self, TILE};
 use super::memory::Buffer;
 use super::{Cuda, Matrix, State, arguments, int};
 use crate::error::Result;
-use crate::ops::{Cut, Objective, Penalty, Precision, Shape, VOLUME_FLOOR, Volumes};
+use crate::ops::{Cut, FEW_CLUSTERS, Objective, Penalty, Precision, Shape, VOLUME_FLOOR, Volumes};
 
 const THREADS: u32 = 256;
 
@@ -13,7 +13,7 @@ const THREADS: u32 = 256;
 const WARPS: usize = 8;
 
 /// Most clusters for which each block works with all pairs of them; `FEW` in the kernels.
-const FEW: usize = 32;
+const FEW: usize = FEW_CLUSTERS;
 
 /// Rows that a block works on at a time; `ROWS` in the kernels.
 const ROWS: usize = 64;
@@ -181,12 +181,11 @@ pub fn ncut<D: Driver>(
     let weighted = many.weighted.address();
     let (overlaps, overlaps_stride) = (many.overlaps.address(), int(many.overlaps.stride()));
     let (clusters, terms) = (many.clusters.address(), many.terms.address());
-    // Never rounded: the penalty is what is left of a product when I is subtracted.
-    let precision = match cuda.precision {
-        Precision::Fp32 => Precision::Fp32,
-        Precision::Tf32x3 | Precision::Tf32 | Precision::Bf16 => Precision::Tf32x3,
+    // The penalty is what is left of this product when I is subtracted.
+    let overlapping = match cuda.precision {
+        Precision::Bf16 => Precision::Tf32,
+        precision => precision,
     };
-    let product = |kernel: &str| format!("{kernel}_{}", precision.name());
 
     cuda.launch(
         "ncut",
@@ -216,7 +215,7 @@ pub fn ncut<D: Driver>(
     )?;
     cuda.launch(
         "ncut",
-        &product("ncut_overlaps"),
+        &format!("ncut_overlaps_{}", overlapping.name()),
         [k.div_ceil(TILE), k.div_ceil(TILE), 1],
         linear::DEEP_THREADS,
         arguments![
@@ -246,7 +245,7 @@ pub fn ncut<D: Driver>(
     )?;
     cuda.launch(
         "ncut",
-        &product("ncut_product"),
+        &cuda.in_precision("ncut_product"),
         [m.div_ceil(TILE), k.div_ceil(TILE), 1],
         linear::DEEP_THREADS,
         arguments![

@@ -91,7 +91,7 @@ pub fn smooth_spectrum<O: Ops>(
     let (x, affinity) = match source {
         Source::Heat(kernel) => {
             let x = sample(ops, data, seed, 1, batch)?;
-            let mut affinity = ops.affinity(x.rows(), x.cols(), kernel)?;
+            let mut affinity = ops.affinity(x.rows(), x.cols(), *DIRECTIONS.end(), kernel)?;
             ops.pairwise(&x, &mut affinity)?;
             (x, affinity)
         }

@@ -71,7 +71,9 @@ impl<O: Ops> Step<O> {
     ) -> Result<Self> {
         let StepSize { rows, batches, .. } = size;
         let affinity = match (rule.affinity, graph) {
-            (AffinityRule::Heat(kernel), _) => ops.affinity(rows, model.inputs(), kernel)?,
+            (AffinityRule::Heat(kernel), _) => {
+                ops.affinity(rows, model.inputs(), model.clusters(), kernel)?
+            }
             (AffinityRule::Graph(form), Some(graph)) => ops.graph_affinity(graph, rows, form)?,
             (AffinityRule::Graph(_), None) => panic!("mini-batches of a graph that is not there"),
         };

@@ -29,7 +29,7 @@ fn affinity_of<O: Ops>(
     columns: &Matrix<f32>,
 ) -> Result<(Found, O::Affinity)> {
     let m = x.rows();
-    let mut affinity = ops.affinity(m + 2, x.cols(), kernel)?;
+    let mut affinity = ops.affinity(m + 2, x.cols(), columns.cols(), kernel)?;
     if m <= WHOLE_IDENTITY {
         // Used before with other rows and more of them: nothing of that may remain.
         let other = filled(ops, m + 2, x.cols(), &vec![0.5f32; (m + 2) * x.cols()])?;
@@ -72,7 +72,7 @@ fn plain(x: &Matrix<f32>, kernel: HeatKernel, precision: Precision) -> Result<Pl
     let distances = Distances::new(x, Some(precision));
     let squares = (0..x.rows()).flat_map(|i| distances.row(i));
     let ops = Reference::rounding(precision);
-    let mut affinity = ops.affinity(x.rows(), x.cols(), kernel)?;
+    let mut affinity = ops.affinity(x.rows(), x.cols(), 0, kernel)?;
     ops.pairwise(x, &mut affinity)?;
     Ok(Plain {
         squares: squares.map(f64::from).collect(),
@@ -342,11 +342,11 @@ pub fn check_equal_distances<O: Ops>(bench: &mut Bench<O>) -> Result<()> {
             }
             for (kind, rows) in problems {
                 let exact = Reference::<f64>::new();
-                let mut expected = exact.affinity(m, d, kernel)?;
+                let mut expected = exact.affinity(m, d, 0, kernel)?;
                 exact.pairwise(&filled(&exact, m, d, &rows)?, &mut expected)?;
                 let expected = entries(&exact, &expected)?;
                 for (&(ops, precision), tally) in bench.backends.iter().zip(&mut tallies) {
-                    let mut affinity = ops.affinity(m, d, kernel)?;
+                    let mut affinity = ops.affinity(m, d, 0, kernel)?;
                     ops.pairwise(&filled(ops, m, d, &rows)?, &mut affinity)?;
                     let found = entries(ops, &affinity)?;
                     // Two roundings below the smallest normal f16, before the mean of both directions and after.

@@ -23,7 +23,7 @@ impl Contraction {
     pub fn contract<O: Ops>(&self, ops: &O, clock: &mut Clock) -> Result<[Vec<f64>; 2]> {
         let (m, k, d) = self.shape;
         let x = filled(ops, m, d, &self.x)?;
-        let mut affinity = ops.affinity(m, d, self.kernel)?;
+        let mut affinity = ops.affinity(m, d, k, self.kernel)?;
         ops.pairwise(&x, &mut affinity)?;
         let (mut contraction, mut degrees) = (poisoned(ops, m, k)?, poisoned(ops, 1, m)?);
         let y = filled(ops, m, k, &self.y)?;
@@ -113,7 +113,7 @@ pub fn check_streaming<O: Ops>(bench: &mut Bench<O>) -> Result<()> {
         let mut tallies = bench.tallies();
         for (&(ops, precision), tally) in bench.backends.iter().zip(&mut tallies) {
             let x = filled(ops, m, d, &rows)?;
-            let mut affinity = ops.affinity(m, d, kernel)?;
+            let mut affinity = ops.affinity(m, d, k, kernel)?;
             let (mut contraction, mut degrees) = (poisoned(ops, m, k)?, poisoned(ops, 1, m)?);
             ops.pairwise(&x, &mut affinity)?;
             let membership = filled(ops, m, k, &y)?;

@@ -122,7 +122,7 @@ fn check_single_rows<O: Ops>(bench: &mut Bench<O>) -> Result<()> {
                 }
                 let x = filled(ops, m, d, &rows)?;
                 let cut = ops.cut_matrix(&x, &labels, m, kernel)?;
-                let mut affinity = ops.affinity(m, d, kernel)?;
+                let mut affinity = ops.affinity(m, d, 0, kernel)?;
                 ops.pairwise(&x, &mut affinity)?;
                 let affinity = ops.download_affinity(&affinity)?;
                 let case = format!("single rows, {neighbors:?} neighbours");

@@ -7,7 +7,7 @@ use super::random::Random;
 use crate::cpu::reference::{product, transposed};
 use crate::cpu::{Matrix, Reference};
 use crate::error::Result;
-use crate::ops::{Cut, Objective, Ops, Penalty, Precision, StepState, VOLUME_FLOOR, Volumes};
+use crate::ops::{Cut, Objective, Ops, Penalty, StepState, VOLUME_FLOOR, Volumes};
 
 /// Random memberships, rounded to f32; the larger the spread, the harder.
 pub fn memberships(random: &Random, m: usize, k: usize, spread: f64) -> Result<Vec<f32>> {
@@ -147,14 +147,6 @@ impl Problem for Loss {
             l_orth,
             loss,
         ])
-    }
-
-    fn plain(&self, precision: Precision) -> Precision {
-        match precision {
-            Precision::Fp32 => Precision::Fp32,
-            // The products within the loss are never rounded more than that.
-            _ => Precision::Tf32x3,
-        }
     }
 }
 

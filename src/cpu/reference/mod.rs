@@ -94,7 +94,13 @@ impl<T: Real> Ops for Reference<T> {
     fn labels(&self, _what: &str, len: usize) -> Result<Vec<u32>> {
         Ok(vec![0; len])
     }
-    fn affinity(&self, rows: usize, _cols: usize, kernel: HeatKernel) -> Result<Affinity<T>> {
+    fn affinity(
+        &self,
+        rows: usize,
+        _cols: usize,
+        _clusters: usize,
+        kernel: HeatKernel,
+    ) -> Result<Affinity<T>> {
         Affinity::new(rows, AffinityRule::Heat(kernel))
     }
     fn graph(&self, _what: &str, graph: &Csr) -> Result<Csr> {

@@ -2,11 +2,11 @@
 
 use super::rounding::{for_each_row, product, transposed, zeros};
 use crate::cpu::Matrix;
-use crate::ops::{Cut, Objective, Penalty, Precision, Real, Shape, VOLUME_FLOOR, Volumes};
+use crate::ops::{Cut, FEW_CLUSTERS, Objective, Penalty, Precision, Real, Shape, VOLUME_FLOOR, Volumes};
 
 /// Returns `(L_lap, L_orth, loss)`; fills `volumes` and `d_logits`. See [`Ops::ncut`](crate::ops::Ops::ncut).
 ///
-/// Its products are small and their results nearly cancel: where operands are rounded at all they are split in two.
+/// From P I is subtracted, and what is left of it must not be lost: its operands are not rounded to bfloat16, but to TF32.
 pub fn ncut<T: Real>(
     membership: &Matrix<T>,
     contraction: &Matrix<T>,
@@ -16,11 +16,15 @@ pub fn ncut<T: Real>(
     volumes: &mut Matrix<T>,
     d_logits: &mut Matrix<T>,
 ) -> [T; 3] {
-    let precision = match precision {
-        None | Some(Precision::Fp32) => None,
-        Some(_) => Some(Precision::Tf32x3),
-    };
     let (m, k) = (membership.rows(), membership.cols());
+    let precision = match precision {
+        Some(Precision::Tf32 | Precision::Bf16) if k <= FEW_CLUSTERS => Some(Precision::Tf32x3),
+        precision => precision,
+    };
+    let overlapping = match precision {
+        Some(Precision::Bf16) => Some(Precision::Tf32),
+        precision => precision,
+    };
     let gamma = T::of(objective.gamma);
     let two = T::of(2.0);
     let y = |i: usize, l: usize| membership.row(i)[l];
@@ -47,7 +51,7 @@ pub fn ncut<T: Real>(
             *y = weight(i) * *y;
         }
     }
-    let mut p = product(&transposed(&weighted), membership, precision);
+    let mut p = product(&transposed(&weighted), membership, overlapping);
     for a in 0..k {
         for b in 0..k {
             p.row_mut(a)[b] = p.row(a)[b] / (v[a] * v[b]).sqrt();
@@ -80,20 +84,20 @@ pub fn ncut<T: Real>(
         })
         .collect();
 
-    // Row i of Y Lambda^-1 M, by which the penalty pulls.
-    let mut scaled = zeros(m, k);
-    for i in 0..m {
-        for l in 0..k {
-            scaled.row_mut(i)[l] = y(i, l) / v[l].sqrt();
+    // Row i of Y Lambda^-1 M Lambda^-1, by which the penalty pulls.
+    let mut pulling = zeros(k, k);
+    for a in 0..k {
+        for b in 0..k {
+            pulling.row_mut(a)[b] = deviation.row(a)[b] / (v[a] * v[b]).sqrt();
         }
     }
-    let pull = product(&scaled, &deviation, precision);
+    let pull = product(membership, &pulling, precision);
     for_each_row(d_logits, |i, d_logits| {
         // dLoss / dY, row i.
         let gradient: Vec<T> = (0..k)
             .map(|l| {
                 two / v[l] * laplacian(i, l)
-                    + two * slope * weight(i) * pull.row(i)[l] / v[l].sqrt()
+                    + two * slope * weight(i) * pull.row(i)[l]
                     + weight(i) * d_volume[l]
             })
             .collect();
