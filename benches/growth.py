@@ -20,6 +20,7 @@ import os
 import shlex
 import statistics
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -68,10 +69,15 @@ class Bench:
         self.document = {"rows": []}
         if chosen.output.exists():
             self.document = json.loads(chosen.output.read_text())
+            if self.document["command"] != self.command():
+                sys.exit(f"{chosen.output} is of {self.document['command']}: give another -o")
         else:
             self.document["date"] = datetime.date.today().isoformat()
-            self.document["command"] = f"python3 benches/growth.py --device {chosen.device} --precision {chosen.precision}"
+            self.document["command"] = self.command()
             self.document["processor"] = processor()
+
+    def command(self):
+        return f"python3 benches/growth.py {self.device()}"
 
     def run(self, command):
         """Runs `neuncut COMMAND` and returns what it prints."""

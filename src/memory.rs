@@ -1,8 +1,9 @@
 //! What work holds in memory at a time, stage by stage, and whether there is that much: asked before it begins, for later the operating
 //! system would end the process without a word.
 //!
-//! What grows neither with rows nor with columns or clusters is left out, but for the program itself. Matrices count as if the host held
-//! them, which is more than it does where a GPU has room for them.
+//! What grows neither with rows nor with columns or clusters is left out, but for the program itself, and so are matrices that a device
+//! holds, which tells by itself when it has no room. What may or may not be needed counts as not needed: better begin what fails late than
+//! refuse what would have gone well.
 
 use crate::data::Dataset;
 use crate::data::csr::Csr;
@@ -30,7 +31,7 @@ pub struct Needs {
     pub rows: f64,
     /// Numbers in a row of the graph's features.
     pub graph_columns: f64,
-    /// Bytes of a number in a matrix.
+    /// Bytes of the host's memory for a number in a matrix: none where a device has it.
     pub number: f64,
     /// What is held from some stage on.
     held: Vec<Part>,
@@ -91,13 +92,11 @@ impl Needs {
         Ok(needs)
     }
 
-    /// Those of what is done with a graph alone.
-    pub fn of_graph<O: Ops>(graph: &Csr) -> Self {
+    /// Those of the `count` leading eigenvectors of a graph that is in memory already.
+    pub fn of_spectrum<O: Ops>(graph: &Csr, count: usize) -> Self {
         let mut needs = Needs::new::<O>(graph.rows(), 0);
-        let degree = graph.entries() as f64 / needs.rows;
-        needs.hold("the graph", needs.rows * compressed(degree));
-        // What it was made of, or read from.
-        needs.hold("lists that are not given back", needs.rows * lists(degree));
+        let degree = graph.entries() as f64 / needs.rows.max(1.0);
+        needs.spectrum_of(needs.rows * compressed(degree), count);
         needs
     }
 
@@ -105,7 +104,11 @@ impl Needs {
         Needs {
             rows: rows as f64,
             graph_columns: graph_columns as f64,
-            number: size_of::<O::Real>() as f64,
+            number: if O::ON_HOST {
+                size_of::<O::Real>() as f64
+            } else {
+                0.0
+            },
             held: Vec::new(),
             stages: Vec::new(),
         }
@@ -175,8 +178,8 @@ impl Needs {
             "the parts of the graph",
             ADVICE,
             &[
-                // Sorted by the parts of the graph, and made ready, if it is in several.
-                ("the rows of the graph", 3.0 * rows),
+                // And twice more, sorted and made ready, if there are several.
+                ("the rows of the graph", rows),
                 copies,
                 ("the edges", lists + compressed),
             ],
@@ -206,10 +209,15 @@ impl Needs {
         self.hold("a copy of the graph", self.graph() + 4.0 * self.rows);
     }
 
-    /// The `count` leading eigenvectors of the graph: its normalised matrix, twice, and vectors; these are held from here on.
+    /// The `count` leading eigenvectors of the graph that is held, which are held from here on.
     pub fn spectrum(&mut self, count: usize) {
+        self.spectrum_of(self.graph(), count);
+    }
+
+    /// The same for a graph of so many bytes: its normalised matrix, twice, and vectors.
+    fn spectrum_of(&mut self, graph: f64, count: usize) {
         let parts = [
-            ("copies of the graph", 2.0 * self.graph() + 4.0 * self.rows),
+            ("copies of the graph", 2.0 * graph + 4.0 * self.rows),
             (
                 "the eigenvectors",
                 bytes_of_embedding(self.rows, count, self.number),
@@ -230,25 +238,24 @@ impl Needs {
     ///
     /// # Errors
     /// [`Error::Memory`].
-    pub fn check<O: Ops>(&self, ops: &O) -> Result<()> {
+    pub fn check(&self) -> Result<()> {
         let Some(stage) = self.stages.iter().max_by(|a, b| a.bytes().total_cmp(&b.bytes())) else {
             return Ok(());
         };
         let largest = stage.parts.iter().max_by(|a, b| a.1.total_cmp(&b.1));
         let (part, bytes) = largest.copied().unwrap_or_default();
-        let Some(available) = available() else {
-            // Unknown here; then at least the largest part is asked for once, where a refusal is an error.
-            return ops.matrix(part, 1, (bytes / self.number) as usize).map(drop);
+        let there_is = match available() {
+            Some(available) if stage.bytes() <= available => return Ok(()),
+            Some(available) => format!("; {:.0} MiB are available", available / MIB),
+            // Unknown here; then at least the largest part is asked for once.
+            None if Vec::<u8>::new().try_reserve_exact(bytes as usize).is_ok() => return Ok(()),
+            None => String::new(),
         };
-        if stage.bytes() <= available {
-            return Ok(());
-        }
         Err(Error::Memory {
             what: format!(
-                "{} (most of it for {part}, {:.0} MiB; {:.0} MiB are available)",
+                "{} (most of it for {part}, {:.0} MiB{there_is})",
                 stage.name,
                 bytes / MIB,
-                available / MIB
             ),
             mib: (stage.bytes() / MIB).ceil() as u64,
             advice: stage.advice,

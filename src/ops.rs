@@ -369,6 +369,9 @@ pub trait Ops {
     /// Numbers on their way to the host.
     type Coming<T: Pod>;
 
+    /// Whether matrices are in the host's memory.
+    const ON_HOST: bool = true;
+
     /// Name of the device and precision, for logs.
     fn name(&self) -> String;
 

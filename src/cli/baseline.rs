@@ -139,7 +139,7 @@ impl Job for Baseline<'_> {
             self.data.rows(),
             self.data.cols()
         ));
-        baselines::needs::<O>(self.method, &self.task, &preparation, self.data)?.check(ops)?;
+        baselines::needs::<O>(self.method, &self.task, &preparation, self.data)?.check()?;
         let prepared = prepare(ops, &mut preparation, self.data, self.console)?;
         self.console.line(&format!(
             "features {}; graph of {} neighbours on {}",

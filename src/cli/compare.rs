@@ -247,7 +247,7 @@ struct Comparison<'a> {
 impl Job for Comparison<'_> {
     type Output = Vec<Value>;
     fn run<O: Ops>(self, ops: &O) -> Result<Vec<Value>> {
-        self.check_memory(ops)?;
+        self.check_memory::<O>()?;
         // Nothing is left behind of what is refused.
         let done = self.folder.enter(self.settings, self.resume, self.overwrite)?;
         let mut runs = Vec::new();
@@ -312,13 +312,13 @@ impl Comparison<'_> {
     }
 
     /// Refuses a comparison of which a method would need too much memory after others have run.
-    fn check_memory<O: Ops>(&self, ops: &O) -> Result<()> {
+    fn check_memory<O: Ops>(&self) -> Result<()> {
         let (preparation, task) = (self.options.preparation(), self.task(self.options.seed));
         for method in self.methods {
             match method {
-                Method::Neuncut => needs::<O>(self.options, self.data)?.check(ops)?,
+                Method::Neuncut => needs::<O>(self.options, self.data)?.check()?,
                 Method::Baseline(method) => {
-                    baselines::needs::<O>(*method, &task, &preparation, self.data)?.check(ops)?;
+                    baselines::needs::<O>(*method, &task, &preparation, self.data)?.check()?;
                 }
             }
         }

@@ -9,7 +9,7 @@ use neuncut::data::synthetic::{Figure, Generator};
 use neuncut::data::written::{self, Rows, Written};
 use neuncut::infinite_mnist::InfiniteMnist;
 use neuncut::ops::Ops;
-use neuncut::options::Device;
+use neuncut::options::{Arithmetic, Device};
 use neuncut::progress::Progress;
 use neuncut::resumable::stamps;
 use neuncut::{Error, Result, values};
@@ -104,15 +104,26 @@ pub fn run(args: GenerateArgs, console: &mut Console) -> Result<()> {
 /// Writes the data.
 pub fn generate(args: &GenerateArgs, console: &mut Console) -> Result<Made> {
     catch_interrupts();
+    let cpu = DeviceArgs {
+        device: Device::Cpu,
+        precision: Arithmetic::Auto,
+        ..args.device
+    };
     if args.name == MNIST8M {
         let source = args.from.as_deref().unwrap_or("mnist-t10k");
         values::output_as(&args.output, &["npy", "npz", "safetensors"], &[Path::new(source)])?;
         let data = Dataset::open_training(source)?;
-        return args.device.run(Digits {
-            args,
-            data: &data,
-            console,
-        });
+        let by = |device: DeviceArgs, console: &mut Console| {
+            device.run(Digits {
+                args,
+                data: &data,
+                console,
+            })
+        };
+        return match by(args.device, console)? {
+            Some(made) => Ok(made),
+            None => by(cpu, console)?.ok_or_else(|| unreachable!("the CPU takes images of any size")),
+        };
     }
     if args.from.is_some() {
         return Err(Error::option(
@@ -121,12 +132,8 @@ pub fn generate(args: &GenerateArgs, console: &mut Console) -> Result<Made> {
             "leave it away, or generate mnist8m",
         ));
     }
-    let device = DeviceArgs {
-        device: Device::Cpu,
-        ..args.device
-    };
     if args.name == EMBEDDINGS {
-        return device.run(Figures {
+        return cpu.run(Figures {
             args,
             source: &Embeddings::new(args.seed),
             classes: embeddings::CLASSES,
@@ -134,7 +141,7 @@ pub fn generate(args: &GenerateArgs, console: &mut Console) -> Result<Made> {
         });
     }
     let generator = Generator::parse(&args.name)?;
-    device.run(Figures {
+    cpu.run(Figures {
         args,
         source: &Figure::new(generator, args.seed),
         classes: generator.classes(),
@@ -150,11 +157,17 @@ struct Digits<'a> {
 }
 
 impl Job for Digits<'_> {
-    type Output = Made;
-    fn run<O: Ops>(self, ops: &O) -> Result<Made> {
+    /// Nothing where a device that nobody asked for by name has no room for such images.
+    type Output = Option<Made>;
+    fn run<O: Ops>(self, ops: &O) -> Result<Option<Made>> {
+        let image = self.data.image().map(|image| [image.height, image.width]);
+        let nobody_asked = matches!(self.args.device.device, Device::Auto);
+        if nobody_asked && image.is_some_and(|image| !ops.bends(image)) {
+            return Ok(None);
+        }
         let digits = InfiniteMnist::new(ops, self.data, self.args.seed)?;
         let classes = self.data.labels().map_or(0, |labels| labels.classes.len());
-        write(self.args, &digits, classes, self.console)
+        write(self.args, &digits, classes, self.console).map(Some)
     }
 }
 

@@ -149,7 +149,7 @@ impl Job for Build<'_> {
             needs.let_go("the training rows");
             needs.spectrum(count);
         }
-        needs.check(ops)?;
+        needs.check()?;
         let prepared = prepare(ops, &mut preparation, self.data, self.console)?;
         if let Affinity::File(path) = &preparation.affinity {
             preparation.graph_features = format!("as in {path}");

@@ -135,9 +135,7 @@ struct Eigenvalues<'a> {
 impl Job for Eigenvalues<'_> {
     type Output = (Spectrum, String);
     fn run<O: Ops>(self, ops: &O) -> Result<Self::Output> {
-        let mut needs = Needs::of_graph::<O>(self.graph);
-        needs.spectrum(self.count);
-        needs.check(ops)?;
+        Needs::of_spectrum::<O>(self.graph, self.count).check()?;
         self.console
             .line(&format!("spectrum of a graph of {} rows", self.graph.rows()));
         let embedding = embed(ops, self.graph, self.count, self.cut, self.seed, self.console)?;

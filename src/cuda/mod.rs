@@ -212,6 +212,8 @@ impl<D: Driver> Ops for Cuda<D> {
     type Inbox = Inbox<D>;
     type Coming<T: Pod> = Coming<D, T>;
 
+    const ON_HOST: bool = false;
+
     fn name(&self) -> String {
         format!("{} ({})", self.driver.name(), self.precision.name())
     }

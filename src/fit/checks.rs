@@ -150,7 +150,6 @@ mod tests {
 
     #[test]
     fn a_training_larger_than_the_memory_is_refused_before_it_begins() {
-        let ops = Fast::new(1).expect("a thread");
         let pixels = Widths {
             read: 784,
             transformed: 784,
@@ -160,7 +159,7 @@ mod tests {
         let check = |options: &FitOptions, widths: [Widths; 2]| {
             let needs =
                 needs_of_rows::<Fast>(options, options.train_rows, widths).expect("options of a graph");
-            needs.check(&ops)
+            needs.check()
         };
         let encoder = Widths {
             trained: 1 << 42,
@@ -219,7 +218,7 @@ mod tests {
                 [pixels; 2],
             ),
             (
-                "the parts of the graph",
+                "the search for neighbours",
                 "the rows of the graph",
                 rows(1 << 20),
                 [pixels, long],

@@ -76,7 +76,7 @@ pub fn gamma_search<O: Ops>(
 ) -> Result<GammaSearch> {
     let mut options = options.clone();
     checks::check(&options, data)?;
-    checks::needs::<O>(&options, data)?.check(ops)?;
+    checks::needs::<O>(&options, data)?.check()?;
     let mut preparation = options.preparation();
     let prepared = prepare(ops, &mut preparation, data, progress)?;
     options.adopt(preparation);

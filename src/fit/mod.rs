@@ -130,7 +130,7 @@ pub fn fit<O: Ops>(
         None => data,
     };
     checks::check(&options, &data)?;
-    needs::<O>(&options, &data)?.check(ops)?;
+    needs::<O>(&options, &data)?.check()?;
     progress.line(&format!(
         "{}: {} rows of {} numbers{}",
         data.name(),

@@ -255,11 +255,9 @@ fn search_larger<O: Ops>(
             end += rest[parts];
             parts += 1;
         }
-        // What comes before is a head of the matrix.
-        for rows in pieces(begin..end) {
-            if begin == 0 {
-                break;
-            }
+        // What comes before is a head of the matrix: before the first rows nothing.
+        let later = if begin > 0 { begin..end } else { 0..0 };
+        for rows in pieces(later) {
             progress.not_interrupted(UNFINISHED)?;
             sorted.set_rows(order.len());
             let mut queries = ops.matrix("rows whose neighbours are sought", rows.len(), x.cols())?;

@@ -435,10 +435,11 @@ pub fn search<O: Ops>(
                 }
                 Err(error) => {
                     waiting.push_front(next);
-                    if let Error::Interrupted(_) = error {
-                        save_waiting(&waiting, &data, watch)?;
+                    // Whatever ended it, what was done is kept.
+                    match (save_waiting(&waiting, &data, watch), &error) {
+                        (Err(unsaved), Error::Interrupted(_)) => return Err(unsaved),
+                        _ => return Err(error),
                     }
-                    return Err(error);
                 }
             }
         } else if let Some(mut training) = running.pop_front() {

@@ -6,6 +6,14 @@ use super::sandbox::{Sandbox, wait_until};
 const CHUNK: u64 = 1 << 22;
 
 #[test]
+fn what_a_network_computes_in_does_not_matter_to_rows_that_the_host_makes() {
+    let here = Sandbox::new();
+    here.ok("neuncut generate embeddings --rows 3 -o plain.npy");
+    here.ok("neuncut generate embeddings --rows 3 --precision bf16 -o bf16.npy");
+    assert_eq!(here.bytes("plain.npy"), here.bytes("bf16.npy"));
+}
+
+#[test]
 fn killed_at_any_moment_made_data_are_gone_on_with_to_the_same_bits() {
     for (name, rows, end) in [("mnist8m", 80_000, "npy"), ("embeddings", 60_000, "safetensors")] {
         let here = Sandbox::new();
