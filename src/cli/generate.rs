@@ -120,10 +120,13 @@ pub fn generate(args: &GenerateArgs, console: &mut Console) -> Result<Made> {
                 console,
             })
         };
-        return match by(args.device, console)? {
-            Some(made) => Ok(made),
-            None => by(cpu, console)?.ok_or_else(|| unreachable!("the CPU takes images of any size")),
+        if let Some(made) = by(args.device, console)? {
+            return Ok(made);
+        }
+        let Some(made) = by(cpu, console)? else {
+            unreachable!("the CPU takes images of any size");
         };
+        return Ok(made);
     }
     if args.from.is_some() {
         return Err(Error::option(
