@@ -62,7 +62,7 @@ fn operations(criterion: &mut Criterion) {
             sigma: 0.7,
             neighbors,
         };
-        let mut affinity = ops.affinity(M, D, kernel).expect("memory");
+        let mut affinity = ops.affinity(M, D, K, kernel).expect("memory");
         group.bench_function(format!("pairwise {name}"), |b| {
             b.iter(|| ops.pairwise(&x, &mut affinity))
         });
