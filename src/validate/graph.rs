@@ -10,15 +10,16 @@ use crate::data::csr::Csr;
 use crate::error::Result;
 use crate::ops::{GraphForm, Ops, Precision, Real, StepState};
 
-/// Rows of a random graph that are tied to every other. Several: of a single large degree plain loops may by luck make no error.
-const HUBS: usize = 8;
+/// Rows of a random graph that are tied to every other, at most. Many, of which a mini-batch has half: of a few large degrees plain loops may
+/// by luck make no error.
+const HUBS: usize = 32;
 
 /// A random symmetric graph with weights up to `scale`, which is on its diagonal: about ten edges to a row, [`HUBS`] rows tied to every other,
 /// one row to none.
 fn random_graph(random: &Random, n: usize, scale: f32) -> Csr {
     let mut rows: Vec<Vec<(u32, f32)>> = (0..n).map(|i| vec![(i as u32, scale)]).collect();
     let order = random.order(n);
-    let (hubs, alone) = (&order[..HUBS.min(n.saturating_sub(1))], order[n - 1]);
+    let (hubs, alone) = (&order[..HUBS.min(n / 2)], order[n - 1]);
     let mut pairs: Vec<(usize, usize)> = (0..5 * n).map(|_| (random.below(n), random.below(n))).collect();
     pairs.extend(hubs.iter().flat_map(|&hub| (0..n).map(move |i| (i, hub))));
     for pair in &mut pairs {
