@@ -709,3 +709,26 @@ fn synthetic_data_that_cannot_be_made() {
         one_line_with(&text, &path, &["no does not exist", "create it first"]);
     }
 }
+
+/// Rows that are read side by side, one of 800 kB each: what is told does not depend on which thread comes first.
+#[test]
+fn of_several_rows_with_nan_the_first_is_named() {
+    let (folder, cols) = (Folder::new(), 200_000);
+    let mut values: Vec<f32> = (0..5 * cols).map(|at| at as f32).collect();
+    let shape = format!("(5, {cols})");
+    let open = |name: &str, values: &[f32]| {
+        Dataset::open(&folder.put(name, &make::npy_f32(&shape, values))).unwrap()
+    };
+    let whole = open("whole.npy", &values);
+    let mut rows = whole.raw_rows();
+    whole.read_raw(1..5, &mut rows).unwrap();
+    assert_eq!(rows.view().to_f32(), &values[cols..]);
+
+    for at in [4 * cols, 3 * cols + 7, cols + 9] {
+        values[at] = f32::NAN;
+    }
+    let broken = open("broken.npy", &values);
+    let mut rows = broken.raw_rows();
+    let told = broken.read_raw(0..5, &mut rows).unwrap_err().to_string();
+    assert!(told.contains("NaN at row 1, column 9"), "{told}");
+}
