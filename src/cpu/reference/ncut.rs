@@ -6,7 +6,8 @@ use crate::ops::{Cut, FEW_CLUSTERS, Objective, Penalty, Precision, Real, Shape, 
 
 /// Returns `(L_lap, L_orth, loss)`; fills `volumes` and `d_logits`. See [`Ops::ncut`](crate::ops::Ops::ncut).
 ///
-/// From P I is subtracted, and what is left of it must not be lost: its operands are not rounded to bfloat16, but to TF32.
+/// From P I is subtracted, and what is left of it must not be lost: its operands are not rounded to bfloat16, but to TF32. It
+/// is symmetric, also where W Y and Y are rounded: what is below its diagonal is what is above it.
 pub fn ncut<T: Real>(
     membership: &Matrix<T>,
     contraction: &Matrix<T>,
@@ -53,8 +54,10 @@ pub fn ncut<T: Real>(
     }
     let mut p = product(&transposed(&weighted), membership, overlapping);
     for a in 0..k {
-        for b in 0..k {
-            p.row_mut(a)[b] = p.row(a)[b] / (v[a] * v[b]).sqrt();
+        for b in a..k {
+            let entry = p.row(a)[b] / (v[a] * v[b]).sqrt();
+            p.row_mut(a)[b] = entry;
+            p.row_mut(b)[a] = entry;
         }
     }
     let mut deviation = p.clone();
