@@ -2,7 +2,7 @@
 
 use super::Transform;
 use super::autoencoder::Encoder;
-use crate::eigen::eigen;
+use crate::eigen::{Leading, eigen, leading_of_full};
 use crate::error::{Error, Result};
 use crate::network::to_host;
 use crate::ops::{Ops, Shape};
@@ -127,13 +127,13 @@ fn moments<O: Ops>(
     ))
 }
 
-/// Eigenvalues, rising, and eigenvectors, as columns, of `X'X`, which is summed in f64.
-fn principal<O: Ops>(
+/// `X'X`, which is summed in f64.
+fn second_moments<O: Ops>(
     ops: &O,
     width: usize,
     progress: &mut dyn Progress,
     pass: &mut Pass<O>,
-) -> Result<(Vec<f64>, Vec<f64>)> {
+) -> Result<Vec<f64>> {
     let mut moments = vec![0.0; width * width];
     pass(progress, &mut |chunk| {
         for (sum, part) in moments.iter_mut().zip(ops.gram(chunk, chunk)?) {
@@ -141,11 +141,7 @@ fn principal<O: Ops>(
         }
         Ok(())
     })?;
-    // The eigenproblem takes long and cannot be stopped within.
-    progress.not_interrupted(UNFITTED)?;
-    let found = eigen(&moments, width);
-    progress.not_interrupted(UNFITTED)?;
-    Ok(found)
+    Ok(moments)
 }
 
 /// The matrix, old columns by new ones, that whitens the rows.
@@ -157,7 +153,11 @@ fn whitening<O: Ops>(
     pass: &mut Pass<O>,
 ) -> Result<Vec<f32>> {
     let d = width;
-    let (mut values, vectors) = principal(ops, d, progress, pass)?;
+    let moments = second_moments(ops, d, progress, pass)?;
+    // All eigenvectors at once take long, and cannot be stopped within.
+    progress.not_interrupted(UNFITTED)?;
+    let (mut values, vectors) = eigen(&moments, d);
+    progress.not_interrupted(UNFITTED)?;
     let total: f64 = values.iter().map(|value| value.max(0.0)).sum();
     for value in &mut values {
         // All rows 0: nothing to whiten.
@@ -192,16 +192,16 @@ fn components<O: Ops>(
             expected: format!("at most {width}, as a row has numbers"),
         });
     }
-    let (values, vectors) = principal(ops, width, progress, pass)?;
-    let total: f64 = values.iter().map(|value| value.max(0.0)).sum();
-    let leading = (0..dims).map(|at| width - 1 - at);
-    let energy = leading.clone().map(|c| match total > 0.0 {
-        true => (values[c].max(0.0) / total) as f32,
+    let moments = second_moments(ops, width, progress, pass)?;
+    let Leading { values, vectors } = leading_of_full(&moments, width, dims, progress, UNFITTED)?;
+    let trace: f64 = (0..width).map(|c| moments[c * width + c]).sum();
+    let energy = values.iter().map(|value| match trace > 0.0 {
+        true => (value.max(0.0) / trace) as f32,
         false => 0.0,
     });
     let mut map = vec![0.0; width * dims];
-    for (to, from) in leading.clone().enumerate() {
-        let column = |row: usize| vectors[row * width + from];
+    for c in 0..dims {
+        let column = |row: usize| vectors[row * dims + c];
         let largest = (0..width).fold(0.0, |most: f64, row| {
             if column(row).abs() > most.abs() {
                 column(row)
@@ -210,7 +210,7 @@ fn components<O: Ops>(
             }
         });
         for row in 0..width {
-            map[row * dims + to] = (column(row) * largest.signum()) as f32;
+            map[row * dims + c] = (column(row) * largest.signum()) as f32;
         }
     }
     Ok(vec![("map", map), ("energy", energy.collect())])

@@ -2,9 +2,9 @@
 //! Malik, 2000).
 
 use super::kmeans::kmeans;
-use super::lanczos::{BLOCK, UNFINISHED, columns_held, leading};
+use super::lanczos::{UNFINISHED, leading};
 use crate::data::csr::Csr;
-use crate::eigen::eigen;
+use crate::eigen::{BLOCK, columns_held, eigen};
 use crate::error::Result;
 use crate::network::{download, to_real};
 use crate::ops::{Cut, Ops, Real, Shape};

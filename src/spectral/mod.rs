@@ -10,6 +10,6 @@ pub use embedding::{
     EXTRA, Embedding, Labelling, bytes_of_embedding, cluster, embed, starts, vectors_wanted,
 };
 pub use kmeans::{Kmeans, kmeans};
-pub use lanczos::{Eigenpairs, leading};
+pub use lanczos::leading;
 pub use moves::split_and_merge;
 pub use spectrum::{Gap, Spectrum};

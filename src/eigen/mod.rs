@@ -1,0 +1,9 @@
+//! Symmetric eigenproblems: all of a full matrix, by the library `faer`, and the leading part of a large one.
+
+mod dense;
+mod full;
+mod lanczos;
+
+pub use dense::{Leading, leading_of_full};
+pub use full::{eigen, generalised_eigenvalues};
+pub use lanczos::{BLOCK, Eigenpairs, Symmetric, columns_held, leading};
