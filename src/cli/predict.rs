@@ -141,7 +141,7 @@ fn predict<O: Ops>(ops: &O, args: &PredictArgs, console: &mut Console) -> Result
         Some(truth) => Some(Tally::new(clusters, truth.classes().len())?),
         None => None,
     };
-    let content = content(&run, args, &ops.name(), &rows)?;
+    let content = content(&run, args, &ops.arithmetic(), &rows)?;
     let mut output = Output::open(args, &content, rows.len(), clusters)?;
     let done = output.done();
     if done > 0 {
@@ -209,7 +209,7 @@ fn predict<O: Ops>(ops: &O, args: &PredictArgs, console: &mut Console) -> Result
 }
 
 /// All that decides what is written, in words: the run, the data as it lies on the disk, and how it is computed.
-fn content(run: &RunFolder, args: &PredictArgs, device: &str, rows: &Range<usize>) -> Result<String> {
+fn content(run: &RunFolder, args: &PredictArgs, arithmetic: &str, rows: &Range<usize>) -> Result<String> {
     let mut files = Vec::new();
     for path in [run.model_file(), run.features_file()] {
         let bytes = fs::read(&path).map_err(|e| Error::io(&path, "read the run", e))?;
@@ -218,7 +218,7 @@ fn content(run: &RunFolder, args: &PredictArgs, device: &str, rows: &Range<usize
     files.extend(stamps(&args.data));
     let version = env!("CARGO_PKG_VERSION");
     Ok(format!(
-        "{version} {device} rows {rows:?} {files:?} {:?}",
+        "{version} {arithmetic} rows {rows:?} {files:?} {:?}",
         args.probabilities
     ))
 }

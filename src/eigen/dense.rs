@@ -230,17 +230,16 @@ mod tests {
         falling.sort_by(|a, b| b.total_cmp(a));
         assert_eq!(found.vectors.len(), n * wanted, "{name}");
         let u = |row: usize, i: usize| found.vectors[row * wanted + i];
-        for i in 0..wanted {
-            let apart = (found.values[i] - falling[i]).abs();
+        for (i, (value, expected)) in found.values.iter().zip(&falling).enumerate() {
+            let apart = (value - expected).abs();
             assert!(
                 apart <= bound,
-                "{name}, eigenvalue {i}: {apart:e} from {}",
-                falling[i]
+                "{name}, eigenvalue {i}: {apart:e} from {expected}"
             );
             let square: f64 = (0..n)
                 .map(|r| {
                     let product: f64 = (0..n).map(|c| a[r * n + c] * u(c, i)).sum();
-                    (product - found.values[i] * u(r, i)).powi(2)
+                    (product - value * u(r, i)).powi(2)
                 })
                 .sum();
             assert!(

@@ -54,7 +54,7 @@ impl Extraction<'_> {
         let content = format!(
             "{} {} {} {:?}",
             env!("CARGO_PKG_VERSION"),
-            ops.name(),
+            ops.arithmetic(),
             describe(self.transforms),
             stamps(self.source)
         );

@@ -5,6 +5,12 @@
 //! holds, which tells by itself when it has no room. What may or may not be needed counts as not needed: better begin what fails late than
 //! refuse what would have gone well.
 
+mod available;
+
+use std::path::Path;
+
+use available::available;
+
 use crate::data::Dataset;
 use crate::data::csr::Csr;
 use crate::error::{Error, Result};
@@ -244,7 +250,7 @@ impl Needs {
         };
         let largest = stage.parts.iter().max_by(|a, b| a.1.total_cmp(&b.1));
         let (part, bytes) = largest.copied().unwrap_or_default();
-        let there_is = match available() {
+        let there_is = match available(Path::new("/")) {
             Some(available) if stage.bytes() <= available => return Ok(()),
             Some(available) => format!("; {:.0} MiB are available", available / MIB),
             // Unknown here; then at least the largest part is asked for once.
@@ -278,12 +284,4 @@ fn compressed(degree: f64) -> f64 {
 /// Bytes for all eigenvectors of a symmetric matrix in f64: itself, two copies that are worked on, and the vectors twice.
 fn eigenproblem(columns: f64) -> f64 {
     5.0 * 8.0 * columns * columns
-}
-
-/// Bytes that can be had without driving others out, where the operating system tells.
-fn available() -> Option<f64> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    let kib: f64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(1024.0 * kib)
 }
