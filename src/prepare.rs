@@ -6,6 +6,7 @@ use std::time::Instant;
 use crate::data::csr::Csr;
 use crate::data::raw::Raw;
 use crate::data::{Dataset, Labels};
+use crate::eigen::bytes_of_eigen;
 use crate::error::{Error, Result};
 use crate::estimate;
 use crate::features::{self, Loader, Pipeline, Reader, Transform, Widths};
@@ -247,9 +248,9 @@ pub fn graph_widths(options: &Preparation, data: &Dataset) -> Result<Widths> {
         return Ok(Widths {
             read: columns,
             trained: 0,
-            correlated: match estimate::may_be_whitened(options.train_rows.min(data.rows()), columns) {
-                true => columns,
-                false => 0,
+            eigenproblem: match estimate::may_be_whitened(options.train_rows.min(data.rows()), columns) {
+                true => bytes_of_eigen(columns),
+                false => 0.0,
             },
             ..of_network
         });

@@ -5,8 +5,8 @@ use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
 use rayon::prelude::*;
 
-use super::full::eigen;
-use super::lanczos::{Symmetric, basis_columns, leading};
+use super::full::{bytes_of_eigen, eigen};
+use super::lanczos::{BLOCK, Symmetric, basis_columns, columns_held, leading};
 use crate::error::Result;
 use crate::progress::Progress;
 
@@ -30,6 +30,19 @@ pub struct Leading {
     pub vectors: Vec<f64>,
 }
 
+/// Bytes that [`leading_of_full`] holds: the matrix, and the columns of the search and two more blocks; or what all eigenvectors take.
+pub fn bytes_of_leading(n: usize, wanted: usize) -> f64 {
+    match is_searched(n, wanted) {
+        true => 8.0 * n as f64 * (n + columns_held(wanted) + 2 * wanted.min(BLOCK)) as f64,
+        false => bytes_of_eigen(n),
+    }
+}
+
+/// Whether few enough are wanted to be searched for.
+fn is_searched(n: usize, wanted: usize) -> bool {
+    SHARE * basis_columns(wanted.max(1)) <= n
+}
+
 /// The `wanted` largest eigenvalues of a symmetric n x n matrix, row-major, and their eigenvectors; NaN where it is not finite.
 /// `unfinished` is told where it is interrupted.
 ///
@@ -43,7 +56,7 @@ pub fn leading_of_full(
     unfinished: &str,
 ) -> Result<Leading> {
     let norm = matrix.iter().map(|v| v * v).sum::<f64>().sqrt();
-    if SHARE * basis_columns(wanted.max(1)) <= n && norm.is_normal() {
+    if is_searched(n, wanted) && norm.is_normal() {
         let matrix = Full { matrix, n };
         let tolerance = TOLERANCE * norm;
         let found = leading(&matrix, wanted, tolerance, norm, 0, progress, unfinished)?;
@@ -260,7 +273,7 @@ mod tests {
         let seed = rand::random();
         println!("seed {seed}");
         let (n, wanted) = (701, 7);
-        assert!(SHARE * basis_columns(wanted) <= n);
+        assert!(is_searched(n, wanted));
         let spectrum = |value: &dyn Fn(usize) -> f64| (0..n).map(value).collect::<Vec<_>>();
         check(
             "a power law",

@@ -23,6 +23,11 @@ pub fn generalised_eigenvalues(a: &[f64], b: &[f64], n: usize) -> Vec<f64> {
     eigen(&reduced, p).0
 }
 
+/// Bytes that [`eigen`] holds for an n x n matrix: itself, two copies that are worked on, and the vectors twice.
+pub fn bytes_of_eigen(n: usize) -> f64 {
+    5.0 * 8.0 * (n as f64).powi(2)
+}
+
 /// Eigenvalues, rising, and eigenvectors (columns of a row-major n x n matrix) of a symmetric matrix.
 pub fn eigen(matrix: &[f64], n: usize) -> (Vec<f64>, Vec<f64>) {
     if !matrix.iter().all(|v| v.is_finite()) {

@@ -105,15 +105,15 @@ pub fn leading<S: Symmetric>(
         drawn += (n * columns) as u64;
         matrix.block(columns, &numbers)
     };
-    let mut basis = Basis::new(matrix);
-    // Q' A Q, row-major, `most` + a block in each row.
-    let mut projected = Projected::new();
-    let mut next = random(block)?;
-    basis.remove_from(&mut next)?;
-    let mut next = match orthonormal(matrix, next, 1.0)? {
-        Some(block) => block,
-        None => random(block)?,
+    // Orthonormal vectors beyond the basis, where there are any.
+    let mut fresh = |basis: &Basis<S>, columns: usize| -> Result<Option<S::Block>> {
+        let mut block = random(columns)?;
+        basis.remove_from(&mut block)?;
+        orthonormal(matrix, block, 1.0)
     };
+    let mut basis = Basis::new(matrix);
+    let mut projected = Projected::new();
+    let mut next = fresh(&basis, block)?.expect("random vectors are not all 0");
     let mut products = 0;
     let mut restarts = 0;
     loop {
@@ -162,30 +162,33 @@ pub fn leading<S: Symmetric>(
                 projected = Projected::diagonal(kept.iter().map(|&i| values[i]).collect());
             }
         }
-        next = match orthonormal(matrix, image, scale)? {
-            Some(block) => block,
+        let missing = block.min(n - basis.columns).max(1);
+        let beyond = match orthonormal(matrix, image, scale)? {
             // The basis is invariant: what is missing lies elsewhere.
-            None => {
-                let mut block = random(block.min(n - basis.columns).max(1))?;
-                basis.remove_from(&mut block)?;
-                match orthonormal(matrix, block, 1.0)? {
-                    Some(block) => block,
-                    None => {
-                        let (values, vectors) = projected.eigen();
-                        let size = basis.columns;
-                        let leading: Vec<usize> = (size - wanted.min(size)..size).rev().collect();
-                        let vectors = basis.rotated(&vectors, &leading)?;
-                        let values = leading.iter().map(|&i| values[i]).collect();
-                        return finish(matrix, values, vectors, products);
-                    }
-                }
-            }
+            None => fresh(&basis, missing)?,
+            beyond => beyond,
         };
         // Once more: a block that was small before it was scaled has kept rounding along the basis.
-        basis.remove_from(&mut next)?;
-        next = match orthonormal(matrix, next, 1.0)? {
+        let beyond = match beyond {
+            Some(mut block) => {
+                basis.remove_from(&mut block)?;
+                orthonormal(matrix, block, 1.0)?
+            }
+            None => None,
+        };
+        next = match beyond {
             Some(block) => block,
-            None => random(1)?,
+            None => match fresh(&basis, missing)? {
+                Some(block) => block,
+                None => {
+                    let (values, vectors) = projected.eigen();
+                    let size = basis.columns;
+                    let leading: Vec<usize> = (size - wanted.min(size)..size).rev().collect();
+                    let vectors = basis.rotated(&vectors, &leading)?;
+                    let values = leading.iter().map(|&i| values[i]).collect();
+                    return finish(matrix, values, vectors, products);
+                }
+            },
         };
     }
 }

@@ -4,6 +4,6 @@ mod dense;
 mod full;
 mod lanczos;
 
-pub use dense::{Leading, leading_of_full};
-pub use full::{eigen, generalised_eigenvalues};
+pub use dense::{Leading, bytes_of_leading, leading_of_full};
+pub use full::{bytes_of_eigen, eigen, generalised_eigenvalues};
 pub use lanczos::{BLOCK, Eigenpairs, Symmetric, columns_held, leading};

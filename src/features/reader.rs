@@ -3,6 +3,7 @@
 use super::{Scattering, Transform};
 use crate::data::raw::Raw;
 use crate::data::{Dataset, ImageShape};
+use crate::eigen::{bytes_of_eigen, bytes_of_leading};
 use crate::error::{Error, Result};
 use crate::ops::Ops;
 
@@ -14,7 +15,7 @@ pub struct Reader {
 }
 
 /// Lengths of rows on their way to the network.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Widths {
     /// As they come into the backend's memory.
     pub read: usize,
@@ -22,8 +23,8 @@ pub struct Widths {
     pub transformed: usize,
     /// Parameters of the networks that the transforms train, in all.
     pub trained: usize,
-    /// Length of the longest rows of whose columns eigenvectors are taken.
-    pub correlated: usize,
+    /// Bytes that the largest eigenproblem of their columns takes.
+    pub eigenproblem: f64,
 }
 
 impl Widths {
@@ -36,7 +37,7 @@ impl Widths {
             Some(Transform::Scatnet(rule)) => rule.outputs(option, pixels(option, data)?)?,
             _ => data.cols(),
         };
-        let (mut transformed, mut trained, mut correlated) = (read, 0, 0);
+        let (mut transformed, mut trained, mut eigenproblem) = (read, 0, 0f64);
         for transform in transforms {
             match transform {
                 Transform::Pca(dims) if *dims > transformed => {
@@ -47,7 +48,8 @@ impl Widths {
                     ));
                 }
                 Transform::Autoencoder(rule) => trained += rule.parameters(transformed),
-                Transform::Pca(_) | Transform::Whiten(_) => correlated = correlated.max(transformed),
+                Transform::Pca(dims) => eigenproblem = eigenproblem.max(bytes_of_leading(transformed, *dims)),
+                Transform::Whiten(_) => eigenproblem = eigenproblem.max(bytes_of_eigen(transformed)),
                 _ => {}
             }
             transformed = transform.outputs(transformed);
@@ -56,7 +58,7 @@ impl Widths {
             read,
             transformed,
             trained,
-            correlated,
+            eigenproblem,
         })
     }
 }

@@ -146,6 +146,7 @@ mod tests {
     use super::super::tests::options;
     use super::*;
     use crate::cpu::Fast;
+    use crate::eigen::bytes_of_eigen;
     use crate::options::{Hidden, Neighbors};
 
     #[test]
@@ -154,7 +155,7 @@ mod tests {
             read: 784,
             transformed: 784,
             trained: 0,
-            correlated: 0,
+            eigenproblem: 0.0,
         };
         let check = |options: &FitOptions, widths: [Widths; 2]| {
             let needs =
@@ -166,7 +167,7 @@ mod tests {
             ..pixels
         };
         let whitened = Widths {
-            correlated: 1 << 21,
+            eigenproblem: bytes_of_eigen(1 << 21),
             ..pixels
         };
         let long = Widths {

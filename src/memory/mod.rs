@@ -13,6 +13,7 @@ use available::available;
 
 use crate::data::Dataset;
 use crate::data::csr::Csr;
+use crate::eigen::bytes_of_eigen;
 use crate::error::{Error, Result};
 use crate::estimate::{COLUMNS, may_be_whitened};
 use crate::features::Widths;
@@ -84,10 +85,10 @@ impl Needs {
         if let Affinity::Knn = options.affinity {
             if options.graph_features == "auto" && may_be_whitened(rows, of_network.transformed) {
                 // Plain and whitened rows, one of them centred, and both halves of its components, of which one is sought in.
-                let columns = of_network.transformed.min(COLUMNS) as f64;
+                let columns = of_network.transformed.min(COLUMNS);
                 let parts = [
-                    ("copies of the training rows", needs.matrix(4.0 * columns)),
-                    ("eigenvectors of the columns", eigenproblem(columns)),
+                    ("copies of the training rows", needs.matrix(4.0 * columns as f64)),
+                    ("eigenvectors of the columns", bytes_of_eigen(columns)),
                 ];
                 needs.stage("the choice of whitening", FEATURES, &parts);
             }
@@ -142,7 +143,7 @@ impl Needs {
     }
 
     /// Rows as they are read, and transformed too where these are shorter or longer; the networks that transforms train, with gradients,
-    /// two moments, and weights to begin with; and the eigenproblem of as many columns as are whitened or reduced.
+    /// two moments, and weights to begin with; and the eigenproblem of their columns.
     fn features(&mut self, name: &'static str, widths: Widths) {
         let columns = match widths.read == widths.transformed {
             true => widths.read,
@@ -151,10 +152,7 @@ impl Needs {
         let parts = [
             ("the rows", self.matrix(columns as f64)),
             ("the auto-encoder", 5.0 * widths.trained as f64 * self.number),
-            (
-                "eigenvectors of the columns",
-                eigenproblem(widths.correlated as f64),
-            ),
+            ("eigenvectors of the columns", widths.eigenproblem),
         ];
         self.stage(name, FEATURES, &parts);
     }
@@ -279,9 +277,4 @@ fn lists(degree: f64) -> f64 {
 /// Bytes of the edges of a row in a compressed matrix, its own included.
 fn compressed(degree: f64) -> f64 {
     8.0 + 8.0 * (degree + 1.0)
-}
-
-/// Bytes for all eigenvectors of a symmetric matrix in f64: itself, two copies that are worked on, and the vectors twice.
-fn eigenproblem(columns: f64) -> f64 {
-    5.0 * 8.0 * columns * columns
 }

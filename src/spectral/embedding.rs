@@ -4,7 +4,7 @@
 use super::kmeans::kmeans;
 use super::lanczos::{UNFINISHED, leading};
 use crate::data::csr::Csr;
-use crate::eigen::{BLOCK, columns_held, eigen};
+use crate::eigen::{BLOCK, bytes_of_eigen, columns_held, eigen};
 use crate::error::Result;
 use crate::network::{download, to_real};
 use crate::ops::{Cut, Ops, Real, Shape};
@@ -37,7 +37,7 @@ const DENSE: usize = 700;
 /// [`leading`] holds, and two more blocks of it.
 pub fn bytes_of_embedding(rows: f64, count: usize, number: f64) -> f64 {
     match is_dense(rows as usize, count) {
-        true => 5.0 * 8.0 * rows * rows,
+        true => bytes_of_eigen(rows as usize),
         false => rows * number * (columns_held(count) + 2 * count.min(BLOCK)) as f64,
     }
 }
