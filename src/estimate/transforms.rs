@@ -32,8 +32,10 @@ pub const COLUMNS: usize = 1000;
 const QUERIES: usize = 2000;
 const NEIGHBORS: usize = 5;
 
-/// Ways to part the components in two.
-const PARTINGS: usize = 3;
+/// Ways to part the components in two, at least and at most. Of few components it matters which are together: as many ways are looked
+/// at as give this many components in all.
+const PARTINGS: (usize, usize) = (3, 24);
+const PARTED: usize = 192;
 
 /// The transforms for rows of numbers that are no pixels. Columns of unlike spread are standardised; rows of up to three columns are
 /// points in space, whose distances matter, and are only brought to a common scale; all others are centred and normalised.
@@ -183,7 +185,8 @@ fn agreement<O: Ops>(ops: &O, rows: &O::Matrix, seed: u64, progress: &mut dyn Pr
     let asked = Permutation::new(seed, Purpose::Estimate, 12, n as u64);
     let asked: Vec<u32> = (0..n.min(QUERIES) as u64).map(|at| asked.at(at) as u32).collect();
     let (mut shared, mut all) = (0, 0);
-    for parting in 0..PARTINGS as u32 {
+    let partings = (PARTED / components.len()).clamp(PARTINGS.0, PARTINGS.1);
+    for parting in 0..partings as u32 {
         let order = Permutation::new(seed, Purpose::Estimate, 13 + parting, components.len() as u64);
         let half = |first: u64| -> Vec<usize> {
             (first..components.len() as u64)
@@ -269,6 +272,20 @@ mod tests {
         let (ops, seed) = (Fast::new(2).expect("two threads"), seed());
         let rows = clouds(600, seed, &[0.1; 40], |c| if c < 8 { 1.0 } else { 0.0 });
         assert!(!whitening_helps(&ops, &rows, seed, &mut Silent).expect("memory for a few rows"));
+    }
+
+    #[test]
+    fn of_few_columns_the_seed_does_not_decide() {
+        let ops = Fast::new(2).expect("two threads");
+        let uneven: Vec<f64> = (0..8).map(|c| 0.1 * 30f64.powf(f64::from(c) / 7.0)).collect();
+        // Of three ways to part their components, some seeds say one thing and some the other.
+        for (rows_of, apart, expected) in [(9, 2.0, false), (10, 2.0, true), (7, 1.5, true)] {
+            let rows = clouds(1800, rows_of, &uneven, |_| apart);
+            for seed in 0..12 {
+                let helps = whitening_helps(&ops, &rows, seed, &mut Silent).expect("memory for a few rows");
+                assert_eq!(helps, expected, "rows {rows_of}, seed {seed}");
+            }
+        }
     }
 
     #[test]
