@@ -278,10 +278,10 @@ mod tests {
     fn of_few_columns_the_seed_does_not_decide() {
         let ops = Fast::new(2).expect("two threads");
         let uneven: Vec<f64> = (0..8).map(|c| 0.1 * 30f64.powf(f64::from(c) / 7.0)).collect();
-        // Of three ways to part their components, some seeds say one thing and some the other.
-        for (rows_of, apart, expected) in [(9, 2.0, false), (10, 2.0, true), (7, 1.5, true)] {
+        // By three ways to part their components, seeds 4 and 6, or 6, would say other than 0.
+        for (rows_of, apart, expected) in [(7, 1.5, true), (9, 2.0, false)] {
             let rows = clouds(1800, rows_of, &uneven, |_| apart);
-            for seed in 0..12 {
+            for seed in [0, 4, 6] {
                 let helps = whitening_helps(&ops, &rows, seed, &mut Silent).expect("memory for a few rows");
                 assert_eq!(helps, expected, "rows {rows_of}, seed {seed}");
             }

@@ -59,16 +59,18 @@ pub fn winner(history: &[EpochRecord]) -> Option<usize> {
     smallest.map(|(attempt, _)| attempt)
 }
 
-/// A cluster with fewer than this share of the rows counts as collapsed.
+/// A cluster with fewer than this share of the rows counts as collapsed, and, of many clusters, with fewer than this part of an even
+/// share.
 const COLLAPSED_SHARE: f64 = 1e-3;
+const COLLAPSED_PART: f64 = 1e-2;
 
-/// Says, when clusters have collapsed, which and what to change: a cluster with less than 0.1 % of the rows, or all rows in
-/// one cluster.
+/// Says, when clusters have collapsed, which and what to change: a cluster with less than 0.1 % of the rows (of more than ten clusters,
+/// with less than a hundredth of an even share), or all rows in one cluster.
 pub fn collapse(sizes: &[u64]) -> Option<String> {
     let rows: u64 = sizes.iter().sum();
-    let small: Vec<usize> = (0..sizes.len())
-        .filter(|&l| (sizes[l] as f64) < COLLAPSED_SHARE * rows as f64)
-        .collect();
+    let share = COLLAPSED_SHARE.min(COLLAPSED_PART / sizes.len().max(1) as f64);
+    let fewest = share * rows as f64;
+    let small: Vec<usize> = (0..sizes.len()).filter(|&l| (sizes[l] as f64) < fewest).collect();
     if sizes.len() > 1 && sizes.contains(&rows) {
         return Some(format!(
             "collapsed: all {rows} rows are in one of {} clusters; raise --gamma (it must lie above the graph's \
@@ -86,9 +88,10 @@ pub fn collapse(sizes: &[u64]) -> Option<String> {
         format!(" and {} more", rest.len())
     };
     Some(format!(
-        "collapsed: cluster {first}{others} of {} holds less than 0.1 % of {rows} rows; raise --gamma, ask for fewer \
+        "collapsed: cluster {first}{others} of {} holds fewer than {} of {rows} rows; raise --gamma, ask for fewer \
          --clusters, or try another --seed",
-        sizes.len()
+        sizes.len(),
+        fewest.ceil()
     ))
 }
 
@@ -140,6 +143,9 @@ mod tests {
         assert_eq!(collapse(&[500, 480, 20]), None);
         // Exactly 0.1 %.
         assert_eq!(collapse(&[999, 1]), None);
+        // Most clusters of a thousand hold less than 0.1 %.
+        let uneven: Vec<u64> = (1..=1000).collect();
+        assert_eq!(collapse(&uneven[9..]), None);
         assert_eq!(collapse(&[7]), None, "one cluster holds everything by nature");
         assert_eq!(collapse(&[]), None);
     }
@@ -157,10 +163,17 @@ mod tests {
     fn small_clusters_are_named() {
         let one = collapse(&[5000, 4, 5000]).expect("4 of 10004 rows");
         assert!(
-            one.contains("cluster 1 of 3 holds less than 0.1 % of 10004 rows"),
+            one.contains("cluster 1 of 3 holds fewer than 11 of 10004 rows"),
             "{one}"
         );
         let two = collapse(&[0, 5000, 0, 5000]).expect("two clusters are empty");
         assert!(two.contains("cluster 0 and 1 more of 4"), "{two}");
+        let mut many = vec![1000; 200];
+        many[7] = 8;
+        let of_many = collapse(&many).expect("8 rows, of 995 in an even share");
+        assert!(
+            of_many.contains("cluster 7 of 200 holds fewer than 10 of 199008 rows"),
+            "{of_many}"
+        );
     }
 }
