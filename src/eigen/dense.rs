@@ -16,8 +16,9 @@ const ROWS: usize = 128;
 /// Columns of the left matrix of a Gram matrix that are one thread's task.
 const COLUMNS: usize = 32;
 
-/// The basis of a search holds at most this share of all columns: with more of them all eigenvectors are as quickly computed at once.
-const SHARE: usize = 2;
+/// A search is made where its basis has at most one column for so many of the matrix: with more of them all eigenvectors are as quickly
+/// computed at once.
+const COLUMNS_PER_DIRECTION: usize = 2;
 
 /// Residuals, relative to the Frobenius norm of the matrix: a thousand times what rounding leaves.
 const TOLERANCE: f64 = 1e-12;
@@ -40,7 +41,7 @@ pub fn bytes_of_leading(n: usize, wanted: usize) -> f64 {
 
 /// Whether few enough are wanted to be searched for.
 fn is_searched(n: usize, wanted: usize) -> bool {
-    SHARE * basis_columns(wanted.max(1)) <= n
+    COLUMNS_PER_DIRECTION * basis_columns(wanted.max(1)) <= n
 }
 
 /// The `wanted` largest eigenvalues of a symmetric n x n matrix, row-major, and their eigenvectors; NaN where it is not finite.
@@ -61,11 +62,11 @@ pub fn leading_of_full(
         let tolerance = TOLERANCE * norm;
         let found = leading(&matrix, wanted, tolerance, norm, 0, progress, unfinished)?;
         // What has not converged after many restarts is computed with all others.
-        if found
+        let converged = found
             .residuals
             .iter()
-            .all(|&residual| residual <= 2.0 * tolerance)
-        {
+            .all(|&residual| residual <= 2.0 * tolerance);
+        if converged && found.values.len() == wanted {
             return Ok(Leading {
                 values: found.values,
                 vectors: found.vectors.numbers,

@@ -147,9 +147,8 @@ pub fn leading<S: Symmetric>(
             let leading: Vec<usize> = (size - wanted..size).rev().collect();
             let converged = leading.iter().all(|&i| residual(i) <= tolerance);
             if converged || exhausted || (full && restarts == RESTARTS) {
-                let vectors = basis.rotated(&vectors, &leading)?;
                 let values = leading.iter().map(|&i| values[i]).collect();
-                return finish(matrix, values, vectors, products);
+                return finish(matrix, values, basis.rotated(&vectors, &leading)?, products);
             }
             if full {
                 restarts += 1;
@@ -180,13 +179,13 @@ pub fn leading<S: Symmetric>(
             Some(block) => block,
             None => match fresh(&basis, missing)? {
                 Some(block) => block,
+                // Fewer than are wanted, perhaps: where numbers are not finite.
                 None => {
                     let (values, vectors) = projected.eigen();
                     let size = basis.columns;
                     let leading: Vec<usize> = (size - wanted.min(size)..size).rev().collect();
-                    let vectors = basis.rotated(&vectors, &leading)?;
                     let values = leading.iter().map(|&i| values[i]).collect();
-                    return finish(matrix, values, vectors, products);
+                    return finish(matrix, values, basis.rotated(&vectors, &leading)?, products);
                 }
             },
         };

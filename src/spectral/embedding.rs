@@ -1,8 +1,8 @@
 //! Spectral clustering: k-means of the rows of the leading eigenvectors of the normalised affinity (Ng, Jordan and Weiss, 2002; Shi and
 //! Malik, 2000).
 
+use super::eigenpairs::{UNFINISHED, leading};
 use super::kmeans::kmeans;
-use super::lanczos::{UNFINISHED, leading};
 use crate::data::csr::Csr;
 use crate::eigen::{BLOCK, bytes_of_eigen, columns_held, eigen};
 use crate::error::Result;

@@ -90,7 +90,8 @@ impl Sandbox {
     }
 
     /// Runs `line`, which writes `rows` rows to `output` in chunks of about so many bytes: killed when it has begun and again after a
-    /// chunk, interrupted after one more, and then to its end. Returns how many rows the last call found.
+    /// chunk, interrupted after one more, and then to its end, on two threads where `line` names one: no bit depends on that. Returns
+    /// how many rows the last call found.
     pub fn killed_and_gone_on_with(&self, line: &str, output: &str, rows: u64, chunk: u64) -> u64 {
         let unfinished = || {
             let names = self.list(".").into_iter();
@@ -113,6 +114,7 @@ impl Sandbox {
         interrupt(&child);
         let words = format!("of {rows} rows are done; the same command goes on behind them");
         finish(child, line).refuses(130, &[&words]);
+        let line = line.replace("--threads 1", "--threads 2");
         let told = self.ok(&format!("{line} --json")).json();
         told["resumed_rows"].as_u64().unwrap()
     }
