@@ -3,6 +3,7 @@
 //! All unsafe calls below rest on this: every handle was made by CUDA in the context that is current when it is used, and is
 //! destroyed once, by the `Drop` of the one value that owns it; whatever owns a handle keeps the context alive.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::ffi::{CString, c_void};
 use std::rc::Rc;
@@ -15,7 +16,7 @@ use super::kernels::{self, Module};
 use super::{Address, Driver, Launch};
 use crate::error::{Error, Result};
 
-/// A CUDA card: all kernels, a queue, and a second queue for copies beside it.
+/// A CUDA card: all kernels, a queue, a second one for copies beside it, and a third for branches of recordings.
 ///
 /// Nothing is exclusive: other processes can use the card at the same time. Like its graphs, events and buffers it stays on the
 /// thread that made it.
@@ -60,6 +61,8 @@ impl Card {
         Ok(Card(Rc::new(Device {
             queue: Stream::new(&context)?,
             copies: Stream::new(&context)?,
+            branch: Stream::new(&context)?,
+            aside: Cell::new(false),
             kernels,
             context,
         })))
@@ -330,6 +333,10 @@ struct Device {
     queue: Stream,
     /// For copies beside the queue.
     copies: Stream,
+    /// For what is recorded aside.
+    branch: Stream,
+    /// Launches go to the branch.
+    aside: Cell<bool>,
     kernels: Rc<Kernels>,
     context: Rc<Context>,
 }
@@ -342,6 +349,21 @@ impl Device {
     fn synchronize(&self) -> Result<()> {
         self.queue.synchronize()?;
         self.copies.synchronize()
+    }
+
+    /// Where launches go.
+    fn line(&self) -> &Stream {
+        match self.aside.get() {
+            true => &self.branch,
+            false => &self.queue,
+        }
+    }
+
+    /// `after` waits for what `before` was given so far.
+    fn wait(&self, after: &Stream, before: &Stream) -> Result<()> {
+        let event = Event::new(&self.context, sys::CUevent_flags::CU_EVENT_DISABLE_TIMING)?;
+        event.record(before)?;
+        after.wait_for(&event)
     }
 
     /// Queues a copy of lines of `width` bytes, `pitch` bytes apart.
@@ -433,7 +455,7 @@ impl Driver for Card {
             return Ok(());
         }
         device.check("clear memory", unsafe {
-            result::memset_d8_async(at.0, 0, bytes, device.queue.handle)
+            result::memset_d8_async(at.0, 0, bytes, device.line().handle)
         })
     }
 
@@ -500,7 +522,7 @@ impl Driver for Card {
                 (x, y, z),
                 (threads, 1, 1),
                 function.large_shared,
-                device.queue.handle,
+                device.line().handle,
                 arguments,
             )
         };
@@ -522,6 +544,20 @@ impl Driver for Card {
             handle,
             device: self.0.clone(),
         })
+    }
+
+    fn aside(&self, calls: &mut dyn FnMut() -> Result<()>) -> Result<()> {
+        let device = self.current()?;
+        device.wait(&device.branch, &device.queue)?;
+        device.aside.set(true);
+        let done = calls();
+        device.aside.set(false);
+        done
+    }
+
+    fn join(&self) -> Result<()> {
+        let device = self.current()?;
+        device.wait(&device.queue, &device.branch)
     }
 
     fn replay(&self, graph: &Graph) -> Result<()> {

@@ -72,6 +72,11 @@ pub trait Driver {
 
     /// Records the launches that `calls` makes, without running them.
     fn capture(&self, calls: &mut dyn FnMut() -> Result<()>) -> Result<Self::Graph>;
+    /// While a recording is made: what `calls` launches waits for all launched before, and what is launched later does not wait for it,
+    /// until [`join`](Self::join). One such branch at a time.
+    fn aside(&self, calls: &mut dyn FnMut() -> Result<()>) -> Result<()>;
+    /// What is launched from now on waits for what was launched [`aside`](Self::aside).
+    fn join(&self) -> Result<()>;
     /// Runs what was recorded.
     fn replay(&self, graph: &Self::Graph) -> Result<()>;
 

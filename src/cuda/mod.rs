@@ -72,6 +72,8 @@ pub struct Cuda<D: Driver> {
     precision: Precision,
     /// What a step that is being recorded needs done on the host.
     recorder: RefCell<Option<recording::Recorder<D>>>,
+    /// Something that is being recorded runs aside, and nothing waits for it yet.
+    aside: Cell<bool>,
     /// Names of launches, and the moments before and after each, while they are profiled.
     profile: RefCell<Option<Vec<Profiled<D>>>>,
     /// Page-locked buffers that nothing is coming in.
@@ -94,6 +96,7 @@ impl<D: Driver> Cuda<D> {
             driver,
             precision,
             recorder: RefCell::new(None),
+            aside: Cell::new(false),
             profile: RefCell::new(None),
             spare: RefCell::default(),
             keeps_gradients: false,
@@ -186,6 +189,25 @@ impl<D: Driver> Cuda<D> {
         Ok(())
     }
 
+    /// Makes calls that nothing depends on before [`join`](Self::join), so that a recorded step may run them beside what comes next.
+    fn aside(&self, calls: &mut dyn FnMut() -> Result<()>) -> Result<()> {
+        if self.recorder.borrow().is_none() {
+            return calls();
+        }
+        self.join()?;
+        self.driver.aside(calls)?;
+        self.aside.set(true);
+        Ok(())
+    }
+
+    /// What comes next depends on what runs [`aside`](Self::aside).
+    fn join(&self) -> Result<()> {
+        match self.aside.replace(false) {
+            true => self.driver.join(),
+            false => Ok(()),
+        }
+    }
+
     /// The name of a kernel that exists in each precision.
     fn in_precision(&self, kernel: &str) -> String {
         format!("{kernel}_{}", self.precision.name())
@@ -228,6 +250,7 @@ impl<D: Driver> Ops for Cuda<D> {
             memory: Memory::new(driver.clone()),
             driver,
             recorder: RefCell::new(None),
+            aside: Cell::new(false),
             profile: RefCell::new(None),
             spare: RefCell::default(),
             ..*self
@@ -399,7 +422,7 @@ impl<D: Driver> Ops for Cuda<D> {
         gather::copy_rows(self, data, first_row, x)
     }
     fn pairwise(&self, x: &Matrix<D>, affinity: &mut Affinity<D>) -> Result<()> {
-        affinity::pairwise(self, x, affinity)
+        self.aside(&mut || affinity::pairwise(self, x, affinity))
     }
     fn subgraph(
         &self,
@@ -408,7 +431,7 @@ impl<D: Driver> Ops for Cuda<D> {
         state: &State<D>,
         affinity: &mut Affinity<D>,
     ) -> Result<()> {
-        affinity::subgraph(self, graph, order, state, affinity)
+        self.aside(&mut || affinity::subgraph(self, graph, order, state, affinity))
     }
     fn contract(
         &self,
@@ -418,6 +441,7 @@ impl<D: Driver> Ops for Cuda<D> {
         contraction: &mut Matrix<D>,
         degrees: &mut Matrix<D>,
     ) -> Result<()> {
+        self.join()?;
         affinity::contract(self, affinity, membership, contraction, degrees)
     }
     fn linear(

@@ -55,7 +55,12 @@ pub fn step<D: Driver>(
                 advanced: Vec::new(),
             };
             cuda.recorder.replace(Some(recorder));
-            let graph = cuda.driver.capture(calls);
+            let graph = cuda.driver.capture(&mut || {
+                calls()?;
+                cuda.join()
+            });
+            // Of a recording that failed nothing is left to wait for.
+            cuda.aside.set(false);
             let host = cuda.recorder.take().expect("put there above");
             *recording = Recording::Graph { graph: graph?, host };
         }

@@ -75,6 +75,9 @@ enum Call {
         values: Vec<Vec<u128>>,
     },
     Clear(Address, usize),
+    /// What runs aside, until the next `Join`.
+    Aside(Vec<Call>),
+    Join,
 }
 
 /// A moment in the queue.
@@ -197,6 +200,23 @@ impl Emulator {
             .borrow()
             .trespass()
             .map_or(Ok(()), |what| Err(problem(what)))
+    }
+
+    fn replay_one(&self, call: &Call) -> Result<()> {
+        match call {
+            Call::Launch {
+                kernel,
+                file,
+                grid,
+                values,
+            } => {
+                let arguments: Vec<_> = values.iter().map(|words| words.as_ptr() as *mut c_void).collect();
+                self.count(|counts| counts.replayed_launches += 1);
+                self.run(file, kernel, *grid, &arguments)
+            }
+            Call::Clear(at, bytes) => self.clear_now(*at, *bytes),
+            Call::Aside(_) | Call::Join => Err(mistake("a branch of a branch".to_string())),
+        }
     }
 
     fn clear_now(&self, at: Address, bytes: usize) -> Result<()> {
@@ -386,26 +406,55 @@ impl Driver for Emulator {
             .borrow_mut()
             .take()
             .expect("nobody else ends the recording");
-        done.map(|()| Graph(recorded))
+        done?;
+        if is_branched(&recorded) {
+            return Err(mistake(
+                "a recording ends before its branch is joined".to_string(),
+            ));
+        }
+        Ok(Graph(recorded))
     }
 
+    fn aside(&self, calls: &mut dyn FnMut() -> Result<()>) -> Result<()> {
+        match &mut *self.recording.borrow_mut() {
+            None => return Err(mistake("a branch without a recording".to_string())),
+            Some(calls) if is_branched(calls) => return Err(mistake("a branch beside another".to_string())),
+            Some(calls) => calls.push(Call::Aside(Vec::new())),
+        }
+        // What is recorded meanwhile belongs to the branch.
+        let before = self.recording.replace(Some(Vec::new()));
+        let done = calls();
+        let recorded = self.recording.replace(before);
+        if let Some([.., Call::Aside(branch)]) = self.recording.borrow_mut().as_deref_mut() {
+            *branch = recorded.unwrap_or_default();
+        }
+        done
+    }
+
+    fn join(&self) -> Result<()> {
+        match &mut *self.recording.borrow_mut() {
+            Some(calls) => calls.push(Call::Join),
+            None => return Err(mistake("a branch is joined without a recording".to_string())),
+        }
+        Ok(())
+    }
+
+    /// What runs aside runs as early as it may by turns, and as late as it may: a card does either, or anything in between.
     fn replay(&self, graph: &Graph) -> Result<()> {
         self.refuse_while_recording("a replay")?;
         self.count(|counts| counts.replays += 1);
+        let late = self.counts().replays % 2 == 0;
+        let mut branch: &[Call] = &[];
         for call in &graph.0 {
             match call {
-                Call::Launch {
-                    kernel,
-                    file,
-                    grid,
-                    values,
-                } => {
-                    let arguments: Vec<_> =
-                        values.iter().map(|words| words.as_ptr() as *mut c_void).collect();
-                    self.count(|counts| counts.replayed_launches += 1);
-                    self.run(file, kernel, *grid, &arguments)?;
+                Call::Aside(calls) if late => branch = calls,
+                Call::Aside(calls) => calls.iter().try_for_each(|call| self.replay_one(call))?,
+                Call::Join => {
+                    std::mem::take(&mut branch)
+                        .iter()
+                        .try_for_each(|call| self.replay_one(call))?;
                 }
-                Call::Clear(at, bytes) => self.clear_now(*at, *bytes)?,
+                call => self.replay_one(call)?,
             }
         }
         Ok(())
@@ -524,6 +573,14 @@ impl Driver for Emulator {
         host.copy_from_slice(&coming);
         Ok(host)
     }
+}
+
+/// Whether nothing waits yet for a branch among the calls.
+fn is_branched(calls: &[Call]) -> bool {
+    let last = calls
+        .iter()
+        .rfind(|call| matches!(call, Call::Aside(_) | Call::Join));
+    matches!(last, Some(Call::Aside(_)))
 }
 
 /// How many lines of `width` bytes make up `bytes`.

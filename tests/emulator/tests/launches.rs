@@ -135,6 +135,37 @@ fn a_graph_keeps_the_values_of_arguments() {
 }
 
 #[test]
+fn what_runs_aside_runs_at_either_end_of_its_time() {
+    let driver = Emulator::new();
+    let x = upload(&driver, &[1u32; 24 * 96]);
+    let (sum, later) = (upload(&driver, &[0u32]), upload(&driver, &[0u32]));
+    let seen = room::<u32>(&driver, 24);
+    let graph = driver
+        .capture(&mut || {
+            driver.aside(&mut || count(&driver, x, sum, seen))?;
+            // Touches what the branch writes, which nobody has joined: the mistake that this is to bring to light.
+            driver.clear(sum, 4)?;
+            driver.join()?;
+            count(&driver, x, later, seen)
+        })
+        .unwrap();
+    let mut sums = [[0; 2]; 2];
+    for found in &mut sums {
+        driver.replay(&graph).unwrap();
+        *found = [sum, later].map(|at| download::<u32>(&driver, at, 1)[0]);
+    }
+    assert_eq!(sums, [[0, 24 * 96], [24 * 96, 2 * 24 * 96]]);
+
+    let branch = || driver.aside(&mut || count(&driver, x, sum, seen));
+    assert!(message(branch()).contains("a branch without a recording"));
+    assert!(message(driver.join()).contains("without a recording"));
+    assert!(message(driver.capture(&mut || branch())).contains("ends before its branch is joined"));
+    let two = driver.capture(&mut || branch().and_then(|()| branch()));
+    assert!(message(two).contains("a branch beside another"));
+    driver.synchronize().unwrap();
+}
+
+#[test]
 fn what_cannot_be_recorded_is_refused_and_ends_the_recording() {
     let driver = Emulator::new();
     let at = room::<u32>(&driver, 1);
