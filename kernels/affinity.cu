@@ -15,9 +15,10 @@ constexpr int MEMBERSHIP_ROWS = 64;
 // ---- points ----------------------------------------------------------------------------------------------------------------
 
 #define DEFINE_CENTER(precision, Product)                                                                              \
-    KERNEL(256) affinity_center_##precision(const float* x, const float* around, int averaged, float* centred,         \
-                                            float* norms, int m, int d, int stride) {                                  \
-        affinity_center<Product>(x, around, averaged, centred, norms, m, d, stride);                                   \
+    KERNEL(256) affinity_center_##precision(const float* x, const float* around, int averaged, int stride,             \
+                                            Point<Product>::Number* centred, int centred_stride, float* norms, int m,  \
+                                            int d) {                                                                   \
+        affinity_center<Product>(x, around, averaged, stride, centred, centred_stride, norms, m, d);                   \
     }
 DEFINE_CENTER(fp32, Fp32)
 DEFINE_CENTER(tf32, Tf32)
@@ -138,18 +139,18 @@ struct StoredTile {
     }
 };
 
-#define DEFINE_AFFINITY(stored, Stored, product, Product)                                                              \
-    LARGE_SHARED_OF(affinity_##stored##_##product, sizeof(StoredTile<Product, Deep<64>, Stored>::Tile::Shared));       \
-    KERNEL(DEEP_THREADS, DEEP_BLOCKS) affinity_##stored##_##product(Pairs pairs, Stored* a, int a_stride,              \
-                                                                    float* partial_degrees) {                          \
-        StoredTile<Product, Deep<64>, Stored>::run(pairs, a, a_stride, partial_degrees);                               \
+#define DEFINE_AFFINITY(name, Stored, Product, ...)                                                                     \
+    LARGE_SHARED_OF(name, sizeof(StoredTile<Product, __VA_ARGS__, Stored>::Tile::Shared));                              \
+    KERNEL(DEEP_THREADS, DEEP_BLOCKS) name(Pairs pairs, Stored* a, int a_stride, float* partial_degrees) {              \
+        StoredTile<Product, __VA_ARGS__, Stored>::run(pairs, a, a_stride, partial_degrees);                             \
     }
-DEFINE_AFFINITY(f32, float, fp32, Fp32)
-DEFINE_AFFINITY(f32, float, tf32x3, Tf32x3)
-DEFINE_AFFINITY(f32, float, differences, Differences)
-DEFINE_AFFINITY(f16, uint16_t, tf32, Tf32)
-DEFINE_AFFINITY(f16, uint16_t, bf16, Bf16)
-DEFINE_AFFINITY(f16, uint16_t, differences, Differences)
+DEFINE_AFFINITY(affinity_f32_fp32, float, Fp32, Deep<64>)
+DEFINE_AFFINITY(affinity_f32_tf32x3, float, Tf32x3, Deep<64>)
+DEFINE_AFFINITY(affinity_f32_differences, float, Differences, Deep<64>)
+DEFINE_AFFINITY(affinity_f16_tf32, uint16_t, Tf32, Deep<64>)
+DEFINE_AFFINITY(affinity_f16_bf16, uint16_t, Bf16, Deep<64>)
+DEFINE_AFFINITY(affinity_wide_f16_bf16, uint16_t, Bf16, Wide)
+DEFINE_AFFINITY(affinity_f16_differences, uint16_t, Differences, Deep<64>)
 
 // ---- nearest neighbours -----------------------------------------------------------------------------------------------------------
 
@@ -413,13 +414,12 @@ KERNEL(256) memberships_turned(const float* y, int y_stride, int n, int k, uint1
     if (blockIdx.x == 0 && threadIdx.x < 64 && column0 + (int)threadIdx.x < k) centres[column0 + threadIdx.x] = centre[threadIdx.x];
 }
 
-// The same product where the memberships have been turned: half the bytes to read, and no rounding on the way, to the same bits. With m 3000
-// and k 1000 142 microseconds and 11 to turn them, not 193 (H100). Tiles of 64 x 128 took 179; of 128 x 128 126, but registers ran out.
+// The same product where the memberships have been turned: half the bytes to read, and no rounding on the way, to the same bits in the same
+// tiles. With m 3000 and k 1000 142 microseconds and 11 to turn them, not 193 (H100).
 template <class T>
 struct TurnedContracted {
-    typedef HalfTile<T::ROWS, T::STAGE_DEPTH> A;
-    typedef HalfTile<T::COLUMNS, T::STAGE_DEPTH> B;
-    typedef Stages<A, B, T::STAGES> Shared;
+    typedef HalfGemm<F16, T> Product_;
+    typedef typename Product_::Shared Shared;
 
     static DEVICE void run(const uint16_t* a, int stride, const Contraction& c, const uint16_t* turned, const float* centres, int rows,
                            int n) {
@@ -428,23 +428,9 @@ struct TurnedContracted {
         const int row0 = blockIdx.x * T::ROWS, column0 = blockIdx.y * T::COLUMNS;
         const float degree = add_degrees<T::ROWS>(c.partial_degrees, c.tiles, rows, row0, c.degrees);
         if (threadIdx.x < T::ROWS) degrees[threadIdx.x] = degree;
-        Accumulators<T> sums;
-        sums.clear();
-        typename A::template Along<T::THREADS> along_a(a, stride, row0, rows, n);
-        typename B::template Along<T::THREADS> along_b(turned, stride, column0, c.k, n);
-        over_depth<T>(
-            n,
-            [&](int stage) {
-                along_a.next(shared.a[stage]);
-                along_b.next(shared.b[stage]);
-            },
-            [&](int stage) {
-                const A tile_a = {(const uint16_t*)shared.a[stage]};
-                const B tile_b = {(const uint16_t*)shared.b[stage]};
-                F16::multiply(sums, tile_a, tile_b);
-            });
-        sums.join(shared);
-        sums.each([&](int row, int column, float value) {
+        Product_ product;
+        product.run({a, stride}, {turned, stride}, rows, c.k, n, row0, column0, shared);
+        product.c.each([&](int row, int column, float value) {
             if (row0 + row < rows && column0 + column < c.k)
                 c.s[(size_t)(row0 + row) * c.s_stride + column0 + column] = fmaf(degrees[row], centres[column0 + column], value);
         });
@@ -463,11 +449,14 @@ DEFINE_CONTRACT_F32(fp32, Fp32)
 DEFINE_CONTRACT_F32(tf32x3, Tf32x3)
 DEFINE_CONTRACTED(contract_f16, uint16_t, HalfContracted<Deep<64>>)
 DEFINE_CONTRACTED(contract_narrow_f16, uint16_t, HalfContracted<Deep<16>>)
-LARGE_SHARED_OF(contract_turned_f16, sizeof(TurnedContracted<Deep<64>>::Shared));
-KERNEL(DEEP_THREADS, DEEP_BLOCKS) contract_turned_f16(const uint16_t* a, int stride, Contraction c, const uint16_t* turned,
-                                                      const float* centres, int rows, int n) {
-    TurnedContracted<Deep<64>>::run(a, stride, c, turned, centres, rows, n);
-}
+#define DEFINE_TURNED(name, ...)                                                                                          \
+    LARGE_SHARED_OF(name, sizeof(TurnedContracted<__VA_ARGS__>::Shared));                                                 \
+    KERNEL(DEEP_THREADS, DEEP_BLOCKS) name(const uint16_t* a, int stride, Contraction c, const uint16_t* turned,          \
+                                           const float* centres, int rows, int n) {                                       \
+        TurnedContracted<__VA_ARGS__>::run(a, stride, c, turned, centres, rows, n);                                       \
+    }
+DEFINE_TURNED(contract_turned_f16, Deep<64>)
+DEFINE_TURNED(contract_turned_wide_f16, Wide)
 
 // ---- contraction without a stored A ------------------------------------------------------------------------------------------------
 

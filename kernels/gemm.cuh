@@ -5,7 +5,7 @@
 // Operands are f32 in global memory, rows 16-byte aligned, in either order: "by depth" means that element (i, depth k)
 // is at [i * stride + k], otherwise at [k * stride + i]. They reach shared memory unchanged, by asynchronous 16-byte
 // copies, some stages deep, and are rounded to the precision when they become fragments. What lies beyond the matrix is
-// read as 0.
+// read as 0. Operands that several tiles read may have been rounded to 16 bits beforehand: HalfGemm.
 #pragma once
 #include "gpu.cuh"
 
@@ -14,14 +14,14 @@ constexpr int DEPTH = 32;
 
 // ---- how a block shares a tile ------------------------------------------------------------------------------------------------
 
-// A tile of `rows` by `columns` for groups of warps_down x warps_across warps. The groups take turns along the depth, DEPTH each, and add up
+// A tile of `rows` by `columns` for groups of warps_down x warps_across warps. The groups take turns along the depth, `depth` each, and add up
 // what they have at the end: so that a tile of few elements keeps enough warps busy. `stages` tiles of operands are on their way or
 // in use at a time.
-template <int rows, int columns, int warps_down, int warps_across, int groups, int stages>
+template <int rows, int columns, int warps_down, int warps_across, int groups, int stages, int depth = DEPTH>
 struct Tiling {
     static constexpr int ROWS = rows, COLUMNS = columns, WARPS_DOWN = warps_down, WARPS_ACROSS = warps_across;
     static constexpr int GROUP = 32 * warps_down * warps_across, GROUPS = groups, THREADS = GROUP * groups;
-    static constexpr int STAGES = stages, STAGE_DEPTH = DEPTH * groups;
+    static constexpr int STAGES = stages, OWN_DEPTH = depth, STAGE_DEPTH = depth * groups;
 };
 
 // Within 48 KB of shared memory, for kernels that keep other things beside.
@@ -42,6 +42,11 @@ constexpr int DEEP_STAGES = 3;
 template <int columns>
 using Deep = Tiling<64, columns, columns >= 64 ? 2 : 4, columns >= 64 ? 2 : 1, 2, DEEP_STAGES>;
 static_assert(Deep<64>::THREADS == DEEP_THREADS && Deep<16>::THREADS == DEEP_THREADS, "as the host launches them");
+
+// For large products of operands that were rounded to 16 bits beforehand: of each number that a block reads from the second-level cache
+// it makes twice as many products. As many threads and blocks as Deep.
+typedef Tiling<128, 128, 2, 4, 1, DEEP_STAGES, 64> Wide;
+static_assert(Wide::THREADS == DEEP_THREADS, "as the host launches them");
 
 // ---- tiles in shared memory -----------------------------------------------------------------------------------------------
 
@@ -136,7 +141,7 @@ struct Tile {
     };
 };
 
-// A tile of f16 numbers, by depth. Its stride keeps fragments free of bank conflicts.
+// A tile of 16-bit numbers, by depth. Its stride keeps fragments free of bank conflicts.
 template <int extent, int depth>
 struct HalfTile {
     static constexpr int STRIDE = depth + 8;
@@ -146,6 +151,10 @@ struct HalfTile {
 
     DEVICE void move(int i, int k) { values += i * STRIDE + k; }
     DEVICE uint32_t f16_pair(int i, int k) const { return *(const uint32_t*)&values[i * STRIDE + k]; }
+    // To what this lane tells of the four matrices that are a fragment of A, rows 0 to 15, or two of B, columns 0 to 7 and 8 to 15.
+    DEVICE void move_to_rows() { move(threadIdx.x % 16, threadIdx.x % 32 / 16 * 8); }
+    DEVICE void move_to_columns() { move(threadIdx.x % 8 + threadIdx.x % 32 / 16 * 8, threadIdx.x % 16 / 8 * 8); }
+    DEVICE void matrices(uint32_t (&to)[4], int i, int k) const { load_matrices(to, &values[i * STRIDE + k]); }
 
     template <int threads>
     struct Along {
@@ -470,11 +479,53 @@ struct F16 : Bf16 {
     }
 };
 
+// Of two tiles of 16-bit numbers, of the depth that is the group's: multiply() of their products, fragments read as matrices. The sums of a stage are
+// made `apart`, as in the products above, or added to what was summed before: large tiles leave no registers for both, and what is cut off once
+// in 16 depths is little beside what 16 bits have lost.
+template <class Product, class T, bool apart, class A, class B>
+DEVICE void multiply_halves(Accumulators<T>& c, const A& a, const B& b) {
+    typedef Accumulators<T> C;
+    static_assert(C::ACROSS % 2 == 0, "two fragments of B at a time");
+    A own_a = a;
+    B own_b = b;
+    own_a.move(C::warp_row(), C::group() * T::OWN_DEPTH);
+    own_a.move_to_rows();
+    own_b.move(C::warp_column(), C::group() * T::OWN_DEPTH);
+    own_b.move_to_columns();
+    C stage;
+    C& sums = apart ? stage : c;
+    if (apart) stage.clear();
+#pragma unroll
+    for (int k = 0; k < T::OWN_DEPTH; k += 16) {
+        uint32_t rows[C::DOWN][4], columns[C::ACROSS][2];
+#pragma unroll
+        for (int i = 0; i < C::DOWN; i++) own_a.matrices(rows[i], 16 * i, k);
+#pragma unroll
+        for (int j = 0; j < C::ACROSS; j += 2) {
+            uint32_t two[4];
+            own_b.matrices(two, 8 * j, k);
+            columns[j][0] = two[0], columns[j][1] = two[1];
+            columns[j + 1][0] = two[2], columns[j + 1][1] = two[3];
+        }
+#pragma unroll
+        for (int i = 0; i < C::DOWN; i++)
+#pragma unroll
+            for (int j = 0; j < C::ACROSS; j++) Product::mma(sums.d[i][j], rows[i], columns[j]);
+    }
+    if (apart) c.add(stage);
+}
+
 // ---- the loop ------------------------------------------------------------------------------------------------------------------
 
 // A matrix in global memory.
 struct Operand {
     const float* values;
+    int stride;
+};
+
+// The same in 16-bit numbers.
+struct HalfOperand {
+    const uint16_t* values;
     int stride;
 };
 
@@ -552,6 +603,35 @@ struct Gemm {
                 const B tile_b = {shared.b[stage]};
                 Product::multiply(c, a, tile_b);
                 a.move(0, T::STAGE_DEPTH);
+            });
+        c.join(shared);
+    }
+};
+
+// The same of operands in 16-bit numbers, both by depth; Product is Bf16 or F16.
+template <class Product, class T>
+struct HalfGemm {
+    typedef HalfTile<T::ROWS, T::STAGE_DEPTH> A;
+    typedef HalfTile<T::COLUMNS, T::STAGE_DEPTH> B;
+    typedef Stages<A, B, T::STAGES> Shared;
+    // Tiles that have the registers for it.
+    static constexpr bool APART = T::ROWS * T::COLUMNS <= 64 * 64;
+    Accumulators<T> c;
+
+    DEVICE void run(HalfOperand a, HalfOperand b, int rows, int cols, int depth, int row0, int column0, Shared& shared) {
+        c.clear();
+        typename A::template Along<T::THREADS> along_a(a.values, a.stride, row0, rows, depth);
+        typename B::template Along<T::THREADS> along_b(b.values, b.stride, column0, cols, depth);
+        over_depth<T>(
+            depth,
+            [&](int stage) {
+                along_a.next(shared.a[stage]);
+                along_b.next(shared.b[stage]);
+            },
+            [&](int stage) {
+                const A tile_a = {(const uint16_t*)shared.a[stage]};
+                const B tile_b = {(const uint16_t*)shared.b[stage]};
+                multiply_halves<Product, T, APART>(c, tile_a, tile_b);
             });
         c.join(shared);
     }

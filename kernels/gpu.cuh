@@ -75,6 +75,20 @@ DEVICE void mma_f16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
 
+// Four 8 x 8 matrices of 16-bit numbers out of shared memory, for the fragments above: lane 8 i + r tells where row r of matrix i begins, 16-byte
+// aligned, and with g and t as above word i becomes row g, columns 2t and 2t + 1 of matrix i.
+DEVICE void load_matrices(uint32_t (&to)[4], const void* row) {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
+                 : "r"((uint32_t)__cvta_generic_to_shared(row)) : "memory");
+}
+// The same of their transposes: word i becomes rows 2t and 2t + 1, column g of matrix i.
+DEVICE void load_transposed(uint32_t (&to)[4], const void* row) {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
+                 : "r"((uint32_t)__cvta_generic_to_shared(row)) : "memory");
+}
+
 // ---- numbers of fewer bits ---------------------------------------------------------------------------------------------------
 
 // The nearest TF32 number (halves away from zero) as f32 bits; the low 13 bits are 0.

@@ -6,12 +6,35 @@
 // Rows of which the mean is the centre of the points, at most. Any centre will do; the nearer, the less cancels.
 constexpr int CENTERING_ROWS = 32;
 
+// What points are stored as, rounded to the precision, and the main loop that multiplies them.
+template <class Product>
+struct Point {
+    typedef float Number;
+    static DEVICE float stored(float value) { return Product::round(value); }
+    static DEVICE float value(float stored) { return stored; }
+    typedef Operand Points;
+    template <class T>
+    using Loop = Gemm<Product, true, true, T>;
+};
+template <>
+struct Point<Bf16> {
+    typedef uint16_t Number;
+    static DEVICE uint16_t stored(float value) { return (uint16_t)pack_bf16(value, 0.0f); }
+    static DEVICE float value(uint16_t stored) { return from_bf16(stored); }
+    typedef HalfOperand Points;
+    template <class T>
+    using Loop = HalfGemm<Bf16, T>;
+};
+
 // The pairs of points that a launch looks at; `Pairs` in src/cuda/points.rs.
 struct Pairs {
     // The points that are rows, and their squared norms unless differences are taken.
-    const float *row_points, *row_norms;
+    const void* row_points;
+    const float* row_norms;
     // The points that are columns.
-    const float *points, *norms;
+    const void* points;
+    const float* norms;
+    // From one point to the next, in numbers.
     int stride, dimensions;
     // Which column the first row is; below 0, and far below, when rows are other points than columns.
     int first_row, rows, columns;
@@ -23,8 +46,8 @@ constexpr int CENTER_COLUMNS = 1024;
 
 // centred = round(x - mean of the first rows of `around`), norms of what is rounded; m x d. A block for 8 rows, one for each warp.
 template <class Product>
-DEVICE void affinity_center(const float* x, const float* around, int averaged, float* centred, float* norms, int m, int d,
-                            int stride) {
+DEVICE void affinity_center(const float* x, const float* around, int averaged, int stride, typename Point<Product>::Number* centred,
+                            int centred_stride, float* norms, int m, int d) {
     SHARED(float, mean, [CENTER_COLUMNS]);
     const int row = blockIdx.x * 8 + threadIdx.x / 32;
     averaged = min(averaged, CENTERING_ROWS);
@@ -42,10 +65,12 @@ DEVICE void affinity_center(const float* x, const float* around, int averaged, f
         }
         __syncthreads();
         if (row >= m) continue;
-        const size_t at = (size_t)row * stride + first;
-        each_column<8>(columns, [&](int c) { return x[at + c]; }, [&](int c, float value) {
-            value = Product::round(value - mean[c]);
-            centred[at + c] = value;
+        const float* from = x + (size_t)row * stride + first;
+        auto* to = centred + (size_t)row * centred_stride + first;
+        each_column<8>(columns, [&](int c) { return from[c]; }, [&](int c, float value) {
+            const auto number = Point<Product>::stored(value - mean[c]);
+            to[c] = number;
+            value = Point<Product>::value(number);
             sum = fmaf(value, value, sum);
         });
     }
@@ -78,13 +103,15 @@ DEVICE float norm_of<Differences>(const float*, int, int) {
 // The tile of squared distances with its corner at (row0, column0), the loop's sums left in place of the product.
 template <class Product, class T = Plain<64>>
 struct Distances {
-    typedef Gemm<Product, true, true, T> Loop;
+    typedef typename Point<Product>::template Loop<T> Loop;
+    typedef typename Point<Product>::Points Points;
+    typedef const typename Point<Product>::Number* Numbers;
     typedef typename Loop::Shared Shared;
     Loop gemm;
 
     DEVICE void run(const Pairs& pairs, int row0, int column0, Shared& shared) {
-        gemm.run({pairs.row_points, pairs.stride}, {pairs.points, pairs.stride}, pairs.rows, pairs.columns, pairs.dimensions,
-                 row0, column0, shared);
+        const Points rows = {(Numbers)pairs.row_points, pairs.stride}, columns = {(Numbers)pairs.points, pairs.stride};
+        gemm.run(rows, columns, pairs.rows, pairs.columns, pairs.dimensions, row0, column0, shared);
     }
 
     // visit(row in the tile, column in the tile, squared distance, number of the thread's row, of its column) for each that this thread keeps.

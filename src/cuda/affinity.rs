@@ -1,7 +1,7 @@
 //! The heat kernel of a mini-batch, stored or formed tile by tile, its contraction, and exact cuts; `kernels/affinity.cu`.
 
 use super::driver::{Address, Driver};
-use super::linear::{DEEP_THREADS, NARROW, THREADS, TILE};
+use super::linear::{DEEP_THREADS, NARROW, THREADS, TILE, WIDE, is_wide};
 use super::memory::Buffer;
 use super::points::{Pairs, Points, Rows};
 use super::sparse::Graph;
@@ -140,7 +140,7 @@ impl<D: Driver> Affinity<D> {
             },
             source: Source::Heat(Heat {
                 kernel,
-                points: Points::new(cuda, WHAT, rows, cols)?,
+                points: Points::new(cuda, WHAT, rows, cols, cuda.precision)?,
                 at: Address(0),
                 neighbors,
             }),
@@ -198,27 +198,36 @@ pub fn pairwise<D: Driver>(cuda: &Cuda<D>, x: &Matrix<D>, affinity: &mut Affinit
     let Source::Heat(heat) = &mut affinity.source else {
         panic!("the affinity of a graph is a part of it, not computed from rows");
     };
-    heat.at = heat.points.set(cuda, Rows::of(x), Rows::of(x), cuda.precision)?;
+    heat.at = heat.points.set(cuda, Rows::of(x), Rows::of(x))?;
     let pairs = heat.pairs(m);
-    let product = heat.points.product(cuda.precision);
+    let product = heat.points.product();
     let Some(Stored {
         a,
         element,
         partial_degrees,
         ..
-    }) = &affinity.stored
+    }) = &mut affinity.stored
     else {
         return Ok(());
     };
     let element = element.name();
     match &heat.neighbors {
-        None => cuda.launch(
-            "affinity",
-            &format!("affinity_{element}_{product}"),
-            [m.div_ceil(TILE), m.div_ceil(TILE), 1],
-            DEEP_THREADS,
-            arguments![pairs, a.address(), int(stride(m)), partial_degrees.1.address()],
-        ),
+        None => {
+            // Half of the tiles are computed, and mirrored.
+            let (wide, tile) = match product {
+                "bf16" if is_wide(cuda, m, m.div_ceil(2)) => ("wide_", WIDE),
+                _ => ("", TILE),
+            };
+            let tiles = m.div_ceil(tile);
+            partial_degrees.0 = tile;
+            cuda.launch(
+                "affinity",
+                &format!("affinity_{wide}{element}_{product}"),
+                [tiles, tiles, 1],
+                DEEP_THREADS,
+                arguments![pairs, a.address(), int(stride(m)), partial_degrees.1.address()],
+            )
+        }
         Some((distances, limits)) => {
             let kept = heat.kernel.neighbors.unwrap_or(m).min(m);
             select_neighbors(cuda, product, pairs, kept, distances.address(), limits.address())?;
@@ -317,7 +326,7 @@ pub fn contract<D: Driver>(
     };
     match (&affinity.stored, &affinity.source) {
         (None, Source::Heat(heat)) => {
-            let kernel = format!("contract_streamed_{}", heat.points.product(cuda.precision));
+            let kernel = format!("contract_streamed_{}", heat.points.product());
             contract_streamed(cuda, &kernel, TILE, heat.pairs(affinity.rows), all)
         }
         (None, Source::Graph(part)) => part.contract(cuda, membership, contraction, degrees),
@@ -334,12 +343,11 @@ pub fn contract<D: Driver>(
             all.partial_degrees = partial_degrees.1.address();
             let turned = turned.as_ref().filter(|room| (TURNED..=room.0).contains(&k));
             if let Some((_, turned, centres)) = turned {
-                let grid = [m.div_ceil(TILE), k.div_ceil(TILE), 1];
                 let (turned, centres) = (turned.address(), centres.address());
                 cuda.launch(
                     "affinity",
                     "memberships_turned",
-                    grid,
+                    [m.div_ceil(TILE), k.div_ceil(TILE), 1],
                     256,
                     arguments![
                         all.y,
@@ -351,10 +359,14 @@ pub fn contract<D: Driver>(
                         centres
                     ],
                 )?;
+                let (kernel, tile) = match is_wide(cuda, m, k) {
+                    true => ("contract_turned_wide_f16", WIDE),
+                    false => ("contract_turned_f16", TILE),
+                };
                 return cuda.launch(
                     "affinity",
-                    "contract_turned_f16",
-                    grid,
+                    kernel,
+                    [m.div_ceil(tile), k.div_ceil(tile), 1],
                     DEEP_THREADS,
                     arguments![a.address(), int(stride(m)), all, turned, centres, int(m), int(m)],
                 );
@@ -421,11 +433,7 @@ pub fn download<D: Driver>(cuda: &Cuda<D>, from: &Affinity<D>) -> Result<Vec<f32
                 Source::Graph(part) => part.fill(cuda, formed.address(), sums.address())?,
                 Source::Heat(heat) => cuda.launch(
                     "affinity",
-                    &format!(
-                        "affinity_{}_{}",
-                        element.name(),
-                        heat.points.product(cuda.precision)
-                    ),
+                    &format!("affinity_{}_{}", element.name(), heat.points.product()),
                     [m.div_ceil(TILE), m.div_ceil(TILE), 1],
                     DEEP_THREADS,
                     arguments![heat.pairs(m), formed.address(), int(stride(m)), sums.address()],
@@ -463,10 +471,9 @@ pub fn cut_matrix<D: Driver>(
 ) -> Result<CutMatrix> {
     let what = "an exact cut";
     let n = x.rows();
-    let precision = Precision::Fp32;
     let zeros = |bytes: usize| cuda.memory.zeros(what, bytes);
-    let points = Points::new(cuda, what, n, x.cols())?;
-    let at = points.set(cuda, Rows::of(x), Rows::of(x), precision)?;
+    let points = Points::new(cuda, what, n, x.cols(), Precision::Fp32)?;
+    let at = points.set(cuda, Rows::of(x), Rows::of(x))?;
     let on_device = zeros(n * 4)?;
     let bytes: &[u8] = bytemuck::cast_slice(labels);
     cuda.driver
@@ -494,10 +501,16 @@ pub fn cut_matrix<D: Driver>(
     let mut sums = vec![0f64; most_rows * width];
     for first_row in (0..n).step_by(most_rows) {
         let rows = most_rows.min(n - first_row);
-        let pairs = points.pairs(at, n, kernel.sigma).of_rows(first_row, rows);
+        let pairs = points.part(points.pairs(at, n, kernel.sigma), first_row, rows);
         if let Some((kept, distances, limits)) = &neighbors {
-            let product = points.product(precision);
-            select_neighbors(cuda, product, pairs, *kept, distances.address(), limits.address())?;
+            select_neighbors(
+                cuda,
+                points.product(),
+                pairs,
+                *kept,
+                distances.address(),
+                limits.address(),
+            )?;
             cuda.launch(
                 "affinity",
                 "neighbors_directed",
@@ -540,7 +553,7 @@ pub fn cut_matrix<D: Driver>(
             };
             match &neighbors {
                 None => {
-                    let kernel = format!("cut_streamed_{}", points.product(precision));
+                    let kernel = format!("cut_streamed_{}", points.product());
                     contract_streamed(cuda, &kernel, CUT_COLUMNS, pairs, all)?;
                 }
                 Some((_, distances, _)) => cuda.launch(

@@ -15,6 +15,17 @@ pub const DEEP_THREADS: u32 = 256;
 /// Rows of a tile of the main loop, and its columns unless it is narrow.
 pub const TILE: usize = 64;
 
+/// Rows and columns of a wide tile; `Wide` in the kernels.
+pub const WIDE: usize = 128;
+
+/// From so many wide tiles on they are used: nearly one for each multiprocessor of a large card.
+pub const WIDE_TILES: usize = 100;
+
+/// Whether a product of so many rows and columns is computed in wide tiles.
+pub fn is_wide<D: Driver>(cuda: &Cuda<D>, rows: usize, columns: usize) -> bool {
+    rows.div_ceil(WIDE) * columns.div_ceil(WIDE) >= cuda.wide_tiles
+}
+
 /// Columns of a narrow tile, for outputs that would leave most of a square one empty.
 pub const NARROW: usize = 16;
 

@@ -85,6 +85,8 @@ pub struct Cuda<D: Driver> {
     feeds_rows: bool,
     /// Rows among which the nearest are sought at a time.
     searched_rows: usize,
+    /// Products of so many wide tiles, or more, are computed in these.
+    wide_tiles: usize,
 }
 
 impl<D: Driver> Cuda<D> {
@@ -103,6 +105,7 @@ impl<D: Driver> Cuda<D> {
             stored_rows: affinity::STORED_ROWS,
             feeds_rows: false,
             searched_rows: nearest::SEGMENT,
+            wide_tiles: linear::WIDE_TILES,
         }
     }
 
@@ -134,6 +137,14 @@ impl<D: Driver> Cuda<D> {
     pub fn searching_at_most(self, rows: usize) -> Self {
         Cuda {
             searched_rows: rows,
+            ..self
+        }
+    }
+
+    /// The same, but products are computed in wide tiles, where there are kernels for it, from so many tiles on.
+    pub fn widening_from(self, tiles: usize) -> Self {
+        Cuda {
+            wide_tiles: tiles,
             ..self
         }
     }

@@ -87,11 +87,12 @@ fn search<D: Driver>(
         // As exact as tensor cores are.
         _ => Precision::Tf32x3,
     };
-    let (rows, points) = (Points::new(cuda, WHAT, m, d)?, Points::new(cuda, WHAT, n, d)?);
-    let at = rows.set(cuda, Rows::of(queries), among, precision)?;
-    let points_at = points.set(cuda, among, among, precision)?;
+    let rows = Points::new(cuda, WHAT, m, d, precision)?;
+    let points = Points::new(cuda, WHAT, n, d, precision)?;
+    let at = rows.set(cuda, Rows::of(queries), among)?;
+    let points_at = points.set(cuda, among, among)?;
     let pairs = rows.pairs_with(at, m, &points, points_at, n);
-    let product = rows.product(precision);
+    let product = rows.product();
     let found = Found {
         queries,
         among: among.at,
@@ -106,25 +107,25 @@ fn search<D: Driver>(
     let limits = cuda.memory.zeros(WHAT, most_rows * 8)?;
     let columns = cuda.memory.zeros(WHAT, most_rows * count * 4)?;
     for first_row in (0..m).step_by(most_rows) {
-        let rows = most_rows.min(m - first_row);
-        let pairs = pairs.of_rows(first_row, rows);
+        let part_rows = most_rows.min(m - first_row);
+        let pairs = rows.part(pairs, first_row, part_rows);
         select_neighbors(cuda, product, pairs, count, distances.address(), limits.address())?;
         cuda.launch(
             "nearest",
             "nearest_within",
-            [rows.div_ceil(8), 1, 1],
+            [part_rows.div_ceil(8), 1, 1],
             256,
             arguments![
                 distances.address(),
                 int(stride(n)),
                 limits.address(),
-                int(rows),
+                int(part_rows),
                 int(n),
                 int(count),
                 columns.address(),
             ],
         )?;
-        let lists = &mut lists[first_row..first_row + rows];
+        let lists = &mut lists[first_row..first_row + part_rows];
         found.add_to(cuda, first_row, columns.address(), 1, lists)?;
     }
     Ok(())

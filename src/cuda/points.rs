@@ -20,7 +20,7 @@ pub struct Pairs {
     row_norms: Address,
     points: Address,
     norms: Address,
-    /// From one point to the next.
+    /// From one point to the next, in numbers.
     stride: i32,
     dimensions: i32,
     /// Which column the first row is.
@@ -31,24 +31,6 @@ pub struct Pairs {
     pub columns: i32,
     /// `-1 / (2 sigma^2)`.
     pub factor: f32,
-}
-
-impl Pairs {
-    /// Only `rows` of the rows, from `first` on.
-    pub fn of_rows(self, first: usize, rows: usize) -> Self {
-        let offset = |at: Address, numbers: usize| match at {
-            // Where differences are taken there are no norms.
-            Address(0) => at,
-            at => at.offset(numbers * size_of::<f32>()),
-        };
-        Pairs {
-            row_points: offset(self.row_points, first * self.stride as usize),
-            row_norms: offset(self.row_norms, first),
-            first_row: self.first_row + int(first),
-            rows: int(rows),
-            ..self
-        }
-    }
 }
 
 /// Some rows of a matrix on the device.
@@ -83,28 +65,36 @@ impl Rows {
 /// Rows made ready for their distances to be taken.
 pub struct Points<D: Driver> {
     cols: usize,
-    /// The rows centred and rounded, and their squared norms; `None` when differences are taken.
-    centred: Option<(Matrix<D>, Buffer<D>)>,
+    precision: Precision,
+    /// The rows centred and rounded, as numbers of so many bytes, and their squared norms; `None` when differences are taken.
+    centred: Option<(usize, Buffer<D>, Buffer<D>)>,
 }
 
 impl<D: Driver> Points<D> {
-    /// Room for `rows` points; `what` names it in the error when there is none.
-    pub fn new(cuda: &Cuda<D>, what: &str, rows: usize, cols: usize) -> Result<Self> {
-        let centred = if cols <= DIFFERENCES {
-            None
-        } else {
-            let centred = Matrix::zeros(&cuda.memory, what, rows, cols)?;
-            Some((centred, cuda.memory.zeros(what, rows * 4)?))
+    /// Room for `rows` points, whose distances are computed in `precision`; `what` names it in the error when there is none.
+    pub fn new(cuda: &Cuda<D>, what: &str, rows: usize, cols: usize, precision: Precision) -> Result<Self> {
+        let mut points = Points {
+            cols,
+            precision,
+            centred: None,
         };
-        Ok(Points { cols, centred })
+        if cols > DIFFERENCES {
+            let bytes = match precision {
+                Precision::Bf16 => 2,
+                _ => 4,
+            };
+            let numbers = cuda.memory.zeros(what, rows * stride(cols, bytes) * bytes)?;
+            points.centred = Some((bytes, numbers, cuda.memory.zeros(what, rows * 4)?));
+        }
+        Ok(points)
     }
 
     /// Makes the rows of `x` ready, the mean of the first rows of `around` subtracted, and returns where they are.
-    pub fn set(&self, cuda: &Cuda<D>, x: Rows, around: Rows, precision: Precision) -> Result<Address> {
-        let Some((centred, norms)) = &self.centred else {
+    pub fn set(&self, cuda: &Cuda<D>, x: Rows, around: Rows) -> Result<Address> {
+        let Some((_, centred, norms)) = &self.centred else {
             return Ok(x.at);
         };
-        let rounded = match precision {
+        let rounded = match self.precision {
             // The split of tf32x3 is made on the way; nothing is lost here.
             Precision::Tf32x3 => Precision::Fp32,
             other => other,
@@ -118,20 +108,31 @@ impl<D: Driver> Points<D> {
                 x.at,
                 around.at,
                 int(around.count),
+                int(stride(self.cols, 4)),
                 centred.address(),
+                int(self.stride()),
                 norms.address(),
                 int(x.count),
                 int(self.cols),
-                int(centred.stride()),
             ],
         )?;
         Ok(centred.address())
     }
 
+    /// Bytes of a number.
+    fn bytes(&self) -> usize {
+        self.centred.as_ref().map_or(4, |(bytes, ..)| *bytes)
+    }
+
+    /// From one point to the next, in numbers.
+    fn stride(&self) -> usize {
+        stride(self.cols, self.bytes())
+    }
+
     fn norms(&self) -> Address {
         self.centred
             .as_ref()
-            .map_or(Address(0), |(_, norms)| norms.address())
+            .map_or(Address(0), |(.., norms)| norms.address())
     }
 
     /// All pairs of the first `rows` points, `sigma` wide.
@@ -141,7 +142,7 @@ impl<D: Driver> Points<D> {
             row_norms: self.norms(),
             points: at,
             norms: self.norms(),
-            stride: int(self.cols.next_multiple_of(4)),
+            stride: int(self.stride()),
             dimensions: int(self.cols),
             first_row: 0,
             rows: int(rows),
@@ -169,11 +170,32 @@ impl<D: Driver> Points<D> {
         }
     }
 
-    /// How distances are computed: the end of the kernels' names.
-    pub fn product(&self, precision: Precision) -> &'static str {
-        match self.centred {
-            None => "differences",
-            Some(_) => precision.name(),
+    /// Of pairs of these points, as rows, those of `rows` rows from `first` on.
+    pub fn part(&self, pairs: Pairs, first: usize, rows: usize) -> Pairs {
+        let row_norms = match pairs.row_norms {
+            // Where differences are taken there are none.
+            Address(0) => Address(0),
+            at => at.offset(first * size_of::<f32>()),
+        };
+        Pairs {
+            row_points: pairs.row_points.offset(first * self.stride() * self.bytes()),
+            row_norms,
+            first_row: pairs.first_row + int(first),
+            rows: int(rows),
+            ..pairs
         }
     }
+
+    /// How distances are computed: the end of the kernels' names.
+    pub fn product(&self) -> &'static str {
+        match self.centred {
+            None => "differences",
+            Some(_) => self.precision.name(),
+        }
+    }
+}
+
+/// From one row of `cols` numbers, of `bytes` bytes each, to the next: whole pieces of 16 bytes.
+fn stride(cols: usize, bytes: usize) -> usize {
+    cols.next_multiple_of(16 / bytes)
 }

@@ -42,6 +42,19 @@ MMA_KERNEL(mma_tf32)
 MMA_KERNEL(mma_bf16)
 MMA_KERNEL(mma_f16)
 
+// Each lane's row of eight numbers of 16 bits to shared memory; `loaded` is what the lanes get of them, then what they get transposed.
+KERNEL(32) load_matrices_of(const uint4* rows, const uint32_t* order, uint32_t* loaded) {
+    SHARED(uint4, row, [32]);
+    int lane = threadIdx.x;
+    row[lane] = rows[lane];
+    __syncthreads();
+    uint32_t words[4];
+    load_matrices(words, &row[order[lane]]);
+    for (int i = 0; i < 4; ++i) loaded[lane * 4 + i] = words[i];
+    load_transposed(words, &row[order[lane]]);
+    for (int i = 0; i < 4; ++i) loaded[128 + lane * 4 + i] = words[i];
+}
+
 KERNEL(256) to_tf32_of(const float* x, uint32_t* y, int count) {
     for (int i = blockIdx.x * 256 + threadIdx.x; i < count; i += gridDim.x * 256) y[i] = to_tf32(x[i]);
 }

@@ -116,6 +116,7 @@ void check_copies_done();
 void forget_races();
 void note_barrier();
 void note_warp_barrier(int warp);
+void note_read(const void* at, size_t bytes);
 void note_atomic(void* at, size_t bytes);
 void note_copy_started(void* to);
 void note_copy_done(void* to);

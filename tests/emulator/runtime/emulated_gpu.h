@@ -197,6 +197,9 @@ void mma_tf32(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]);
 void mma_bf16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]);
 void mma_f16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]);
 
+void load_matrices(uint32_t (&to)[4], const void* row);
+void load_transposed(uint32_t (&to)[4], const void* row);
+
 // A number's conversion is the same for every bit pattern but NaN, which becomes the format's NaN with all bits set.
 DEVICE uint32_t to_tf32(float x) {
     uint32_t bits = __float_as_uint(x);

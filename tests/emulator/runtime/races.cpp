@@ -14,6 +14,7 @@ namespace emulator {
 void forget_races() {}
 void note_barrier() {}
 void note_warp_barrier(int) {}
+void note_read(const void*, size_t) {}
 void note_atomic(void*, size_t) {}
 void note_copy_started(void*) {}
 void note_copy_done(void*) {}
@@ -156,6 +157,8 @@ void note_barrier() {
 }
 
 void note_warp_barrier(int warp) { ++clock().turn[warp]; }
+
+void note_read(const void* at, size_t bytes) { note(const_cast<void*>(at), bytes, READ, nullptr); }
 
 void note_atomic(void* at, size_t bytes) { note(at, bytes, ATOMIC_ADD, nullptr); }
 

@@ -111,6 +111,40 @@ float f16_value(uint32_t bits) { return from_f16(uint16_t(bits)); }
 const Operation BF16 = {"mma_bf16", combine_halves<bf16_value>};
 const Operation F16 = {"mma_f16", combine_halves<f16_value>};
 
+struct Rows {
+    uint32_t* to;
+    const void* row;
+};
+
+// `transposed`: matrices are turned on their way.
+template <bool transposed>
+void load(void* const* operands, unsigned) {
+    for (int matrix = 0; matrix < 4; ++matrix) {
+        uint16_t values[8][8];
+        for (int row = 0; row < 8; ++row)
+            memcpy(values[row], static_cast<const Rows*>(operands[8 * matrix + row])->row, sizeof values[row]);
+        for (int lane = 0; lane < WARP; ++lane) {
+            int g = lane / 4, t = lane % 4;
+            uint32_t low = transposed ? values[2 * t][g] : values[g][2 * t];
+            uint32_t high = transposed ? values[2 * t + 1][g] : values[g][2 * t + 1];
+            static_cast<const Rows*>(operands[lane])->to[matrix] = low | high << 16;
+        }
+    }
+}
+const Operation MATRICES = {"load_matrices", load<false>};
+const Operation TRANSPOSED = {"load_transposed", load<true>};
+
+void load(const Operation& operation, uint32_t* to, const void* row) {
+    if (reinterpret_cast<uintptr_t>(row) % 16 != 0) fail("%s of a row at %p, which is no multiple of 16", operation.name, row);
+    const SharedArray* array = array_at(row);
+    if (!array) fail("%s of a row at %p, which is in no shared array", operation.name, row);
+    if (static_cast<const unsigned char*>(row) + 16 > array->start + array->bytes)
+        fail("%s of a row beyond the end of the shared array `%s`", operation.name, array->name);
+    note_read(row, 16);
+    Rows operands = {to, row};
+    gather(operation, 0xffffffffu, &operands);
+}
+
 void multiply(const Operation& operation, float* d, const uint32_t* a, const uint32_t* b) {
     Operands operands = {d, a, b};
     gather(operation, 0xffffffffu, &operands);
@@ -124,3 +158,5 @@ using namespace emulator;
 void mma_tf32(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) { multiply(TF32, d, a, b); }
 void mma_bf16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) { multiply(BF16, d, a, b); }
 void mma_f16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) { multiply(F16, d, a, b); }
+void load_matrices(uint32_t (&to)[4], const void* row) { load(MATRICES, to, row); }
+void load_transposed(uint32_t (&to)[4], const void* row) { load(TRANSPOSED, to, row); }

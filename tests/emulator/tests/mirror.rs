@@ -13,6 +13,13 @@ const STORED_ROWS: usize = 1024;
 /// The nearest rows are sought among so many at a time.
 const SEARCHED_ROWS: usize = 700;
 
+/// What is computed in wide tiles where it is large.
+const WIDENED: [Operation; 3] = [
+    Operation::Affinity,
+    Operation::EqualDistances,
+    Operation::Contraction,
+];
+
 /// Checks all precisions on the same problems.
 fn passes(operation: Operation) {
     let settings = Settings {
@@ -32,13 +39,25 @@ fn passes(operation: Operation) {
             ..settings
         },
     };
-    let backends = Precision::ALL.map(|precision| {
+    let backend = |precision| {
         let cuda = Cuda::new(emulator(), precision);
         cuda.keeping_gradients()
             .storing_at_most(STORED_ROWS)
             .searching_at_most(SEARCHED_ROWS)
-    });
-    let backends: Vec<_> = backends.iter().zip(Precision::ALL).collect();
+    };
+    let mut backends: Vec<_> = Precision::ALL
+        .map(|precision| (backend(precision), precision))
+        .into();
+    // Those that compute large products in wide tiles, which problems of these sizes are too small for.
+    if WIDENED.contains(&operation) {
+        let wide = [Precision::Tf32, Precision::Bf16]
+            .map(|precision| (backend(precision).widening_from(1), precision));
+        backends.extend(wide);
+    }
+    let backends: Vec<_> = backends
+        .iter()
+        .map(|(cuda, precision)| (cuda, *precision))
+        .collect();
     operations::check(operation, &backends, &settings);
 }
 test_operations!(passes);

@@ -192,6 +192,47 @@ impl Operands {
     }
 }
 
+/// Section "Warp-level matrix instructions: ldmatrix", .x4: threads 0 to 7 give the rows of the first matrix, 8 to 15 those of the second, and so
+/// on; thread i holds of each matrix row i / 4, from element 2 (i % 4) on, and with .trans the same of the matrix turned.
+#[test]
+fn matrices_are_loaded_as_fragments() {
+    // A number for each place: 32 rows of 8.
+    let rows: Vec<u16> = (0..256).collect();
+    for (seed, driver) in devices().enumerate() {
+        let mut order: Vec<u32> = (0..LANES as u32).collect();
+        order.rotate_left(5 * seed);
+        order.swap(seed, 31);
+        let (from, order_at) = (upload(&driver, &rows), upload(&driver, &order));
+        let to = room::<u32>(&driver, 256);
+        launch!(
+            &driver,
+            "wrappers",
+            "load_matrices_of",
+            [1, 1, 1],
+            32,
+            from,
+            order_at,
+            to
+        )
+        .unwrap();
+        let loaded = download::<u32>(&driver, to, 256);
+        for lane in 0..LANES {
+            for matrix in 0..4 {
+                let at = |row: usize, column: usize| order[8 * matrix + row] * 8 + column as u32;
+                let (row, column) = (lane / 4, lane % 4 * 2);
+                let word = |low: u32, high: u32| low | high << 16;
+                let place = 4 * lane + matrix;
+                assert_eq!(loaded[place], word(at(row, column), at(row, column + 1)));
+                assert_eq!(
+                    loaded[128 + place],
+                    word(at(column, row), at(column + 1, row)),
+                    "turned"
+                );
+            }
+        }
+    }
+}
+
 #[test]
 fn mma_puts_every_element_in_its_place() {
     // Whole numbers that every format holds, and whose sums f32 holds: no rounding, so the result must be exact.
