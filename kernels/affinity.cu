@@ -148,7 +148,7 @@ DEFINE_AFFINITY(affinity_f32_fp32, float, Fp32, Deep<64>)
 DEFINE_AFFINITY(affinity_f32_tf32x3, float, Tf32x3, Deep<64>)
 DEFINE_AFFINITY(affinity_f32_differences, float, Differences, Deep<64>)
 DEFINE_AFFINITY(affinity_f16_tf32, uint16_t, Tf32, Deep<64>)
-DEFINE_AFFINITY(affinity_f16_bf16, uint16_t, Bf16, Deep<64>)
+DEFINE_AFFINITY(affinity_f16_bf16, uint16_t, Bf16, DeepHalf)
 DEFINE_AFFINITY(affinity_wide_f16_bf16, uint16_t, Bf16, Wide)
 DEFINE_AFFINITY(affinity_f16_differences, uint16_t, Differences, Deep<64>)
 
@@ -355,7 +355,7 @@ struct Contracted {
 // S = A (Y - c) + D c for A in f16.
 template <class T>
 struct HalfContracted {
-    typedef HalfTile<T::ROWS, T::STAGE_DEPTH> A;
+    typedef HalfTile<true, T::ROWS, T::STAGE_DEPTH> A;
     typedef CentredTile<T::COLUMNS, T::STAGE_DEPTH> B;
     typedef Stages<A, B, T::STAGES> Shared;
 
@@ -418,7 +418,7 @@ KERNEL(256) memberships_turned(const float* y, int y_stride, int n, int k, uint1
 // tiles. With m 3000 and k 1000 142 microseconds and 11 to turn them, not 193 (H100).
 template <class T>
 struct TurnedContracted {
-    typedef HalfGemm<F16, T> Product_;
+    typedef HalfGemm<F16, true, true, T> Product_;
     typedef typename Product_::Shared Shared;
 
     static DEVICE void run(const uint16_t* a, int stride, const Contraction& c, const uint16_t* turned, const float* centres, int rows,
@@ -455,7 +455,7 @@ DEFINE_CONTRACTED(contract_narrow_f16, uint16_t, HalfContracted<Deep<16>>)
                                            const float* centres, int rows, int n) {                                       \
         TurnedContracted<__VA_ARGS__>::run(a, stride, c, turned, centres, rows, n);                                       \
     }
-DEFINE_TURNED(contract_turned_f16, Deep<64>)
+DEFINE_TURNED(contract_turned_f16, DeepHalf)
 DEFINE_TURNED(contract_turned_wide_f16, Wide)
 
 // ---- contraction without a stored A ------------------------------------------------------------------------------------------------

@@ -43,10 +43,11 @@ template <int columns>
 using Deep = Tiling<64, columns, columns >= 64 ? 2 : 4, columns >= 64 ? 2 : 1, 2, DEEP_STAGES>;
 static_assert(Deep<64>::THREADS == DEEP_THREADS && Deep<16>::THREADS == DEEP_THREADS, "as the host launches them");
 
-// For large products of operands that were rounded to 16 bits beforehand: of each number that a block reads from the second-level cache
-// it makes twice as many products. As many threads and blocks as Deep.
+// The same for operands that were rounded to 16 bits beforehand: twice the stages fit.
+typedef Tiling<64, 64, 2, 2, 2, 2 * DEEP_STAGES> DeepHalf;
+// For large products of these: of each number that a block reads from the second-level cache it makes twice as many products.
 typedef Tiling<128, 128, 2, 4, 1, DEEP_STAGES, 64> Wide;
-static_assert(Wide::THREADS == DEEP_THREADS, "as the host launches them");
+static_assert(DeepHalf::THREADS == DEEP_THREADS && Wide::THREADS == DEEP_THREADS, "as the host launches them");
 
 // ---- tiles in shared memory -----------------------------------------------------------------------------------------------
 
@@ -141,29 +142,48 @@ struct Tile {
     };
 };
 
-// A tile of 16-bit numbers, by depth. Its stride keeps fragments free of bank conflicts.
-template <int extent, int depth>
+// A tile of 16-bit numbers. Its stride keeps fragments free of bank conflicts.
+template <bool by_depth, int extent, int depth>
 struct HalfTile {
-    static constexpr int STRIDE = depth + 8;
+    static constexpr int STRIDE = (by_depth ? depth : extent) + 8;
     // In f32, like the other tiles' sizes.
-    static constexpr int SIZE = extent * STRIDE / 2;
+    static constexpr int SIZE = (by_depth ? extent : depth) * STRIDE / 2;
     const uint16_t* values;
 
-    DEVICE void move(int i, int k) { values += i * STRIDE + k; }
-    DEVICE uint32_t f16_pair(int i, int k) const { return *(const uint32_t*)&values[i * STRIDE + k]; }
+    DEVICE void move(int i, int k) { values += by_depth ? i * STRIDE + k : k * STRIDE + i; }
+    // Of a tile by depth.
+    DEVICE uint32_t f16_pair(int i, int k) const {
+        static_assert(by_depth, "pairs lie along the depth");
+        return *(const uint32_t*)&values[i * STRIDE + k];
+    }
     // To what this lane tells of the four matrices that are a fragment of A, rows 0 to 15, or two of B, columns 0 to 7 and 8 to 15.
-    DEVICE void move_to_rows() { move(threadIdx.x % 16, threadIdx.x % 32 / 16 * 8); }
-    DEVICE void move_to_columns() { move(threadIdx.x % 8 + threadIdx.x % 32 / 16 * 8, threadIdx.x % 16 / 8 * 8); }
-    DEVICE void matrices(uint32_t (&to)[4], int i, int k) const { load_matrices(to, &values[i * STRIDE + k]); }
+    DEVICE void move_to_rows() {
+        const int second = threadIdx.x % 16 / 8 * 8, third = threadIdx.x % 32 / 16 * 8, line = threadIdx.x % 8;
+        move(second + (by_depth ? line : 0), third + (by_depth ? 0 : line));
+    }
+    DEVICE void move_to_columns() {
+        const int second = threadIdx.x % 16 / 8 * 8, third = threadIdx.x % 32 / 16 * 8, line = threadIdx.x % 8;
+        move(third + (by_depth ? line : 0), second + (by_depth ? 0 : line));
+    }
+    DEVICE void matrices(uint32_t (&to)[4], int i, int k) const {
+        if (by_depth)
+            load_matrices(to, &values[i * STRIDE + k]);
+        else
+            load_transposed(to, &values[k * STRIDE + i]);
+    }
 
     template <int threads>
     struct Along {
-        Loader<threads, extent, depth, STRIDE, uint16_t> loader;
+        Loader<threads, by_depth ? extent : depth, by_depth ? depth : extent, STRIDE, uint16_t> loader;
 
-        DEVICE Along(const uint16_t* from, int stride, int first, int rows, int depths) : loader(from, stride, first, 0, rows, depths) {}
+        DEVICE Along(const uint16_t* from, int stride, int first, int rows, int depths)
+            : loader(from, stride, by_depth ? first : 0, by_depth ? 0 : first, by_depth ? rows : depths, by_depth ? depths : rows) {}
         DEVICE void next(float* to) {
             loader.load((uint16_t*)to);
-            loader.move_across(depth);
+            if (by_depth)
+                loader.move_across(depth);
+            else
+                loader.move_down(depth);
         }
     };
 };
@@ -564,6 +584,7 @@ struct Gemm {
     typedef Tile<Product, a_by_depth, T::ROWS, T::STAGE_DEPTH> A;
     typedef Tile<Product, b_by_depth, T::COLUMNS, T::STAGE_DEPTH> B;
     typedef Stages<A, B, T::STAGES> Shared;
+    typedef Operand From;
     Accumulators<T, Sum> c;
 
     // `each_stage(tile of A)` sees each stage of A, STAGE_DEPTH deep, on its way.
@@ -608,12 +629,13 @@ struct Gemm {
     }
 };
 
-// The same of operands in 16-bit numbers, both by depth; Product is Bf16 or F16.
-template <class Product, class T>
+// The same of operands in 16-bit numbers; Product is Bf16 or F16.
+template <class Product, bool a_by_depth, bool b_by_depth, class T>
 struct HalfGemm {
-    typedef HalfTile<T::ROWS, T::STAGE_DEPTH> A;
-    typedef HalfTile<T::COLUMNS, T::STAGE_DEPTH> B;
+    typedef HalfTile<a_by_depth, T::ROWS, T::STAGE_DEPTH> A;
+    typedef HalfTile<b_by_depth, T::COLUMNS, T::STAGE_DEPTH> B;
     typedef Stages<A, B, T::STAGES> Shared;
+    typedef HalfOperand From;
     // Tiles that have the registers for it.
     static constexpr bool APART = T::ROWS * T::COLUMNS <= 64 * 64;
     Accumulators<T> c;
@@ -639,7 +661,10 @@ struct HalfGemm {
 
 // define_kernel(precision, Product) for each precision.
 #define FOR_EACH_PRECISION(define_kernel) \
-    define_kernel(fp32, Fp32)             \
-    define_kernel(tf32x3, Tf32x3)         \
-    define_kernel(tf32, Tf32)             \
+    FOR_EACH_OF_F32(define_kernel)        \
     define_kernel(bf16, Bf16)
+// The same where operands of bf16 are rounded copies, for which there are other kernels.
+#define FOR_EACH_OF_F32(define_kernel) \
+    define_kernel(fp32, Fp32)          \
+    define_kernel(tf32x3, Tf32x3)      \
+    define_kernel(tf32, Tf32)

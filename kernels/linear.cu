@@ -2,58 +2,64 @@
 // and biases with the Adam step on them as the epilogue, so that they need not be stored. All layers of a network are
 // updated by one launch.
 //
+// In bf16, operands of which there is a rounded copy are taken from there: half the bytes, read as fragments as they lie. What is made
+// is left rounded too, for who comes next.
+//
 // Registers: at most 128 a thread.
 #include "adam.cuh"
 #include "gemm.cuh"
+#include "rounded.cuh"
 
 // ---- forward -------------------------------------------------------------------------------------------------------------
 
 // z (m x n) = x (m x d) w (n x d)' + bias, negative entries 0 where `relu`; NaN stays.
 template <class Product, class T>
-struct Forward {
-    typedef Gemm<Product, true, true, T> Product_;
+DEVICE void linear(typename Product::From x, typename Product::From w, const float* bias, int relu, float* z, int z_stride,
+                   Rounded rounded, int m, int n, int d) {
+    LARGE_SHARED(typename Product::Shared, shared);
+    Product product;
+    const int row0 = blockIdx.x * T::ROWS, column0 = blockIdx.y * T::COLUMNS;
+    product.run(x, w, m, n, d, row0, column0, shared);
+    product.c.each([&](int, int column) { return column0 + column < n ? bias[column0 + column] : 0.0f; },
+                   [&](int row, int column, float value, float added) {
+                       row += row0;
+                       column += column0;
+                       value += added;
+                       if (relu && value < 0.0f) value = 0.0f;
+                       if (row >= m || column >= n) return;
+                       z[(size_t)row * z_stride + column] = value;
+                       rounded.put(row, column, value);
+                   });
+}
 
-    static DEVICE void run(const float* x, int x_stride, const float* w, int w_stride, const float* bias, int relu, float* z,
-                           int z_stride, int m, int n, int d) {
-        LARGE_SHARED(typename Product_::Shared, shared);
-        Product_ product;
-        const int row0 = blockIdx.x * T::ROWS, column0 = blockIdx.y * T::COLUMNS;
-        product.run({x, x_stride}, {w, w_stride}, m, n, d, row0, column0, shared);
-        product.c.each([&](int, int column) { return column0 + column < n ? bias[column0 + column] : 0.0f; },
-                       [&](int row, int column, float value, float added) {
-                           row += row0;
-                           column += column0;
-                           value += added;
-                           if (row < m && column < n)
-                               z[(size_t)row * z_stride + column] = relu && value < 0.0f ? 0.0f : value;
-                       });
-    }
-};
+template <class Product, class T>
+using Forward = Gemm<Product, true, true, T>;
+template <class T>
+using HalfForward = HalfGemm<Bf16, true, true, T>;
 
-#define DEFINE_FORWARD(name, ...)                                                                                         \
-    LARGE_SHARED_OF(name, sizeof(__VA_ARGS__::Product_::Shared));                                                         \
-    KERNEL(DEEP_THREADS, DEEP_BLOCKS) name(const float* x, int x_stride, const float* w, int w_stride, const float* bias,     \
-                                      int relu, float* z, int z_stride, int m, int n, int d) {                            \
-        __VA_ARGS__::run(x, x_stride, w, w_stride, bias, relu, z, z_stride, m, n, d);                                     \
+#define DEFINE_FORWARD(name, Number, T, ...)                                                                                 \
+    LARGE_SHARED_OF(name, sizeof(__VA_ARGS__::Shared));                                                                      \
+    KERNEL(DEEP_THREADS, DEEP_BLOCKS) name(const Number* x, int x_stride, const Number* w, int w_stride, const float* bias,  \
+                                           int relu, float* z, int z_stride, Rounded rounded, int m, int n, int d) {         \
+        linear<__VA_ARGS__, T>({x, x_stride}, {w, w_stride}, bias, relu, z, z_stride, rounded, m, n, d);                     \
     }
-#define DEFINE_LINEAR(precision, Product)                                 \
-    DEFINE_FORWARD(linear_##precision, Forward<Product, Deep<64>>)        \
-    DEFINE_FORWARD(linear_narrow_##precision, Forward<Product, Deep<16>>)
+#define DEFINE_LINEAR(precision, Product)                                                        \
+    DEFINE_FORWARD(linear_##precision, float, Deep<64>, Forward<Product, Deep<64>>)              \
+    DEFINE_FORWARD(linear_narrow_##precision, float, Deep<16>, Forward<Product, Deep<16>>)
 FOR_EACH_PRECISION(DEFINE_LINEAR)
+DEFINE_FORWARD(linear_rounded_bf16, uint16_t, DeepHalf, HalfForward<DeepHalf>)
+DEFINE_FORWARD(linear_wide_bf16, uint16_t, Wide, HalfForward<Wide>)
 
 // ---- backward, input -------------------------------------------------------------------------------------------------------
 
-template <class Product>
-using Backward = Gemm<Product, true, false, Deep<64>>;
-
 // d_x (m x n) = d_z (m x d) w (d x n), 0 where x, the output of a ReLU, is not positive.
-template <class Product>
-DEVICE void linear_backward_data(const float* d_z, int d_z_stride, const float* w, int w_stride, const float* x, float* d_x,
-                                 int x_stride, int m, int n, int d) {
-    LARGE_SHARED(typename Backward<Product>::Shared, shared);
-    Backward<Product> product;
-    const int row0 = blockIdx.x * 64, column0 = blockIdx.y * 64;
-    product.run({d_z, d_z_stride}, {w, w_stride}, m, n, d, row0, column0, shared);
+template <class Product, class T>
+DEVICE void linear_backward_data(typename Product::From d_z, typename Product::From w, const float* x, float* d_x, int x_stride,
+                                 Rounded rounded, int m, int n, int d) {
+    LARGE_SHARED(typename Product::Shared, shared);
+    Product product;
+    const int row0 = blockIdx.x * T::ROWS, column0 = blockIdx.y * T::COLUMNS;
+    product.run(d_z, w, m, n, d, row0, column0, shared);
     product.c.each(
         [&](int row, int column) {
             const bool inside = row0 + row < m && column0 + column < n;
@@ -62,32 +68,46 @@ DEVICE void linear_backward_data(const float* d_z, int d_z_stride, const float* 
         [&](int row, int column, float value, float output) {
             row += row0;
             column += column0;
-            if (row < m && column < n) d_x[(size_t)row * x_stride + column] = output > 0.0f ? value : 0.0f;
+            if (row >= m || column >= n) return;
+            value = output > 0.0f ? value : 0.0f;
+            d_x[(size_t)row * x_stride + column] = value;
+            rounded.put(row, column, value);
         });
 }
 
-#define DEFINE_LINEAR_BACKWARD_DATA(precision, Product)                                                                  \
-    LARGE_SHARED_OF(linear_backward_data_##precision, sizeof(Backward<Product>::Shared));                                \
-    KERNEL(DEEP_THREADS, DEEP_BLOCKS) linear_backward_data_##precision(                                                  \
-        const float* d_z, int d_z_stride, const float* w, int w_stride, const float* x, float* d_x, int x_stride, int m, \
-        int n, int d) {                                                                                                  \
-        linear_backward_data<Product>(d_z, d_z_stride, w, w_stride, x, d_x, x_stride, m, n, d);                          \
+template <class Product>
+using Backward = Gemm<Product, true, false, Deep<64>>;
+template <class T>
+using HalfBackward = HalfGemm<Bf16, true, false, T>;
+
+#define DEFINE_BACKWARD(name, Number, T, ...)                                                                               \
+    LARGE_SHARED_OF(name, sizeof(__VA_ARGS__::Shared));                                                                     \
+    KERNEL(DEEP_THREADS, DEEP_BLOCKS) name(const Number* d_z, int d_z_stride, const Number* w, int w_stride, const float* x, \
+                                           float* d_x, int x_stride, Rounded rounded, int m, int n, int d) {                \
+        linear_backward_data<__VA_ARGS__, T>({d_z, d_z_stride}, {w, w_stride}, x, d_x, x_stride, rounded, m, n, d);         \
     }
-FOR_EACH_PRECISION(DEFINE_LINEAR_BACKWARD_DATA)
+#define DEFINE_LINEAR_BACKWARD_DATA(precision, Product) \
+    DEFINE_BACKWARD(linear_backward_data_##precision, float, Deep<64>, Backward<Product>)
+FOR_EACH_OF_F32(DEFINE_LINEAR_BACKWARD_DATA)
+DEFINE_BACKWARD(linear_backward_data_rounded_bf16, uint16_t, DeepHalf, HalfBackward<DeepHalf>)
+DEFINE_BACKWARD(linear_backward_data_wide_bf16, uint16_t, Wide, HalfBackward<Wide>)
 
 // ---- backward, parameters ----------------------------------------------------------------------------------------------------
 
 constexpr int MOST_LAYERS = 8;
 
-// One layer's share of an update; `Layer` in src/cuda/linear.rs. Strides and sizes are in f32.
+// One layer's share of an update; `Layer` in src/cuda/linear.rs. Strides and sizes are in numbers.
 struct Layer {
     const float *d_z, *x;
+    // Their rounded copies.
+    const uint16_t *d_z_rounded, *x_rounded;
     // Where gradients go, or null.
     float *weight_gradient, *bias_gradient;
     // What is updated, or null.
     float *weight, *weight_first, *weight_second;
     float *bias, *bias_first, *bias_second;
-    int d_z_stride, x_stride, outputs, inputs;
+    Rounded rounded_weight;
+    int d_z_stride, x_stride, d_z_rounded_stride, x_rounded_stride, outputs, inputs;
     // The first block that works on this layer.
     int first_block;
     int unused;
@@ -100,10 +120,56 @@ struct Layers {
 // Tiles of half the rows, for layers of so few tiles that a multiprocessor would have one block alone, which waits for its operands most
 // of the time (m 1000, 512-512, H100: 36 microseconds become 32; other products of as few tiles gain nothing by it). The bits are the same.
 typedef Tiling<32, 64, 1, 4, 2, DEEP_STAGES> Short;
-static_assert(Short::THREADS == DEEP_THREADS, "as the host launches them");
+typedef Tiling<32, 64, 1, 4, 2, 2 * DEEP_STAGES> ShortHalf;
+static_assert(Short::THREADS == DEEP_THREADS && ShortHalf::THREADS == DEEP_THREADS, "as the host launches them");
 
 template <class Product, class T>
 using Gradient = Gemm<Product, false, false, T>;
+template <class T>
+using HalfGradient = HalfGemm<Bf16, false, false, T>;
+
+// The layer that a block works on.
+DEVICE const Layer& layer_of(const Layers& all, int count) {
+    int index = 0;
+    while (index + 1 < count && (int)blockIdx.x >= all.layers[index + 1].first_block) index++;
+    return all.layers[index];
+}
+
+// What becomes of the gradients of a tile of weights.
+template <class C>
+DEVICE void update_weights(C& gradients, const Layer& layer, int row0, int column0, const AdamRule& rule,
+                           const AdamCorrections& corrections) {
+    struct Parameter {
+        float value, first, second;
+    };
+    auto place = [&](int row, int column) { return (size_t)(row0 + row) * layer.x_stride + column0 + column; };
+    auto inside = [&](int row, int column) { return row0 + row < layer.outputs && column0 + column < layer.inputs; };
+    // Two columns of fragments: more would take more registers than there are.
+    gradients.template each<2>(
+        [&](int row, int column) {
+            if (!layer.weight || !inside(row, column)) return Parameter{};
+            const size_t at = place(row, column);
+            return Parameter{layer.weight[at], layer.weight_first[at], layer.weight_second[at]};
+        },
+        [&](int row, int column, float gradient, Parameter of) {
+            if (!inside(row, column)) return;
+            const size_t at = place(row, column);
+            if (layer.weight_gradient) layer.weight_gradient[at] = gradient;
+            if (!layer.weight) return;
+            adam_update(rule, corrections, gradient, of.value, of.first, of.second);
+            layer.weight[at] = of.value;
+            layer.weight_first[at] = of.first;
+            layer.weight_second[at] = of.second;
+            layer.rounded_weight.put(row0 + row, column0 + column, of.value);
+        });
+}
+
+// What becomes of the gradient of a bias.
+DEVICE void update_bias(float gradient, const Layer& layer, int output, const AdamRule& rule, const AdamCorrections& corrections) {
+    if (layer.bias_gradient) layer.bias_gradient[output] = gradient;
+    if (layer.bias)
+        adam_update(rule, corrections, gradient, layer.bias[output], layer.bias_first[output], layer.bias_second[output]);
+}
 
 // Gradient of the weights (outputs x inputs) = d_z (m x outputs)' x (m x inputs), of the biases the column sums of d_z.
 template <class Product, class T>
@@ -113,9 +179,7 @@ DEVICE void linear_update(const Layers& all, int count, int m, AdamRule rule, co
     SHARED(AdamCorrections, corrections, [1]);
     SHARED(float, quarters, [4][T::ROWS]);
 
-    int index = 0;
-    while (index + 1 < count && (int)blockIdx.x >= all.layers[index + 1].first_block) index++;
-    const Layer& layer = all.layers[index];
+    const Layer& layer = layer_of(all, count);
     const int block = blockIdx.x - layer.first_block, across = (layer.inputs + T::COLUMNS - 1) / T::COLUMNS;
     const int row0 = block / across * T::ROWS, column0 = block % across * T::COLUMNS;
     // Read again only after the barriers of the main loop.
@@ -133,29 +197,7 @@ DEVICE void linear_update(const Layers& all, int count, int m, AdamRule rule, co
 #pragma unroll 4
                         for (int k = 0; k < QUARTER; k++) bias_sum += tile.at(own, quarter * QUARTER + k);
                 });
-
-    struct Parameter {
-        float value, first, second;
-    };
-    auto place = [&](int row, int column) { return (size_t)(row0 + row) * layer.x_stride + column0 + column; };
-    auto inside = [&](int row, int column) { return row0 + row < layer.outputs && column0 + column < layer.inputs; };
-    // Two columns of fragments: more would take more registers than there are.
-    product.c.template each<2>(
-        [&](int row, int column) {
-            if (!layer.weight || !inside(row, column)) return Parameter{};
-            const size_t at = place(row, column);
-            return Parameter{layer.weight[at], layer.weight_first[at], layer.weight_second[at]};
-        },
-        [&](int row, int column, float gradient, Parameter of) {
-            if (!inside(row, column)) return;
-            const size_t at = place(row, column);
-            if (layer.weight_gradient) layer.weight_gradient[at] = gradient;
-            if (!layer.weight) return;
-            adam_update(rule, corrections[0], gradient, of.value, of.first, of.second);
-            layer.weight[at] = of.value;
-            layer.weight_first[at] = of.first;
-            layer.weight_second[at] = of.second;
-        });
+    update_weights(product.c, layer, row0, column0, rule, corrections[0]);
     if (!has_biases) return;
     if (sums_biases) quarters[quarter][own] = bias_sum;
     __syncthreads();
@@ -163,22 +205,59 @@ DEVICE void linear_update(const Layers& all, int count, int m, AdamRule rule, co
     if (threadIdx.x < T::ROWS && output < layer.outputs) {
         bias_sum = 0.0f;
         for (int part = 0; part < 4; part++) bias_sum += quarters[part][threadIdx.x];
-        if (layer.bias_gradient) layer.bias_gradient[output] = bias_sum;
-        if (layer.bias)
-            adam_update(rule, corrections[0], bias_sum, layer.bias[output], layer.bias_first[output],
-                        layer.bias_second[output]);
+        update_bias(bias_sum, layer, output, rule, corrections[0]);
     }
 }
 
-#define DEFINE_UPDATE(name, Product, T)                                                                                     \
-    LARGE_SHARED_OF(name, sizeof(Gradient<Product, T>::Shared));                                                            \
-    KERNEL(DEEP_THREADS, DEEP_BLOCKS) name(Layers all, int count, int m, AdamRule rule, const StepState* state) {           \
-        linear_update<Product, T>(all, count, m, rule, state);                                                              \
+// Outputs of a block that sums biases: a lane for each.
+constexpr int BIASES = 32;
+
+// The same from rounded copies, but for the biases, which other blocks sum, as they are: those behind the tiles of the layer.
+template <class T>
+DEVICE void linear_update_rounded(const Layers& all, int count, int m, AdamRule rule, const StepState* state) {
+    typedef HalfGradient<T> Product_;
+    LARGE_SHARED(typename Product_::Shared, shared);
+    SHARED(AdamCorrections, corrections, [1]);
+    SHARED(float, parts, [8][BIASES]);
+
+    const Layer& layer = layer_of(all, count);
+    const int block = blockIdx.x - layer.first_block, across = (layer.inputs + T::COLUMNS - 1) / T::COLUMNS;
+    const int tiles = (layer.outputs + T::ROWS - 1) / T::ROWS * across;
+    // Read again only after a barrier.
+    if (threadIdx.x == 0 && layer.weight) corrections[0] = adam_corrections(rule, *state);
+    if (block < tiles) {
+        const int row0 = block / across * T::ROWS, column0 = block % across * T::COLUMNS;
+        Product_ product;
+        product.run({layer.d_z_rounded, layer.d_z_rounded_stride}, {layer.x_rounded, layer.x_rounded_stride}, layer.outputs,
+                    layer.inputs, m, row0, column0, shared);
+        update_weights(product.c, layer, row0, column0, rule, corrections[0]);
+        return;
     }
-#define DEFINE_LINEAR_UPDATE(precision, Product)                   \
-    DEFINE_UPDATE(linear_update_##precision, Product, Deep<64>)    \
-    DEFINE_UPDATE(linear_update_short_##precision, Product, Short)
-FOR_EACH_PRECISION(DEFINE_LINEAR_UPDATE)
+    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, output = (block - tiles) * BIASES + lane;
+    float sum = 0.0f;
+    if (output < layer.outputs)
+#pragma unroll 8
+        for (int row = warp; row < m; row += 8) sum += layer.d_z[(size_t)row * layer.d_z_stride + output];
+    parts[warp][lane] = sum;
+    __syncthreads();
+    if (warp != 0 || output >= layer.outputs) return;
+    sum = 0.0f;
+    for (int part = 0; part < 8; part++) sum += parts[part][lane];
+    update_bias(sum, layer, output, rule, corrections[0]);
+}
+
+#define DEFINE_UPDATE(name, update, ...)                                                                                    \
+    LARGE_SHARED_OF(name, sizeof(__VA_ARGS__::Shared));                                                                     \
+    KERNEL(DEEP_THREADS, DEEP_BLOCKS) name(Layers all, int count, int m, AdamRule rule, const StepState* state) {           \
+        update(all, count, m, rule, state);                                                                                 \
+    }
+#define DEFINE_LINEAR_UPDATE(precision, Product)                                                                            \
+    DEFINE_UPDATE(linear_update_##precision, (linear_update<Product, Deep<64>>), Gradient<Product, Deep<64>>)               \
+    DEFINE_UPDATE(linear_update_short_##precision, (linear_update<Product, Short>), Gradient<Product, Short>)
+FOR_EACH_OF_F32(DEFINE_LINEAR_UPDATE)
+DEFINE_UPDATE(linear_update_rounded_bf16, linear_update_rounded<DeepHalf>, HalfGradient<DeepHalf>)
+DEFINE_UPDATE(linear_update_rounded_short_bf16, linear_update_rounded<ShortHalf>, HalfGradient<ShortHalf>)
+DEFINE_UPDATE(linear_update_wide_bf16, linear_update_rounded<Wide>, HalfGradient<Wide>)
 
 // ---- ceilings ------------------------------------------------------------------------------------------------------------------
 

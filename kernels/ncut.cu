@@ -8,6 +8,7 @@
 // Registers: at most 128 a thread.
 #include "gemm.cuh"
 #include "reduce.cuh"
+#include "rounded.cuh"
 #include "state.cuh"
 
 // Most clusters of the first way: a lane for each.
@@ -111,7 +112,7 @@ KERNEL(256) ncut_sums(const float* membership, int y_stride, const float* contra
 // block also writes the volumes and the losses.
 KERNEL(256, 1) ncut_gradient(const float* membership, int y_stride, const float* contraction, int s_stride, const float* degrees,
                           int m, int k, const float* partial_sums, int partials, Parameters parameters, const StepState* state,
-                          float* volumes, float* d_logits, int d_stride, float* losses, int losses_stride) {
+                          float* volumes, float* d_logits, int d_stride, Rounded rounded, float* losses, int losses_stride) {
     constexpr int EACH = ROWS / 8;
     SHARED(double, lines, [FEW][FEW + 2]);
     SHARED(double, root, [FEW]);
@@ -184,7 +185,10 @@ KERNEL(256, 1) ncut_gradient(const float* membership, int y_stride, const float*
             twice_inverse * (degree[n] * y[n] - s[n]) + weight(parameters, degree[n]) * (pulled[n] + of_volume);
         const float inner = warp_sum(g * y[n]);
         const int row = row0 + 8 * n;
-        if (row < m && lane < k) d_logits[(size_t)row * d_stride + lane] = y[n] * (g - inner);
+        if (row >= m || lane >= k) continue;
+        const float value = y[n] * (g - inner);
+        d_logits[(size_t)row * d_stride + lane] = value;
+        rounded.put(row, lane, value);
     }
 
     if (blockIdx.x != 0) return;
@@ -301,7 +305,7 @@ DEVICE void ncut_overlaps(const float* weighted, const float* membership, int y_
 }
 
 // P becomes Lambda^-1 M Lambda^-1, a warp per row; what the losses need of the row is kept.
-KERNEL(256) ncut_pull(float* overlaps, int stride, int k, double* cluster_values) {
+KERNEL(256) ncut_pull(float* overlaps, int stride, Rounded rounded, int k, double* cluster_values) {
     const int a = blockIdx.x * 8 + threadIdx.x / 32, lane = threadIdx.x % 32;
     if (a >= k) return;
     const Clusters clusters = {cluster_values, k};
@@ -318,7 +322,9 @@ KERNEL(256) ncut_pull(float* overlaps, int stride, int k, double* cluster_values
             const double p = of.p, entry = a == b ? p - 1.0 : p;
             squares += entry * entry;
             overlap += entry * p;
-            row[b] = (float)(entry * inverse_root * of.inverse_root);
+            const float pull = (float)(entry * inverse_root * of.inverse_root);
+            row[b] = pull;
+            rounded.put(a, b, pull);
         });
     squares = warp_sum(squares);
     overlap = warp_sum(overlap);
@@ -371,16 +377,16 @@ KERNEL(256) ncut_losses(double* cluster_values, int k, Parameters parameters, co
 
 template <class Product>
 using Pulled = Gemm<Product, true, false, Deep<64>>;
+template <class T>
+using HalfPulled = HalfGemm<Bf16, true, false, T>;
 
 // d (m x k) = Y times the pull.
-template <class Product>
-DEVICE void ncut_product(const float* membership, int y_stride, const float* pull, int pull_stride, float* d, int d_stride,
-                         int m, int k) {
-    typedef Pulled<Product> Product_;
-    LARGE_SHARED(typename Product_::Shared, shared);
-    Product_ product;
-    const int row0 = blockIdx.x * 64, column0 = blockIdx.y * 64;
-    product.run({membership, y_stride}, {pull, pull_stride}, m, k, k, row0, column0, shared);
+template <class Product, class T>
+DEVICE void ncut_product(typename Product::From membership, typename Product::From pull, float* d, int d_stride, int m, int k) {
+    LARGE_SHARED(typename Product::Shared, shared);
+    Product product;
+    const int row0 = blockIdx.x * T::ROWS, column0 = blockIdx.y * T::COLUMNS;
+    product.run(membership, pull, m, k, k, row0, column0, shared);
     product.c.each([&](int i, int l, float pulled) {
         i += row0;
         l += column0;
@@ -391,8 +397,8 @@ DEVICE void ncut_product(const float* membership, int y_stride, const float* pul
 // From Y times the pull in `d` the gradient g with respect to the memberships, and that pulled back through the soft-max: y (g - g.y).
 // A warp per row.
 KERNEL(256) ncut_pull_back(const float* membership, int y_stride, const float* contraction, int s_stride,
-                           const float* degrees, const Terms* terms, Parameters parameters, float* d, int d_stride, int m,
-                           int k) {
+                           const float* degrees, const Terms* terms, Parameters parameters, float* d, int d_stride,
+                           Rounded rounded, int m, int k) {
     const int row = blockIdx.x * 8 + threadIdx.x / 32;
     if (row >= m) return;
     const float* y = membership + (size_t)row * y_stride;
@@ -415,7 +421,11 @@ KERNEL(256) ncut_pull_back(const float* membership, int y_stride, const float* c
     inner = warp_sum(inner);
     each_column<8>(
         k, [&](int l) { return make_float2(y[l], g[l]); },
-        [&](int l, float2 at) { g[l] = at.x * (at.y - inner); });
+        [&](int l, float2 at) {
+            const float value = at.x * (at.y - inner);
+            g[l] = value;
+            rounded.put(row, l, value);
+        });
 }
 
 // Of P only M remains when I is subtracted: its operands keep the 10 bits of TF32 where others are bfloat16.
@@ -432,10 +442,14 @@ DEFINE_OVERLAPS(tf32, Tf32)
 
 // The product with M is one like those of the layers. Both in nearly f32 whatever the precision took 151 and 161 of the 965 microseconds
 // of a step (bf16, m 3000, k 1000, H100), as they are now 73 and 76.
-#define DEFINE_PRODUCT(precision, Product)                                                                               \
-    LARGE_SHARED_OF(ncut_product_##precision, sizeof(Pulled<Product>::Shared));                                          \
-    KERNEL(DEEP_THREADS, DEEP_BLOCKS) ncut_product_##precision(const float* membership, int y_stride, const float* pull, \
-                                                               int pull_stride, float* d, int d_stride, int m, int k) {  \
-        ncut_product<Product>(membership, y_stride, pull, pull_stride, d, d_stride, m, k);                               \
+#define DEFINE_PULLED(name, Number, T, ...)                                                                              \
+    LARGE_SHARED_OF(name, sizeof(__VA_ARGS__::Shared));                                                                  \
+    KERNEL(DEEP_THREADS, DEEP_BLOCKS) name(const Number* membership, int y_stride, const Number* pull, int pull_stride,  \
+                                           float* d, int d_stride, int m, int k) {                                       \
+        ncut_product<__VA_ARGS__, T>({membership, y_stride}, {pull, pull_stride}, d, d_stride, m, k);                    \
     }
-FOR_EACH_PRECISION(DEFINE_PRODUCT)
+#define DEFINE_PRODUCT(precision, Product) DEFINE_PULLED(ncut_product_##precision, float, Deep<64>, Pulled<Product>)
+FOR_EACH_OF_F32(DEFINE_PRODUCT)
+// From rounded copies of Y and of the pull.
+DEFINE_PULLED(ncut_product_rounded_bf16, uint16_t, DeepHalf, HalfPulled<DeepHalf>)
+DEFINE_PULLED(ncut_product_wide_bf16, uint16_t, Wide, HalfPulled<Wide>)

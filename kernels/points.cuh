@@ -23,7 +23,7 @@ struct Point<Bf16> {
     static DEVICE float value(uint16_t stored) { return from_bf16(stored); }
     typedef HalfOperand Points;
     template <class T>
-    using Loop = HalfGemm<Bf16, T>;
+    using Loop = HalfGemm<Bf16, true, true, T>;
 };
 
 // The pairs of points that a launch looks at; `Pairs` in src/cuda/points.rs.

@@ -2,11 +2,12 @@
 //
 // Registers: at most 40 a thread.
 #include "reduce.cuh"
+#include "rounded.cuh"
 #include "state.cuh"
 
 // errors_i = |z_i - x_i|^2 and dZ = factor (Z - X), factor 2 / (m d); a warp per row.
 KERNEL(256) squared_error(const float* z, int z_stride, const float* x, int x_stride, int m, int d, float factor, float* errors,
-                          float* d_z, int d_z_stride) {
+                          float* d_z, int d_z_stride, Rounded rounded) {
     const int row = blockIdx.x * 8 + threadIdx.x / 32;
     if (row >= m) return;
     z += (size_t)row * z_stride;
@@ -14,7 +15,9 @@ KERNEL(256) squared_error(const float* z, int z_stride, const float* x, int x_st
     d_z += (size_t)row * d_z_stride;
     float sum = 0.0f;
     each_column<8>(d, [&](int c) { return z[c] - x[c]; }, [&](int c, float apart) {
-        d_z[c] = factor * apart;
+        const float value = factor * apart;
+        d_z[c] = value;
+        rounded.put(row, c, value);
         sum = fmaf(apart, apart, sum);
     });
     sum = warp_sum(sum);

@@ -31,17 +31,17 @@ pub struct Learner<O: Ops> {
 impl<O: Ops> Learner<O> {
     /// Allocates a network for mini-batches of `rows` rows; moments start at 0.
     pub fn new(ops: &O, model: &Model<impl Real>, rows: usize) -> Result<Self> {
-        let network = Network::new(ops, model)?;
+        let network = Network::in_training(ops, model)?;
         let d_outputs = model
             .layers
             .iter()
-            .map(|layer| ops.matrix("the gradients of the activations", rows, layer.outputs))
+            .map(|layer| ops.operand("the gradients of the activations", rows, layer.outputs))
             .collect::<Result<_>>()?;
         Ok(Learner {
             first_moments: zeros_like(ops, &network)?,
             second_moments: zeros_like(ops, &network)?,
             gradients: zeros_like(ops, &network)?,
-            activations: network.activations(ops, rows)?,
+            activations: network.activations_in_training(ops, rows)?,
             d_outputs,
             network,
         })

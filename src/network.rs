@@ -13,9 +13,26 @@ pub struct Network<O: Ops> {
 impl<O: Ops> Network<O> {
     /// Uploads a model.
     pub fn new(ops: &O, model: &Model<impl Real>) -> Result<Self> {
+        Self::of(ops, model, &|outputs, inputs| {
+            ops.matrix("the network's weights", outputs, inputs)
+        })
+    }
+
+    /// The same for training, in which weights are operands of products of several kinds.
+    pub fn in_training(ops: &O, model: &Model<impl Real>) -> Result<Self> {
+        Self::of(ops, model, &|outputs, inputs| {
+            ops.operand("the network's weights", outputs, inputs)
+        })
+    }
+
+    fn of(
+        ops: &O,
+        model: &Model<impl Real>,
+        weight: &dyn Fn(usize, usize) -> Result<O::Matrix>,
+    ) -> Result<Self> {
         let layers = model.layers.iter().map(|dense| {
             Ok(Layer {
-                weight: ops.matrix("the network's weights", dense.outputs, dense.inputs)?,
+                weight: weight(dense.outputs, dense.inputs)?,
                 bias: ops.matrix("the network's biases", 1, dense.outputs)?,
             })
         });
@@ -52,12 +69,19 @@ impl<O: Ops> Network<O> {
 
     /// Room for the outputs of all layers for up to `rows` rows.
     pub fn activations(&self, ops: &O, rows: usize) -> Result<Activations<O>> {
-        let outputs = self
-            .layers
-            .iter()
-            .map(|layer| ops.matrix("the network's activations", rows, layer.weight.rows()))
-            .collect::<Result<_>>()?;
-        Ok(Activations { outputs })
+        self.outputs(&|outputs| ops.matrix("the network's activations", rows, outputs))
+    }
+
+    /// The same [in training](Self::in_training).
+    pub fn activations_in_training(&self, ops: &O, rows: usize) -> Result<Activations<O>> {
+        self.outputs(&|outputs| ops.operand("the network's activations", rows, outputs))
+    }
+
+    fn outputs(&self, matrix: &dyn Fn(usize) -> Result<O::Matrix>) -> Result<Activations<O>> {
+        let outputs = self.layers.iter().map(|layer| matrix(layer.weight.rows()));
+        Ok(Activations {
+            outputs: outputs.collect::<Result<_>>()?,
+        })
     }
 
     /// `X -> ReLU(X W' + b) -> ... -> logits`.

@@ -402,6 +402,10 @@ pub trait Ops {
     }
     /// A matrix of zeros; `what` names it in the error when there is no room.
     fn matrix(&self, what: &str, rows: usize, cols: usize) -> Result<Self::Matrix>;
+    /// The same for a matrix that is an operand of one product after another, of which a backend may keep a rounded copy.
+    fn operand(&self, what: &str, rows: usize, cols: usize) -> Result<Self::Matrix> {
+        self.matrix(what, rows, cols)
+    }
     /// The training rows: a matrix that only [`upload`](Self::upload), [`gather_rows`](Self::gather_rows),
     /// [`copy_rows`](Self::copy_rows), [`download`](Self::download), and, to be sought among, [`nearest`](Self::nearest) take. A backend keeps it in the host's memory when its own has no room.
     fn training_rows(&self, rows: usize, cols: usize) -> Result<Self::Matrix> {

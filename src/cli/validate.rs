@@ -9,7 +9,7 @@ use neuncut::cuda::{Card, Cuda};
 use neuncut::ops::{Ops, Precision};
 use neuncut::options::Device;
 use neuncut::progress::Progress;
-use neuncut::validate::{Operation, Row, Settings, Sizes, run_operation};
+use neuncut::validate::{Operation, Row, Settings, Sizes, WIDENED, run_operation};
 use neuncut::{Error, Result};
 use serde_json::{Value, json};
 
@@ -66,7 +66,7 @@ pub fn run(args: ValidateArgs, console: &mut Console) -> Result<()> {
         Device::Auto | Device::Cpu => match args.precision {
             Wanted::All | Wanted::One(Precision::Fp32) => {
                 let ops = Fast::new(0)?;
-                validate("cpu", &[(&ops, Precision::Fp32)], None, &args, console)
+                validate("cpu", &[(&ops, Precision::Fp32)], &[], &args, console)
             }
             Wanted::One(other) => Err(Error::option(
                 "--precision",
@@ -86,9 +86,33 @@ pub fn run(args: ValidateArgs, console: &mut Console) -> Result<()> {
                 .map(|&precision| Cuda::new(card.clone(), precision).keeping_gradients())
                 .collect();
             let backends: Vec<_> = backends.iter().zip(precisions).collect();
-            let fed = Cuda::new(card, Precision::Fp32).feeding_rows();
+            let fed = Cuda::new(card.clone(), Precision::Fp32).feeding_rows();
+            // What only large products go through, on problems of all sizes.
+            let wide = |precision| {
+                Cuda::new(card.clone(), precision)
+                    .keeping_gradients()
+                    .widening_from(1)
+            };
+            let wide = [Precision::Tf32, Precision::Bf16].map(|precision| (wide(precision), precision));
+            let fed_operations = [Operation::Nearest, Operation::Rows, Operation::Training];
+            let mut others = vec![Others {
+                ops: &fed,
+                precision: Precision::Fp32,
+                operations: &fed_operations,
+                suffix: "fed",
+            }];
+            for (ops, precision) in &wide {
+                if backends.iter().any(|(_, checked)| checked == precision) {
+                    others.push(Others {
+                        ops,
+                        precision: *precision,
+                        operations: &WIDENED,
+                        suffix: "wide",
+                    });
+                }
+            }
             let device = Device::Cuda(ordinal).to_string();
-            validate(&device, &backends, Some(&fed), &args, console)
+            validate(&device, &backends, &others, &args, console)
         }
         Device::Reference => Err(Error::option(
             "--device",
@@ -98,11 +122,19 @@ pub fn run(args: ValidateArgs, console: &mut Console) -> Result<()> {
     }
 }
 
-/// Checks the backends of a device, one for each precision, and shows the table. `fed`, in fp32, feeds training rows from the host.
+/// A backend that computes some operations in another way, and what its rows are marked with.
+struct Others<'a, O> {
+    ops: &'a O,
+    precision: Precision,
+    operations: &'a [Operation],
+    suffix: &'static str,
+}
+
+/// Checks the backends of a device, one for each precision, and others beside them, and shows the table.
 fn validate<O: Ops>(
     device: &str,
     backends: &[(&O, Precision)],
-    fed: Option<&O>,
+    others: &[Others<O>],
     args: &ValidateArgs,
     console: &mut Console,
 ) -> Result<()> {
@@ -118,13 +150,15 @@ fn validate<O: Ops>(
         rows.extend(run_operation(operation, backends, &settings, &mut |_| ())?);
         console.advance(done as u64 + 1, "");
     }
-    for operation in [Operation::Nearest, Operation::Rows, Operation::Training] {
-        let Some(fed) = fed else { break };
-        let found = run_operation(operation, &[(fed, Precision::Fp32)], &settings, &mut |_| ())?;
-        rows.extend(found.into_iter().map(|row| Row {
-            size: format!("{}, fed", row.size),
-            ..row
-        }));
+    for other in others {
+        let backend = [(other.ops, other.precision)];
+        for &operation in other.operations {
+            let found = run_operation(operation, &backend, &settings, &mut |_| ())?;
+            rows.extend(found.into_iter().map(|row| Row {
+                size: format!("{}, {}", row.size, other.suffix),
+                ..row
+            }));
+        }
     }
     console.end();
 

@@ -1,6 +1,7 @@
 //! The cross-entropy with given labels; `kernels/cross_entropy.cu`.
 
 use super::driver::Driver;
+use super::round::Rounded;
 use super::{Cuda, Labels, Matrix, State, arguments, int};
 use crate::error::Result;
 use crate::ops::{LEAST_MEMBERSHIP, Shape};
@@ -35,6 +36,7 @@ pub fn cross_entropy<D: Driver>(
             int(k),
             d_logits.address(),
             int(d_logits.stride()),
+            Rounded::of(d_logits),
             losses.address(),
             int(losses.stride()),
         ],

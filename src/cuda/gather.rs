@@ -8,6 +8,7 @@ use rayon::prelude::*;
 
 use super::driver::Driver;
 use super::memory::Uploaded;
+use super::round::{Rounded, round};
 use super::staging::Stages;
 use super::{Cuda, Labels, Matrix, State, arguments, int};
 use crate::error::{Error, Result};
@@ -196,6 +197,7 @@ pub fn gather_rows<D: Driver>(
                 (numbers / 4) as u64,
             ],
         )?;
+        round(cuda, x)?;
         match &mut *cuda.recorder.borrow_mut() {
             Some(recorder) => recorder.feeds.push(feed),
             None => feed.after_step(&cuda.driver)?,
@@ -212,6 +214,7 @@ pub fn gather_rows<D: Driver>(
             order.buffer.address(),
             state.buffer.address(),
             x.address(),
+            Rounded::of(x),
             int(m),
             int(stride),
         ],

@@ -2,6 +2,7 @@
 
 use super::adam::Rule;
 use super::driver::{Address, Driver};
+use super::round::Rounded;
 use super::{Cuda, Matrix, State, arguments, int};
 use crate::error::Result;
 use crate::ops::{AdamRule, LayerUpdate, Shape};
@@ -18,8 +19,8 @@ pub const TILE: usize = 64;
 /// Rows and columns of a wide tile; `Wide` in the kernels.
 pub const WIDE: usize = 128;
 
-/// From so many wide tiles on they are used: nearly one for each multiprocessor of a large card.
-pub const WIDE_TILES: usize = 100;
+/// From so many wide tiles on they are used: one for half of the multiprocessors of a large card.
+pub const WIDE_TILES: usize = 64;
 
 /// Whether a product of so many rows and columns is computed in wide tiles.
 pub fn is_wide<D: Driver>(cuda: &Cuda<D>, rows: usize, columns: usize) -> bool {
@@ -32,6 +33,9 @@ pub const NARROW: usize = 16;
 /// Rows of a tile where an update has few tiles: up to so many of the usual ones. Measured with 136, which gain, and 288, which lose.
 const SHORT: usize = 32;
 const FEW_TILES: usize = 192;
+
+/// Outputs whose biases a block sums where operands are rounded copies; `BIASES` in the kernel.
+const BIASES: usize = 32;
 
 /// Layers that one launch updates; `MOST_LAYERS` in the kernel.
 const MOST_LAYERS: usize = 8;
@@ -46,25 +50,26 @@ pub fn linear<D: Driver>(
     z: &mut Matrix<D>,
 ) -> Result<()> {
     let (m, n, d) = (x.rows(), weight.rows(), x.cols());
-    let (kernel, columns) = if n <= NARROW {
-        ("linear_narrow", NARROW)
-    } else {
-        ("linear", TILE)
+    let product = match n <= NARROW {
+        // Their tiles are too small to be brought in pieces of 16 bytes by all threads, were they of 16-bit numbers.
+        true => Product::plain("linear_narrow", NARROW, x, weight),
+        false => Product::of(cuda, "linear", x, weight, [m, n]),
     };
     cuda.launch(
         "linear",
-        &cuda.in_precision(kernel),
-        [m.div_ceil(TILE), n.div_ceil(columns), 1],
+        &cuda.in_precision(&product.kernel),
+        [m.div_ceil(product.rows), n.div_ceil(product.columns), 1],
         DEEP_THREADS,
         arguments![
-            x.address(),
-            int(x.stride()),
-            weight.address(),
-            int(weight.stride()),
+            product.a.0,
+            product.a.1,
+            product.b.0,
+            product.b.1,
             bias.address(),
             i32::from(relu),
             z.address(),
             int(z.stride()),
+            Rounded::of(z),
             int(m),
             int(n),
             int(d),
@@ -81,24 +86,68 @@ pub fn linear_backward_data<D: Driver>(
     d_x: &mut Matrix<D>,
 ) -> Result<()> {
     let (m, n, d) = (d_z.rows(), weight.cols(), d_z.cols());
+    let product = Product::of(cuda, "linear_backward_data", d_z, weight, [m, n]);
     cuda.launch(
         "linear",
-        &cuda.in_precision("linear_backward_data"),
-        [m.div_ceil(TILE), n.div_ceil(TILE), 1],
+        &cuda.in_precision(&product.kernel),
+        [m.div_ceil(product.rows), n.div_ceil(product.columns), 1],
         DEEP_THREADS,
         arguments![
-            d_z.address(),
-            int(d_z.stride()),
-            weight.address(),
-            int(weight.stride()),
+            product.a.0,
+            product.a.1,
+            product.b.0,
+            product.b.1,
             x.address(),
             d_x.address(),
             int(x.stride()),
+            Rounded::of(d_x),
             int(m),
             int(n),
             int(d),
         ],
     )
+}
+
+/// Which kernel multiplies two matrices, in which tiles, and from which of their copies.
+struct Product {
+    kernel: String,
+    rows: usize,
+    columns: usize,
+    /// The operands, and from one of their rows to the next, in numbers.
+    a: (Address, i32),
+    b: (Address, i32),
+}
+
+impl Product {
+    /// From the matrices themselves.
+    fn plain<D: Driver>(kernel: &str, columns: usize, a: &Matrix<D>, b: &Matrix<D>) -> Self {
+        Product {
+            kernel: kernel.to_string(),
+            rows: TILE,
+            columns,
+            a: (a.address(), int(a.stride())),
+            b: (b.address(), int(b.stride())),
+        }
+    }
+
+    /// From rounded copies, where there are; the product is of `size`.
+    fn of<D: Driver>(cuda: &Cuda<D>, kernel: &str, a: &Matrix<D>, b: &Matrix<D>, size: [usize; 2]) -> Self {
+        let (rounded_a, rounded_b) = (Rounded::of(a), Rounded::of(b));
+        if !rounded_a.is_some() || !rounded_b.is_some() {
+            return Product::plain(kernel, TILE, a, b);
+        }
+        let (suffix, tile) = match is_wide(cuda, size[0], size[1]) {
+            true => ("wide", WIDE),
+            false => ("rounded", TILE),
+        };
+        Product {
+            kernel: format!("{kernel}_{suffix}"),
+            rows: tile,
+            columns: tile,
+            a: (rounded_a.at, rounded_a.stride),
+            b: (rounded_b.at, rounded_b.stride),
+        }
+    }
 }
 
 /// One layer's share of an update: `Layer` in the kernel.
@@ -107,6 +156,8 @@ pub fn linear_backward_data<D: Driver>(
 struct Layer {
     d_z: Address,
     x: Address,
+    d_z_rounded: Address,
+    x_rounded: Address,
     weight_gradient: Address,
     bias_gradient: Address,
     weight: Address,
@@ -115,8 +166,11 @@ struct Layer {
     bias: Address,
     bias_first: Address,
     bias_second: Address,
+    rounded_weight: Rounded,
     d_z_stride: i32,
     x_stride: i32,
+    d_z_rounded_stride: i32,
+    x_rounded_stride: i32,
     outputs: i32,
     inputs: i32,
     first_block: i32,
@@ -128,9 +182,12 @@ const NULL: Address = Address(0);
 impl Layer {
     /// A layer of which nothing is written yet.
     fn new<D: Driver>(d_z: &Matrix<D>, x: &Matrix<D>) -> Self {
+        let (rounded_d_z, rounded_x) = (Rounded::of(d_z), Rounded::of(x));
         Layer {
             d_z: d_z.address(),
             x: x.address(),
+            d_z_rounded: rounded_d_z.at,
+            x_rounded: rounded_x.at,
             weight_gradient: NULL,
             bias_gradient: NULL,
             weight: NULL,
@@ -139,8 +196,11 @@ impl Layer {
             bias: NULL,
             bias_first: NULL,
             bias_second: NULL,
+            rounded_weight: Rounded::NONE,
             d_z_stride: int(d_z.stride()),
             x_stride: int(x.stride()),
+            d_z_rounded_stride: rounded_d_z.stride,
+            x_rounded_stride: rounded_x.stride,
             outputs: int(d_z.cols()),
             inputs: int(x.cols()),
             first_block: 0,
@@ -148,9 +208,9 @@ impl Layer {
         }
     }
 
-    /// Tiles of `rows` rows.
-    fn tiles(&self, rows: usize) -> usize {
-        (self.outputs as usize).div_ceil(rows) * (self.inputs as usize).div_ceil(TILE)
+    /// Tiles of so many rows and columns.
+    fn tiles(&self, rows: usize, columns: usize) -> usize {
+        (self.outputs as usize).div_ceil(rows) * (self.inputs as usize).div_ceil(columns)
     }
 }
 
@@ -162,11 +222,22 @@ fn launch<D: Driver>(
     rule: AdamRule,
     state: Address,
 ) -> Result<()> {
-    let few = layers.iter().map(|layer| layer.tiles(TILE)).sum::<usize>() <= FEW_TILES;
-    let (kernel, rows) = if few {
-        ("linear_update_short", SHORT)
-    } else {
-        ("linear_update", TILE)
+    let tiles = |rows, columns| {
+        layers
+            .iter()
+            .map(|layer| layer.tiles(rows, columns))
+            .sum::<usize>()
+    };
+    let few = tiles(TILE, TILE) <= FEW_TILES;
+    let rounded = layers
+        .iter()
+        .all(|layer| layer.d_z_rounded != NULL && layer.x_rounded != NULL);
+    let (kernel, rows, columns) = match (rounded, few) {
+        (true, _) if tiles(WIDE, WIDE) >= cuda.wide_tiles => ("linear_update_wide", WIDE, WIDE),
+        (true, true) => ("linear_update_rounded_short", SHORT, TILE),
+        (true, false) => ("linear_update_rounded", TILE, TILE),
+        (false, true) => ("linear_update_short", SHORT, TILE),
+        (false, false) => ("linear_update", TILE, TILE),
     };
     let mut all = [layers[0]; MOST_LAYERS];
     let mut blocks = 0;
@@ -175,7 +246,10 @@ fn launch<D: Driver>(
             first_block: int(blocks),
             ..*layer
         };
-        blocks += layer.tiles(rows);
+        blocks += layer.tiles(rows, columns);
+        if rounded {
+            blocks += (layer.outputs as usize).div_ceil(BIASES);
+        }
     }
     cuda.launch(
         "linear",
@@ -232,6 +306,7 @@ pub fn update_layers<D: Driver>(
                     weight: parameters.weight.address(),
                     weight_first: first.weight.address(),
                     weight_second: second.weight.address(),
+                    rounded_weight: Rounded::of(&parameters.weight),
                     bias: parameters.bias.address(),
                     bias_first: first.bias.address(),
                     bias_second: second.bias.address(),

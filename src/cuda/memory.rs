@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use super::driver::{Address, Driver};
 use super::gather::HostRows;
+use super::round;
 use crate::error::{Error, Result};
 use crate::ops::Shape;
 
@@ -172,6 +173,8 @@ fn missing(device: &str, what: &str, bytes: u64, free: u64) -> Error {
 /// A row-major f32 matrix, rows padded to 16 bytes; the padding holds zeros.
 pub struct Matrix<D: Driver> {
     place: Place<D>,
+    /// Its numbers in bfloat16, where products read it often.
+    rounded: Option<Buffer<D>>,
     rows: usize,
     allocated: usize,
     cols: usize,
@@ -202,9 +205,19 @@ impl<D: Driver> Matrix<D> {
         let place = Place::Device(memory.zeros(what, bytes)?);
         Ok(Matrix {
             place,
+            rounded: None,
             rows,
             allocated: rows,
             cols,
+        })
+    }
+
+    /// The same with a copy in bfloat16 beside it, rows `round::stride(cols)` numbers apart.
+    pub fn with_copy(memory: &Memory<D>, what: &str, rows: usize, cols: usize) -> Result<Self> {
+        let bytes = rows * round::stride(cols) * size_of::<u16>();
+        Ok(Matrix {
+            rounded: Some(memory.zeros(what, bytes)?),
+            ..Matrix::zeros(memory, what, rows, cols)?
         })
     }
 
@@ -212,6 +225,7 @@ impl<D: Driver> Matrix<D> {
     pub fn on_host(host: HostRows<D>, rows: usize, cols: usize) -> Self {
         Matrix {
             place: Place::Host(Rc::new(host)),
+            rounded: None,
             rows,
             allocated: rows,
             cols,
@@ -227,6 +241,11 @@ impl<D: Driver> Matrix<D> {
             Place::Device(buffer) => buffer.address(),
             Place::Host(_) => panic!("training rows on the host are gathered and copied, nothing else"),
         }
+    }
+
+    /// Its copy in bfloat16.
+    pub fn rounded(&self) -> Option<&Buffer<D>> {
+        self.rounded.as_ref()
     }
 
     /// The rows on the host, when they are there.

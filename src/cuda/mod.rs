@@ -7,6 +7,7 @@ mod context;
 mod card;
 mod memory;
 mod recording;
+mod round;
 mod staging;
 mod widen;
 mod coming;
@@ -281,6 +282,15 @@ impl<D: Driver> Ops for Cuda<D> {
         }
         Matrix::zeros(&self.memory, what, rows, cols)
     }
+    fn operand(&self, what: &str, rows: usize, cols: usize) -> Result<Matrix<D>> {
+        // Its size is checked there.
+        match self.precision {
+            Precision::Bf16 if rows.max(cols) <= MOST_ROWS => {
+                Matrix::with_copy(&self.memory, what, rows, cols)
+            }
+            _ => self.matrix(what, rows, cols),
+        }
+    }
     fn training_rows(&self, rows: usize, cols: usize) -> Result<Matrix<D>> {
         gather::training_rows(self, rows, cols)
     }
@@ -322,7 +332,8 @@ impl<D: Driver> Ops for Cuda<D> {
             .write(bytes, bytes.len(), state.buffer.address(), bytes.len())
     }
     fn upload(&self, from: &[f32], to: &mut Matrix<D>, first_row: usize) -> Result<()> {
-        to.write(&self.driver, from, first_row)
+        to.write(&self.driver, from, first_row)?;
+        round::round(self, to)
     }
     fn download(&self, from: &Matrix<D>, to: &mut [f32]) -> Result<()> {
         from.read(&self.driver, to)
@@ -340,7 +351,8 @@ impl<D: Driver> Ops for Cuda<D> {
         widen::inbox(self, what, numbers)
     }
     fn widen(&self, rows: Raw, inbox: &mut Inbox<D>, x: &mut Matrix<D>) -> Result<()> {
-        widen::widen(self, rows, inbox, x)
+        widen::widen(self, rows, inbox, x)?;
+        round::round(self, x)
     }
     fn post(&self, from: &Matrix<D>) -> Result<Coming<D, f32>> {
         coming::post(self, from)
@@ -374,16 +386,20 @@ impl<D: Driver> Ops for Cuda<D> {
     }
 
     fn scale(&self, factor: f64, x: &mut Matrix<D>) -> Result<()> {
-        normalize::scale(self, factor, x)
+        normalize::scale(self, factor, x)?;
+        round::round(self, x)
     }
     fn center_rows(&self, mean: &Matrix<D>, x: &mut Matrix<D>) -> Result<()> {
-        normalize::center_rows(self, mean, x)
+        normalize::center_rows(self, mean, x)?;
+        round::round(self, x)
     }
     fn scale_columns(&self, factors: &Matrix<D>, x: &mut Matrix<D>) -> Result<()> {
-        normalize::scale_columns(self, factors, x)
+        normalize::scale_columns(self, factors, x)?;
+        round::round(self, x)
     }
     fn normalize_rows(&self, length: f64, x: &mut Matrix<D>) -> Result<()> {
-        normalize::normalize_rows(self, length, x)
+        normalize::normalize_rows(self, length, x)?;
+        round::round(self, x)
     }
     fn scatters(&self, grid: [usize; 2]) -> bool {
         scattering::scatters(grid)
@@ -407,7 +423,8 @@ impl<D: Driver> Ops for Cuda<D> {
         to: &mut Matrix<D>,
         first_row: usize,
     ) -> Result<()> {
-        normalize::normalize_paths(self, positions, least, paths, to, first_row)
+        normalize::normalize_paths(self, positions, least, paths, to, first_row)?;
+        round::round(self, to)
     }
 
     fn step(&self, recording: &mut Recording<D>, calls: &mut dyn FnMut() -> Result<()>) -> Result<()> {
@@ -417,7 +434,8 @@ impl<D: Driver> Ops for Cuda<D> {
         bend::bends(image)
     }
     fn bend(&self, bending: &Bending, images: &Matrix<D>, first_row: u64, to: &mut Matrix<D>) -> Result<()> {
-        bend::bend(self, bending, images, first_row, to)
+        bend::bend(self, bending, images, first_row, to)?;
+        round::round(self, to)
     }
 
     fn gather_rows(
@@ -430,7 +448,8 @@ impl<D: Driver> Ops for Cuda<D> {
         gather::gather_rows(self, data, order, state, x)
     }
     fn copy_rows(&self, data: &Matrix<D>, first_row: usize, x: &mut Matrix<D>) -> Result<()> {
-        gather::copy_rows(self, data, first_row, x)
+        gather::copy_rows(self, data, first_row, x)?;
+        round::round(self, x)
     }
     fn pairwise(&self, x: &Matrix<D>, affinity: &mut Affinity<D>) -> Result<()> {
         self.aside(&mut || affinity::pairwise(self, x, affinity))
@@ -550,7 +569,8 @@ impl<D: Driver> Ops for Cuda<D> {
             parameter,
             first_moment,
             second_moment,
-        )
+        )?;
+        round::round(self, parameter)
     }
     fn update_layers(
         &self,
@@ -574,7 +594,8 @@ impl<D: Driver> Ops for Cuda<D> {
         tall::gram(self, a, b)
     }
     fn combine(&self, x: &Matrix<D>, coefficients: &Matrix<D>, keep: f64, y: &mut Matrix<D>) -> Result<()> {
-        tall::combine(self, x, coefficients, keep, y)
+        tall::combine(self, x, coefficients, keep, y)?;
+        round::round(self, y)
     }
 
     fn argmax(&self, logits: &Matrix<D>, labels: &mut Labels<D>, first: usize) -> Result<()> {

@@ -1,8 +1,9 @@
 //! The relaxed cut of a mini-batch, its penalty, and the gradient with respect to the logits; `kernels/ncut.cu`.
 
 use super::driver::Driver;
-use super::linear::{self, TILE};
+use super::linear::{self, TILE, WIDE, is_wide};
 use super::memory::Buffer;
+use super::round::{self, Rounded};
 use super::{Cuda, Matrix, State, arguments, int};
 use crate::error::Result;
 use crate::ops::{Cut, FEW_CLUSTERS, Objective, Penalty, Precision, Shape, VOLUME_FLOOR, Volumes};
@@ -47,8 +48,9 @@ pub struct Workspace<D: Driver> {
 struct Many<D: Driver> {
     /// W Y, m x k.
     weighted: Matrix<D>,
-    /// First P = M + I, then what pulls on the memberships, k x k.
+    /// First P = M + I, then what pulls on the memberships, k x k. In bf16 that is rounded too.
     overlaps: Matrix<D>,
+    pull: Option<Buffer<D>>,
     /// `Clusters` in the kernels.
     clusters: Buffer<D>,
     /// `Terms` in the kernels, for each cluster.
@@ -66,6 +68,13 @@ impl<D: Driver> Workspace<D> {
             let many = Many {
                 weighted: Matrix::zeros(memory, what, rows, clusters)?,
                 overlaps: Matrix::zeros(memory, what, clusters, clusters)?,
+                pull: match cuda.precision {
+                    Precision::Bf16 => {
+                        let bytes = clusters * round::stride(clusters) * size_of::<u16>();
+                        Some(memory.zeros(what, bytes)?)
+                    }
+                    _ => None,
+                },
                 clusters: memory.zeros(what, SECTIONS * clusters * size_of::<f64>())?,
                 terms: memory.zeros(what, clusters * TERMS)?,
             };
@@ -127,6 +136,7 @@ pub fn ncut<D: Driver>(
     let degrees = degrees.address();
     let (volumes, state) = (volumes.address(), state.buffer.address());
     let (d, d_stride) = (d_logits.address(), int(d_logits.stride()));
+    let rounded = Rounded::of(d_logits);
     let (losses, losses_stride) = (losses.address(), int(losses.stride()));
 
     let part_rows = m.div_ceil(MOST_PARTS).next_multiple_of(ROWS);
@@ -172,6 +182,7 @@ pub fn ncut<D: Driver>(
                 volumes,
                 d,
                 d_stride,
+                rounded,
                 losses,
                 losses_stride,
             ],
@@ -180,6 +191,10 @@ pub fn ncut<D: Driver>(
 
     let weighted = many.weighted.address();
     let (overlaps, overlaps_stride) = (many.overlaps.address(), int(many.overlaps.stride()));
+    let pull = match &many.pull {
+        Some(buffer) => Rounded::at(buffer.address(), round::stride(k)),
+        None => Rounded::NONE,
+    };
     let (clusters, terms) = (many.clusters.address(), many.terms.address());
     // The penalty is what is left of this product when I is subtracted.
     let overlapping = match cuda.precision {
@@ -234,7 +249,7 @@ pub fn ncut<D: Driver>(
         "ncut_pull",
         [k.div_ceil(WARPS), 1, 1],
         THREADS,
-        arguments![overlaps, overlaps_stride, int(k), clusters],
+        arguments![overlaps, overlaps_stride, pull, int(k), clusters],
     )?;
     cuda.launch(
         "ncut",
@@ -243,16 +258,26 @@ pub fn ncut<D: Driver>(
         THREADS,
         arguments![clusters, int(k), parameters, state, losses, losses_stride, terms],
     )?;
+    let (kernel, tile) = match pull.is_some() {
+        true if is_wide(cuda, m, k) => ("ncut_product_wide", WIDE),
+        true => ("ncut_product_rounded", TILE),
+        false => ("ncut_product", TILE),
+    };
+    let rounded_y = Rounded::of(membership);
+    let ((y_of, y_of_stride), (pull_of, pull_of_stride)) = match pull.is_some() {
+        true => ((rounded_y.at, rounded_y.stride), (pull.at, pull.stride)),
+        false => ((y, y_stride), (overlaps, overlaps_stride)),
+    };
     cuda.launch(
         "ncut",
-        &cuda.in_precision("ncut_product"),
-        [m.div_ceil(TILE), k.div_ceil(TILE), 1],
+        &cuda.in_precision(kernel),
+        [m.div_ceil(tile), k.div_ceil(tile), 1],
         linear::DEEP_THREADS,
         arguments![
-            y,
-            y_stride,
-            overlaps,
-            overlaps_stride,
+            y_of,
+            y_of_stride,
+            pull_of,
+            pull_of_stride,
             d,
             d_stride,
             int(m),
@@ -274,6 +299,7 @@ pub fn ncut<D: Driver>(
             parameters,
             d,
             d_stride,
+            rounded,
             int(m),
             int(k),
         ],

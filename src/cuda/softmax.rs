@@ -1,6 +1,7 @@
 //! The soft-max of each row; `kernels/softmax.cu`.
 
 use super::driver::Driver;
+use super::round::Rounded;
 use super::{Cuda, Matrix, arguments, int};
 use crate::error::Result;
 use crate::ops::Shape;
@@ -23,6 +24,7 @@ pub fn softmax<D: Driver>(cuda: &Cuda<D>, logits: &Matrix<D>, membership: &mut M
             int(logits.stride()),
             membership.address(),
             int(membership.stride()),
+            Rounded::of(membership),
             int(m),
             int(k),
         ],

@@ -1,6 +1,7 @@
 //! The mean squared error between rows and what a network made of them; `kernels/squared_error.cu`.
 
 use super::driver::Driver;
+use super::round::Rounded;
 use super::{Cuda, Matrix, State, arguments, int};
 use crate::error::Result;
 use crate::ops::Shape;
@@ -35,6 +36,7 @@ pub fn squared_error<D: Driver>(
             errors.address(),
             d_z.address(),
             int(d_z.stride()),
+            Rounded::of(d_z),
         ],
     )?;
     cuda.launch(

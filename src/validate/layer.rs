@@ -1,7 +1,7 @@
 //! Fully connected layers, forward and backward.
 
 use super::bench::{Bench, Clock, Outcome, Problem, Shape, absolute, magnitudes, outcome};
-use super::matrices::{self, filled, poisoned};
+use super::matrices::{self, filled, filled_plain, poisoned};
 use crate::error::Result;
 use crate::ops::Ops;
 
@@ -21,6 +21,8 @@ impl Problem for Layer {
         let (mut z, mut clipped) = (poisoned(ops, m, k)?, poisoned(ops, m, k)?);
         ops.linear(&x, &w, &b, false, &mut z)?;
         ops.linear(&x, &w, &b, true, &mut clipped)?;
+        let (plain_x, mut labelling) = (filled_plain(ops, m, d, &self.x)?, poisoned(ops, m, k)?);
+        ops.linear(&plain_x, &w, &b, false, &mut labelling)?;
         let (mut d_x, mut d_w, mut d_b) = (poisoned(ops, m, d)?, poisoned(ops, k, d)?, poisoned(ops, 1, k)?);
         ops.linear_backward_data(&g, &w, &x, &mut d_x)?;
         ops.linear_backward_weights(&g, &x, &mut d_w, &mut d_b)?;
@@ -28,6 +30,7 @@ impl Problem for Layer {
         for (kernel, case, matrix) in [
             ("linear", "", &mut z),
             ("linear", "with ReLU", &mut clipped),
+            ("linear", "of rows that are no operand", &mut labelling),
             ("linear_backward_data", "", &mut d_x),
             ("linear_backward_weights", "weight", &mut d_w),
             ("linear_backward_weights", "bias", &mut d_b),

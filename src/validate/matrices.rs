@@ -12,7 +12,7 @@ const SPARE: usize = 3;
 /// # Errors
 /// Those of the backend.
 pub fn poisoned<O: Ops>(ops: &O, rows: usize, cols: usize) -> Result<O::Matrix> {
-    let mut matrix = ops.matrix("the matrix of a check", rows + SPARE, cols)?;
+    let mut matrix = ops.operand("the matrix of a check", rows + SPARE, cols)?;
     let nan = vec![O::Real::of(f64::NAN); (rows + SPARE) * cols];
     ops.upload(&nan, &mut matrix, 0)?;
     matrix.set_rows(rows);
@@ -25,6 +25,18 @@ pub fn poisoned<O: Ops>(ops: &O, rows: usize, cols: usize) -> Result<O::Matrix> 
 /// Those of the backend.
 pub fn filled<O: Ops>(ops: &O, rows: usize, cols: usize, values: &[impl Real]) -> Result<O::Matrix> {
     let mut matrix = poisoned(ops, rows, cols)?;
+    ops.upload(&to_real::<O>(values), &mut matrix, 0)?;
+    Ok(matrix)
+}
+
+/// The same in a matrix that is no [operand](Ops::operand).
+pub(super) fn filled_plain<O: Ops>(
+    ops: &O,
+    rows: usize,
+    cols: usize,
+    values: &[impl Real],
+) -> Result<O::Matrix> {
+    let mut matrix = ops.matrix("the matrix of a check", rows, cols)?;
     ops.upload(&to_real::<O>(values), &mut matrix, 0)?;
     Ok(matrix)
 }

@@ -95,6 +95,16 @@ pub enum Operation {
     Training,
 }
 
+/// What a backend may compute in tiles of another size where there is much of it.
+pub const WIDENED: [Operation; 6] = [
+    Operation::Affinity,
+    Operation::EqualDistances,
+    Operation::Contraction,
+    Operation::Layers,
+    Operation::Loss,
+    Operation::Optimiser,
+];
+
 impl Operation {
     /// All, in the order of a training step.
     pub const ALL: [Operation; 24] = [

@@ -38,7 +38,7 @@ impl<O: Ops> AutoencoderStep<O> {
             decoder: Learner::new(ops, decoder, rows)?,
             state: ops.state(state)?,
             order: ops.labels("the order of an epoch", rows * batches)?,
-            x: ops.matrix("a mini-batch", rows, encoder.inputs())?,
+            x: ops.operand("a mini-batch", rows, encoder.inputs())?,
             errors: ops.matrix("the errors of a mini-batch", 1, rows)?,
             losses: ops.matrix("the losses of an epoch", batches, 1)?,
             recording: Default::default(),

@@ -443,7 +443,7 @@ impl Driver for Emulator {
     fn replay(&self, graph: &Graph) -> Result<()> {
         self.refuse_while_recording("a replay")?;
         self.count(|counts| counts.replays += 1);
-        let late = self.counts().replays % 2 == 0;
+        let late = self.counts().replays.is_multiple_of(2);
         let mut branch: &[Call] = &[];
         for call in &graph.0 {
             match call {

@@ -4,7 +4,7 @@ use crate::common::{emulator, seed};
 use crate::operations;
 use neuncut::cuda::Cuda;
 use neuncut::ops::Precision;
-use neuncut::validate::{Operation, Settings, Sizes};
+use neuncut::validate::{Operation, Settings, Sizes, WIDENED};
 use neuncut_emulator::{MODE, Mode};
 
 /// Affinities of more rows are streamed here, so that streaming is seen at sizes that a CPU can emulate.
@@ -12,13 +12,6 @@ const STORED_ROWS: usize = 1024;
 
 /// The nearest rows are sought among so many at a time.
 const SEARCHED_ROWS: usize = 700;
-
-/// What is computed in wide tiles where it is large.
-const WIDENED: [Operation; 3] = [
-    Operation::Affinity,
-    Operation::EqualDistances,
-    Operation::Contraction,
-];
 
 /// Checks all precisions on the same problems.
 fn passes(operation: Operation) {

@@ -1,0 +1,81 @@
+//! Copies of matrices in bfloat16, operands of matrix products that are rounded once; `kernels/round.cu`, `kernels/rounded.cuh`.
+//!
+//! A matrix that has such a copy has it always as its numbers are: whoever writes the one writes the other.
+
+use super::driver::{Address, Driver};
+use super::{Cuda, Matrix, arguments, int};
+use crate::error::Result;
+use crate::ops::Shape;
+
+/// Rows of a block: one for each warp.
+const ROWS: usize = 8;
+
+/// A copy, as the kernels take it: `Rounded` there.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Rounded {
+    /// Where it is, 0 where there is none.
+    pub at: Address,
+    /// From one row to the next, in numbers.
+    pub stride: i32,
+    unused: i32,
+}
+
+impl Rounded {
+    /// No copy.
+    pub const NONE: Rounded = Rounded {
+        at: Address(0),
+        stride: 0,
+        unused: 0,
+    };
+
+    /// A copy at `at`, rows `stride` numbers apart.
+    pub fn at(at: Address, stride: usize) -> Self {
+        Rounded {
+            at,
+            stride: int(stride),
+            unused: 0,
+        }
+    }
+
+    /// The copy of a matrix.
+    pub fn of<D: Driver>(matrix: &Matrix<D>) -> Self {
+        match matrix.rounded() {
+            Some(buffer) => Rounded::at(buffer.address(), stride(matrix.cols())),
+            None => Rounded::NONE,
+        }
+    }
+
+    /// Whether there is one.
+    pub fn is_some(self) -> bool {
+        self.at != Address(0)
+    }
+}
+
+/// From one row of `cols` numbers to the next: whole pieces of 16 bytes.
+pub fn stride(cols: usize) -> usize {
+    cols.next_multiple_of(8)
+}
+
+/// Makes the copy, if there is to be one, of a matrix that was written without.
+pub fn round<D: Driver>(cuda: &Cuda<D>, x: &Matrix<D>) -> Result<()> {
+    let Some(buffer) = x.rounded() else {
+        return Ok(());
+    };
+    if !buffer.is_real() {
+        return Ok(());
+    }
+    cuda.launch(
+        "round",
+        "round_rows",
+        [x.rows().div_ceil(ROWS), 1, 1],
+        256,
+        arguments![
+            x.address(),
+            int(x.stride()),
+            Rounded::of(x),
+            int(x.rows()),
+            int(x.cols()),
+        ],
+    )
+}
