@@ -303,8 +303,10 @@ DEVICE void membership_centre(const float* y, int y_stride, int n, int k, int co
     if (threadIdx.x < columns) {
         const int column = column0 + threadIdx.x, averaged = min(n, MEMBERSHIP_ROWS);
         float sum = 0.0f;
-        if (column < k)
-            for (int i = 0; i < averaged; i++) sum += y[(size_t)i * y_stride + column];
+        // Unrolled as a whole, so that all rows are on their way at once: few blocks have nothing else to do meanwhile.
+#pragma unroll
+        for (int i = 0; i < MEMBERSHIP_ROWS; i++)
+            if (i < averaged && column < k) sum += y[(size_t)i * y_stride + column];
         centre[threadIdx.x] = sum / averaged;
     }
 }
@@ -315,6 +317,7 @@ template <int tile_rows>
 DEVICE float add_degrees(const float* partial_degrees, int tiles, int rows, int row0, float* out) {
     float sum = 0.0f;
     if (threadIdx.x < tile_rows && row0 + (int)threadIdx.x < rows) {
+#pragma unroll 16
         for (int tile = 0; tile < tiles; tile++) sum += partial_degrees[(size_t)tile * rows + row0 + threadIdx.x];
         if (blockIdx.y == 0) out[row0 + threadIdx.x] = sum;
     }

@@ -3,7 +3,7 @@
 // cluster or to a pair of clusters is f64, except Y' W Y and its product with Y when there are many clusters.
 //
 // Few clusters, at most FEW: all that is k x k fits into each block, and two launches do: `ncut_sums`, `ncut_gradient`.
-// Many: `ncut_columns`, `ncut_volumes`, `ncut_overlaps`, `ncut_pull`, `ncut_losses`, `ncut_product`, `ncut_pull_back`.
+// Many: `ncut_columns`, `ncut_volumes`, `ncut_scaled` in tf32 and bf16, `ncut_overlaps`, `ncut_pull`, `ncut_losses`, `ncut_product`, `ncut_pull_back`.
 //
 // Registers: at most 128 a thread.
 #include "gemm.cuh"
@@ -216,8 +216,8 @@ struct Clusters {
     DEVICE double& overlap(int l) const { return values[4 * k + l]; }
 };
 
-// W Y, and the volumes (without the floor) and q of `rows` rows for each block: the first k numbers of the block's part of
-// `partial_sums` are the volumes, the next k are q.
+// W Y, unless it is not wanted, and the volumes (without the floor) and q of `rows` rows for each block: the first k numbers of the
+// block's part of `partial_sums` are the volumes, the next k are q.
 KERNEL(128) ncut_columns(const float* membership, int y_stride, const float* contraction, int s_stride, const float* degrees,
                          int m, int k, int rows, Parameters parameters, float* weighted, float* partial_sums) {
     const int l = blockIdx.y * 128 + threadIdx.x;
@@ -238,7 +238,7 @@ KERNEL(128) ncut_columns(const float* membership, int y_stride, const float* con
 #pragma unroll
         for (int i = 0; i < BATCH; i++) {
             const float weighted_y = weight(parameters, degree[i]) * y[i];
-            if (i0 + i < end) weighted[(size_t)(i0 + i) * y_stride + l] = weighted_y;
+            if (weighted && i0 + i < end) weighted[(size_t)(i0 + i) * y_stride + l] = weighted_y;
             volume += weighted_y;
             q += y[i] * (degree[i] * y[i] - s[i]);
         }
@@ -280,6 +280,7 @@ KERNEL(256) ncut_volumes(const float* partial_sums, int partials, int k, Paramet
 
 template <class Product>
 using Overlaps = Gemm<Product, false, false, Deep<64>>;
+typedef HalfGemm<F16, false, false, DeepHalf> HalfOverlaps;
 
 // P = Lambda^-1 Y' W Y Lambda^-1. It is symmetric: only the tiles on and above the diagonal are computed. I is subtracted
 // later, in f64: M would lose in f32 what P has on the diagonal.
@@ -301,6 +302,38 @@ DEVICE void ncut_overlaps(const float* weighted, const float* membership, int y_
             overlaps[(size_t)a * overlaps_stride + b] = p;
             if (row0 != column0) overlaps[(size_t)b * overlaps_stride + a] = p;
         }
+    });
+}
+
+// W^1/2 Y Lambda^-1 (m x k) as f16 numbers, `stride` from one row to the next; a warp per row. They lie between 0 and 1, since no w y is
+// larger than the volume that it is part of.
+KERNEL(256) ncut_scaled(const float* membership, int y_stride, const float* degrees, int m, int k, Parameters parameters,
+                        double* cluster_values, uint16_t* scaled, int stride) {
+    const int row = blockIdx.x * 8 + threadIdx.x / 32;
+    if (row >= m) return;
+    const Clusters clusters = {cluster_values, k};
+    const float* y = membership + (size_t)row * y_stride;
+    uint16_t* to = scaled + (size_t)row * stride;
+    const float root = sqrtf(weight(parameters, degrees[row]));
+    each_column<8>(k, [&](int l) { return make_float2(y[l], (float)clusters.inverse_root(l)); },
+                   [&](int l, float2 of) { to[l] = to_f16(root * of.x * of.y); });
+}
+
+// P as the product of these with themselves.
+LARGE_SHARED_OF(ncut_overlaps_f16, sizeof(HalfOverlaps::Shared));
+KERNEL(DEEP_THREADS, DEEP_BLOCKS) ncut_overlaps_f16(const uint16_t* scaled, int stride, float* overlaps, int overlaps_stride, int m,
+                                                    int k) {
+    if (blockIdx.x > blockIdx.y) return;
+    LARGE_SHARED(HalfOverlaps::Shared, shared);
+    HalfOverlaps product;
+    const int row0 = blockIdx.x * 64, column0 = blockIdx.y * 64;
+    product.run({scaled, stride}, {scaled, stride}, k, k, m, row0, column0, shared);
+    product.c.each([&](int a, int b, float p) {
+        a += row0;
+        b += column0;
+        if (a >= k || b >= k) return;
+        overlaps[(size_t)a * overlaps_stride + b] = p;
+        if (row0 != column0) overlaps[(size_t)b * overlaps_stride + a] = p;
     });
 }
 
@@ -428,7 +461,7 @@ KERNEL(256) ncut_pull_back(const float* membership, int y_stride, const float* c
         });
 }
 
-// Of P only M remains when I is subtracted: its operands keep the 10 bits of TF32 where others are bfloat16.
+// Where others are TF32 or bfloat16 the operands of P, of which only M remains when I is subtracted, are f16: 10 bits of mantissa.
 #define DEFINE_OVERLAPS(precision, Product)                                                                              \
     LARGE_SHARED_OF(ncut_overlaps_##precision, sizeof(Overlaps<Product>::Shared));                                       \
     KERNEL(DEEP_THREADS, DEEP_BLOCKS) ncut_overlaps_##precision(const float* weighted, const float* membership, int y_stride,         \
@@ -438,7 +471,6 @@ KERNEL(256) ncut_pull_back(const float* membership, int y_stride, const float* c
     }
 DEFINE_OVERLAPS(fp32, Fp32)
 DEFINE_OVERLAPS(tf32x3, Tf32x3)
-DEFINE_OVERLAPS(tf32, Tf32)
 
 // The product with M is one like those of the layers. Both in nearly f32 whatever the precision took 151 and 161 of the 965 microseconds
 // of a step (bf16, m 3000, k 1000, H100), as they are now 73 and 76.

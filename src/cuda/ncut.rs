@@ -1,6 +1,6 @@
 //! The relaxed cut of a mini-batch, its penalty, and the gradient with respect to the logits; `kernels/ncut.cu`.
 
-use super::driver::Driver;
+use super::driver::{Address, Driver};
 use super::linear::{self, TILE, WIDE, is_wide};
 use super::memory::Buffer;
 use super::round::{self, Rounded};
@@ -46,8 +46,8 @@ pub struct Workspace<D: Driver> {
 
 /// What many clusters need.
 struct Many<D: Driver> {
-    /// W Y, m x k.
-    weighted: Matrix<D>,
+    /// W Y, m x k; in tf32 and bf16 `W^1/2 Y Lambda^-1` in its place, as f16.
+    weighted: Weighted<D>,
     /// First P = M + I, then what pulls on the memberships, k x k. In bf16 that is rounded too.
     overlaps: Matrix<D>,
     pull: Option<Buffer<D>>,
@@ -55,6 +55,11 @@ struct Many<D: Driver> {
     clusters: Buffer<D>,
     /// `Terms` in the kernels, for each cluster.
     terms: Buffer<D>,
+}
+
+enum Weighted<D: Driver> {
+    Full(Matrix<D>),
+    Half(Buffer<D>),
 }
 
 impl<D: Driver> Workspace<D> {
@@ -66,7 +71,13 @@ impl<D: Driver> Workspace<D> {
             (clusters * (clusters + 2), None)
         } else {
             let many = Many {
-                weighted: Matrix::zeros(memory, what, rows, clusters)?,
+                weighted: match cuda.precision {
+                    Precision::Tf32 | Precision::Bf16 => {
+                        let bytes = rows * round::stride(clusters) * size_of::<u16>();
+                        Weighted::Half(memory.zeros(what, bytes)?)
+                    }
+                    _ => Weighted::Full(Matrix::zeros(memory, what, rows, clusters)?),
+                },
                 overlaps: Matrix::zeros(memory, what, clusters, clusters)?,
                 pull: match cuda.precision {
                     Precision::Bf16 => {
@@ -189,19 +200,16 @@ pub fn ncut<D: Driver>(
         );
     };
 
-    let weighted = many.weighted.address();
+    let weighted = match &many.weighted {
+        Weighted::Full(weighted) => weighted.address(),
+        Weighted::Half(_) => Address(0),
+    };
     let (overlaps, overlaps_stride) = (many.overlaps.address(), int(many.overlaps.stride()));
     let pull = match &many.pull {
         Some(buffer) => Rounded::at(buffer.address(), round::stride(k)),
         None => Rounded::NONE,
     };
     let (clusters, terms) = (many.clusters.address(), many.terms.address());
-    // The penalty is what is left of this product when I is subtracted.
-    let overlapping = match cuda.precision {
-        Precision::Bf16 => Precision::Tf32,
-        precision => precision,
-    };
-
     cuda.launch(
         "ncut",
         "ncut_columns",
@@ -228,22 +236,52 @@ pub fn ncut<D: Driver>(
         THREADS,
         arguments![partial_sums, int(parts), int(k), parameters, volumes, clusters],
     )?;
-    cuda.launch(
-        "ncut",
-        &format!("ncut_overlaps_{}", overlapping.name()),
-        [k.div_ceil(TILE), k.div_ceil(TILE), 1],
-        linear::DEEP_THREADS,
-        arguments![
-            weighted,
-            y,
-            y_stride,
-            clusters,
-            overlaps,
-            overlaps_stride,
-            int(m),
-            int(k),
-        ],
-    )?;
+    let tiles = [k.div_ceil(TILE), k.div_ceil(TILE), 1];
+    match &many.weighted {
+        Weighted::Full(_) => cuda.launch(
+            "ncut",
+            &cuda.in_precision("ncut_overlaps"),
+            tiles,
+            linear::DEEP_THREADS,
+            arguments![
+                weighted,
+                y,
+                y_stride,
+                clusters,
+                overlaps,
+                overlaps_stride,
+                int(m),
+                int(k),
+            ],
+        )?,
+        Weighted::Half(scaled) => {
+            let (scaled, stride) = (scaled.address(), int(round::stride(k)));
+            cuda.launch(
+                "ncut",
+                "ncut_scaled",
+                [m.div_ceil(WARPS), 1, 1],
+                THREADS,
+                arguments![
+                    y,
+                    y_stride,
+                    degrees,
+                    int(m),
+                    int(k),
+                    parameters,
+                    clusters,
+                    scaled,
+                    stride,
+                ],
+            )?;
+            cuda.launch(
+                "ncut",
+                "ncut_overlaps_f16",
+                tiles,
+                linear::DEEP_THREADS,
+                arguments![scaled, stride, overlaps, overlaps_stride, int(m), int(k)],
+            )?;
+        }
+    }
     cuda.launch(
         "ncut",
         "ncut_pull",

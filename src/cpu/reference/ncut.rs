@@ -1,13 +1,14 @@
 //! The relaxed cut of a mini-batch, its penalty, and the gradient with respect to the logits.
 
-use super::rounding::{for_each_row, product, transposed, zeros};
+use super::rounding::{for_each_row, product, to_f16, transposed, zeros};
 use crate::cpu::Matrix;
 use crate::ops::{Cut, FEW_CLUSTERS, Objective, Penalty, Precision, Real, Shape, VOLUME_FLOOR, Volumes};
 
 /// Returns `(L_lap, L_orth, loss)`; fills `volumes` and `d_logits`. See [`Ops::ncut`](crate::ops::Ops::ncut).
 ///
-/// From P I is subtracted, and what is left of it must not be lost: its operands are not rounded to bfloat16, but to TF32. It
-/// is symmetric, also where W Y and Y are rounded: what is below its diagonal is what is above it.
+/// From P I is subtracted, and what is left of it must not be lost: in TF32 and bfloat16 it is the product of `W^1/2 Y Lambda^-1` with itself,
+/// in f16, which has the 10 bits of TF32 and holds what lies between 0 and 1. It is symmetric, also where W Y and Y are rounded: what is
+/// below its diagonal is what is above it.
 pub fn ncut<T: Real>(
     membership: &Matrix<T>,
     contraction: &Matrix<T>,
@@ -20,10 +21,6 @@ pub fn ncut<T: Real>(
     let (m, k) = (membership.rows(), membership.cols());
     let precision = match precision {
         Some(Precision::Tf32 | Precision::Bf16) if k <= FEW_CLUSTERS => Some(Precision::Tf32x3),
-        precision => precision,
-    };
-    let overlapping = match precision {
-        Some(Precision::Bf16) => Some(Precision::Tf32),
         precision => precision,
     };
     let gamma = T::of(objective.gamma);
@@ -47,17 +44,30 @@ pub fn ncut<T: Real>(
 
     // P = Lambda^-1 N Lambda^-1 and M = P - I, with N = Y' W Y.
     let mut weighted = membership.clone();
-    for i in 0..m {
-        for y in weighted.row_mut(i) {
-            *y = weight(i) * *y;
+    let mut p = if matches!(precision, Some(Precision::Tf32 | Precision::Bf16)) {
+        for i in 0..m {
+            for (l, y) in weighted.row_mut(i).iter_mut().enumerate() {
+                *y = to_f16(weight(i).sqrt() * *y / v[l].sqrt());
+            }
         }
-    }
-    let mut p = product(&transposed(&weighted), membership, overlapping);
+        product(&transposed(&weighted), &weighted, None)
+    } else {
+        for i in 0..m {
+            for y in weighted.row_mut(i) {
+                *y = weight(i) * *y;
+            }
+        }
+        let mut n = product(&transposed(&weighted), membership, precision);
+        for a in 0..k {
+            for b in 0..k {
+                n.row_mut(a)[b] = n.row(a)[b] / (v[a] * v[b]).sqrt();
+            }
+        }
+        n
+    };
     for a in 0..k {
-        for b in a..k {
-            let entry = p.row(a)[b] / (v[a] * v[b]).sqrt();
-            p.row_mut(a)[b] = entry;
-            p.row_mut(b)[a] = entry;
+        for b in a + 1..k {
+            p.row_mut(b)[a] = p.row(a)[b];
         }
     }
     let mut deviation = p.clone();
