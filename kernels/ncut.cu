@@ -320,9 +320,7 @@ KERNEL(256) ncut_scaled(const float* membership, int y_stride, const float* degr
 }
 
 // P as the product of these with themselves.
-LARGE_SHARED_OF(ncut_overlaps_f16, sizeof(HalfOverlaps::Shared));
-KERNEL(DEEP_THREADS, DEEP_BLOCKS) ncut_overlaps_f16(const uint16_t* scaled, int stride, float* overlaps, int overlaps_stride, int m,
-                                                    int k) {
+DEVICE void ncut_overlaps_of_scaled(const uint16_t* scaled, int stride, float* overlaps, int overlaps_stride, int m, int k) {
     if (blockIdx.x > blockIdx.y) return;
     LARGE_SHARED(HalfOverlaps::Shared, shared);
     HalfOverlaps product;
@@ -335,6 +333,12 @@ KERNEL(DEEP_THREADS, DEEP_BLOCKS) ncut_overlaps_f16(const uint16_t* scaled, int 
         overlaps[(size_t)a * overlaps_stride + b] = p;
         if (row0 != column0) overlaps[(size_t)b * overlaps_stride + a] = p;
     });
+}
+
+LARGE_SHARED_OF(ncut_overlaps_f16, sizeof(HalfOverlaps::Shared));
+KERNEL(DEEP_THREADS, DEEP_BLOCKS) ncut_overlaps_f16(const uint16_t* scaled, int stride, float* overlaps, int overlaps_stride, int m,
+                                                    int k) {
+    ncut_overlaps_of_scaled(scaled, stride, overlaps, overlaps_stride, m, k);
 }
 
 // P becomes Lambda^-1 M Lambda^-1, a warp per row; what the losses need of the row is kept.
