@@ -1,14 +1,14 @@
 //! From rows to a graph, its spectrum and the labels of spectral clustering through the kernels: as on the CPU, with the same bits in any
 //! order of threads and wherever the rows are.
 
-use crate::common::seed;
+use crate::common::{emulator, seed};
 use neuncut::cpu::Fast;
 use neuncut::cuda::Cuda;
 use neuncut::data::csr::Csr;
 use neuncut::graph::{GraphRule, Width, build};
 use neuncut::ops::{Cut, Ops, Precision};
 use neuncut::progress::Silent;
-use neuncut::spectral::{cluster, embed};
+use neuncut::spectral::{cluster, embed, kmeans};
 use neuncut::validate::Random;
 use neuncut_emulator::{Emulator, MODE, Mode};
 
@@ -112,4 +112,46 @@ fn the_spectrum_and_the_labels_are_those_of_the_cpu() {
         })
         .sum();
     assert!(agreed * 100 >= ROWS * 99, "{agreed} of {ROWS} rows agree");
+}
+
+#[test]
+fn k_means_finds_clouds_of_rows_of_any_width_in_every_precision() {
+    let random = Random::new(seed("the clouds"), 0);
+    // Rows of few numbers are worked on by the host, of more by the device.
+    for columns in [3, 70] {
+        let rows: Vec<f32> = (0..60 * columns)
+            .map(|at| {
+                let (row, column) = (at / columns, at % columns);
+                let centre = if column % 3 == row % 3 { 10.0 } else { 0.0 };
+                (centre + random.normal()) as f32
+            })
+            .collect();
+        for precision in Precision::ALL {
+            let cuda = Cuda::new(emulator(), precision);
+            let mut x = cuda.matrix("the clouds", 60, columns).unwrap();
+            cuda.upload(&rows, &mut x, 0).unwrap();
+            let found = kmeans(&cuda, &x, 3, 3, 0, &mut Silent).unwrap();
+            for (i, label) in found.labels.iter().enumerate() {
+                assert_eq!(
+                    *label,
+                    found.labels[i % 3],
+                    "row {i}, {columns} columns, {precision:?}"
+                );
+            }
+            let mut sizes = [0; 3];
+            found.labels.iter().for_each(|&label| sizes[label as usize] += 1);
+            assert_eq!(sizes, [20; 3]);
+            for (label, center) in found.centers.chunks_exact(columns).enumerate() {
+                let class = found.labels.iter().position(|&l| l as usize == label).unwrap() % 3;
+                for (column, value) in center.iter().enumerate() {
+                    let expected = if column % 3 == class { 10.0 } else { 0.0 };
+                    // A mean of 20 normal numbers, six times its deviation.
+                    assert!(
+                        (value - expected).abs() < 6.0 / 20f64.sqrt(),
+                        "{value} is not {expected}"
+                    );
+                }
+            }
+        }
+    }
 }
