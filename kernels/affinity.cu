@@ -139,18 +139,18 @@ struct StoredTile {
     }
 };
 
-#define DEFINE_AFFINITY(name, Stored, Product, ...)                                                                     \
+#define DEFINE_AFFINITY(name, blocks, Stored, Product, ...)                                                                     \
     LARGE_SHARED_OF(name, sizeof(StoredTile<Product, __VA_ARGS__, Stored>::Tile::Shared));                              \
-    KERNEL(DEEP_THREADS, DEEP_BLOCKS) name(Pairs pairs, Stored* a, int a_stride, float* partial_degrees) {              \
+    KERNEL(DEEP_THREADS, blocks) name(Pairs pairs, Stored* a, int a_stride, float* partial_degrees) {              \
         StoredTile<Product, __VA_ARGS__, Stored>::run(pairs, a, a_stride, partial_degrees);                             \
     }
-DEFINE_AFFINITY(affinity_f32_fp32, float, Fp32, Deep<64>)
-DEFINE_AFFINITY(affinity_f32_tf32x3, float, Tf32x3, Deep<64>)
-DEFINE_AFFINITY(affinity_f32_differences, float, Differences, Deep<64>)
-DEFINE_AFFINITY(affinity_f16_tf32, uint16_t, Tf32, Deep<64>)
-DEFINE_AFFINITY(affinity_f16_bf16, uint16_t, Bf16, DeepHalf)
-DEFINE_AFFINITY(affinity_wide_f16_bf16, uint16_t, Bf16, Wide)
-DEFINE_AFFINITY(affinity_f16_differences, uint16_t, Differences, Deep<64>)
+DEFINE_AFFINITY(affinity_f32_fp32, DEEP_BLOCKS, float, Fp32, Deep<64>)
+DEFINE_AFFINITY(affinity_f32_tf32x3, DEEP_BLOCKS, float, Tf32x3, Deep<64>)
+DEFINE_AFFINITY(affinity_f32_differences, DEEP_BLOCKS, float, Differences, Deep<64>)
+DEFINE_AFFINITY(affinity_f16_tf32, DEEP_BLOCKS, uint16_t, Tf32, Deep<64>)
+DEFINE_AFFINITY(affinity_f16_bf16, DEEP_BLOCKS, uint16_t, Bf16, DeepHalf)
+DEFINE_AFFINITY(affinity_wide_f16_bf16, WIDE_BLOCKS, uint16_t, Bf16, Wide)
+DEFINE_AFFINITY(affinity_f16_differences, DEEP_BLOCKS, uint16_t, Differences, Deep<64>)
 
 // ---- nearest neighbours -----------------------------------------------------------------------------------------------------------
 
@@ -303,8 +303,8 @@ DEVICE void membership_centre(const float* y, int y_stride, int n, int k, int co
     if (threadIdx.x < columns) {
         const int column = column0 + threadIdx.x, averaged = min(n, MEMBERSHIP_ROWS);
         float sum = 0.0f;
-        // Unrolled as a whole, so that all rows are on their way at once: few blocks have nothing else to do meanwhile.
-#pragma unroll
+        // Many rows on their way at once: few blocks have nothing else to do meanwhile.
+#pragma unroll 16
         for (int i = 0; i < MEMBERSHIP_ROWS; i++)
             if (i < averaged && column < k) sum += y[(size_t)i * y_stride + column];
         centre[threadIdx.x] = sum / averaged;
@@ -418,7 +418,7 @@ KERNEL(256) memberships_turned(const float* y, int y_stride, int n, int k, uint1
 }
 
 // The same product where the memberships have been turned: half the bytes to read, and no rounding on the way, to the same bits in the same
-// tiles. With m 3000 and k 1000 142 microseconds and 11 to turn them, not 193 (H100).
+// tiles. With m 3000 and k 1000 142 microseconds and 11 to turn them, not 193 (H100, three stages, fragments in words of two numbers).
 template <class T>
 struct TurnedContracted {
     typedef HalfGemm<F16, true, true, T> Product_;
@@ -452,14 +452,14 @@ DEFINE_CONTRACT_F32(fp32, Fp32)
 DEFINE_CONTRACT_F32(tf32x3, Tf32x3)
 DEFINE_CONTRACTED(contract_f16, uint16_t, HalfContracted<Deep<64>>)
 DEFINE_CONTRACTED(contract_narrow_f16, uint16_t, HalfContracted<Deep<16>>)
-#define DEFINE_TURNED(name, ...)                                                                                          \
+#define DEFINE_TURNED(name, blocks, ...)                                                                                          \
     LARGE_SHARED_OF(name, sizeof(TurnedContracted<__VA_ARGS__>::Shared));                                                 \
-    KERNEL(DEEP_THREADS, DEEP_BLOCKS) name(const uint16_t* a, int stride, Contraction c, const uint16_t* turned,          \
+    KERNEL(DEEP_THREADS, blocks) name(const uint16_t* a, int stride, Contraction c, const uint16_t* turned,          \
                                            const float* centres, int rows, int n) {                                       \
         TurnedContracted<__VA_ARGS__>::run(a, stride, c, turned, centres, rows, n);                                       \
     }
-DEFINE_TURNED(contract_turned_f16, DeepHalf)
-DEFINE_TURNED(contract_turned_wide_f16, Wide)
+DEFINE_TURNED(contract_turned_f16, DEEP_BLOCKS, DeepHalf)
+DEFINE_TURNED(contract_turned_wide_f16, WIDE_BLOCKS, Wide)
 
 // ---- contraction without a stored A ------------------------------------------------------------------------------------------------
 

@@ -45,8 +45,15 @@ static_assert(Deep<64>::THREADS == DEEP_THREADS && Deep<16>::THREADS == DEEP_THR
 
 // The same for operands that were rounded to 16 bits beforehand: twice the stages fit.
 typedef Tiling<64, 64, 2, 2, 2, 2 * DEEP_STAGES> DeepHalf;
-// For large products of these: of each number that a block reads from the second-level cache it makes twice as many products.
-typedef Tiling<128, 128, 2, 4, 1, DEEP_STAGES, 64> Wide;
+// For large products of these: of each number that a block reads from the second-level cache it makes twice as many products. Its sums take the
+// registers of a whole multiprocessor, so that it has one block, and all of the shared memory.
+#define WIDE_BLOCKS 1
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 900
+constexpr int WIDE_STAGES = 2;
+#else
+constexpr int WIDE_STAGES = 5;
+#endif
+typedef Tiling<128, 128, 2, 4, 1, WIDE_STAGES, 64> Wide;
 static_assert(DeepHalf::THREADS == DEEP_THREADS && Wide::THREADS == DEEP_THREADS, "as the host launches them");
 
 // ---- tiles in shared memory -----------------------------------------------------------------------------------------------
@@ -449,7 +456,6 @@ struct Tf32x3 {
 // Operands rounded to bfloat16.
 struct Bf16 {
     static constexpr int PAD_BY_DEPTH = 8, PAD_ACROSS = 4;
-    static DEVICE float round(float x) { return from_bf16(pack_bf16(x, 0.0f)); }
     template <class T>
     static DEVICE uint32_t pair(const T& tile, int i, int k) {
         float2 two = tile.pair(i, k);
@@ -499,10 +505,8 @@ struct F16 : Bf16 {
     }
 };
 
-// Of two tiles of 16-bit numbers, of the depth that is the group's: multiply() of their products, fragments read as matrices. The sums of a stage are
-// made `apart`, as in the products above, or added to what was summed before: large tiles leave no registers for both, and what is cut off once
-// in 16 depths is little beside what 16 bits have lost.
-template <class Product, class T, bool apart, class A, class B>
+// The same for two tiles of 16-bit numbers, fragments read as matrices.
+template <class Product, class T, class A, class B>
 DEVICE void multiply_halves(Accumulators<T>& c, const A& a, const B& b) {
     typedef Accumulators<T> C;
     static_assert(C::ACROSS % 2 == 0, "two fragments of B at a time");
@@ -513,8 +517,7 @@ DEVICE void multiply_halves(Accumulators<T>& c, const A& a, const B& b) {
     own_b.move(C::warp_column(), C::group() * T::OWN_DEPTH);
     own_b.move_to_columns();
     C stage;
-    C& sums = apart ? stage : c;
-    if (apart) stage.clear();
+    stage.clear();
 #pragma unroll
     for (int k = 0; k < T::OWN_DEPTH; k += 16) {
         uint32_t rows[C::DOWN][4], columns[C::ACROSS][2];
@@ -530,9 +533,9 @@ DEVICE void multiply_halves(Accumulators<T>& c, const A& a, const B& b) {
 #pragma unroll
         for (int i = 0; i < C::DOWN; i++)
 #pragma unroll
-            for (int j = 0; j < C::ACROSS; j++) Product::mma(sums.d[i][j], rows[i], columns[j]);
+            for (int j = 0; j < C::ACROSS; j++) Product::mma(stage.d[i][j], rows[i], columns[j]);
     }
-    if (apart) c.add(stage);
+    c.add(stage);
 }
 
 // ---- the loop ------------------------------------------------------------------------------------------------------------------
@@ -636,8 +639,6 @@ struct HalfGemm {
     typedef HalfTile<b_by_depth, T::COLUMNS, T::STAGE_DEPTH> B;
     typedef Stages<A, B, T::STAGES> Shared;
     typedef HalfOperand From;
-    // Tiles that have the registers for it.
-    static constexpr bool APART = T::ROWS * T::COLUMNS <= 64 * 64;
     Accumulators<T> c;
 
     DEVICE void run(HalfOperand a, HalfOperand b, int rows, int cols, int depth, int row0, int column0, Shared& shared) {
@@ -653,7 +654,7 @@ struct HalfGemm {
             [&](int stage) {
                 const A tile_a = {(const uint16_t*)shared.a[stage]};
                 const B tile_b = {(const uint16_t*)shared.b[stage]};
-                multiply_halves<Product, T, APART>(c, tile_a, tile_b);
+                multiply_halves<Product, T>(c, tile_a, tile_b);
             });
         c.join(shared);
     }

@@ -30,7 +30,7 @@ typedef unsigned long long uint64_t;
 #define MOST_SHARED (99 * 1024)
 #endif
 #define LARGE_SHARED_OF(kernel, ...)                                                              \
-    static_assert((__VA_ARGS__) + 2048 <= MOST_SHARED, "a block cannot have so much");           \
+    static_assert((__VA_ARGS__) + 4096 <= MOST_SHARED, "a block cannot have so much");           \
     extern "C" __device__ unsigned kernel##_large_shared = __VA_ARGS__
 
 // ---- asynchronous copies from global to shared memory ---------------------------------------------------------------------

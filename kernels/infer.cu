@@ -1,5 +1,5 @@
 // The hard label of each row under a network, in one pass: all layers, and the first of the largest logits. What layers put out stays in the
-// block, and each number has the bits that linear.cu gives it: the same stages of the depth, the same two groups that take turns.
+// block, and each number has the bits that linear.cu gives it in tiles of 64 rows: the same stages of the depth, the same two groups that take turns.
 //
 // A block takes 32 rows through all layers, so that a few thousand rows occupy a card. A layer is computed some columns at a time, each such
 // pass one run of the main loop; what comes out stays in registers until all passes have read what the layer before left in shared memory,

@@ -5,7 +5,7 @@
 // In bf16, operands of which there is a rounded copy are taken from there: half the bytes, read as fragments as they lie. What is made
 // is left rounded too, for who comes next.
 //
-// Registers: at most 128 a thread.
+// Registers: at most 216 a thread.
 #include "adam.cuh"
 #include "gemm.cuh"
 #include "rounded.cuh"
@@ -37,18 +37,18 @@ using Forward = Gemm<Product, true, true, T>;
 template <class T>
 using HalfForward = HalfGemm<Bf16, true, true, T>;
 
-#define DEFINE_FORWARD(name, Number, T, ...)                                                                                 \
+#define DEFINE_FORWARD(name, blocks, Number, T, ...)                                                                                 \
     LARGE_SHARED_OF(name, sizeof(__VA_ARGS__::Shared));                                                                      \
-    KERNEL(DEEP_THREADS, DEEP_BLOCKS) name(const Number* x, int x_stride, const Number* w, int w_stride, const float* bias,  \
+    KERNEL(DEEP_THREADS, blocks) name(const Number* x, int x_stride, const Number* w, int w_stride, const float* bias,  \
                                            int relu, float* z, int z_stride, Rounded rounded, int m, int n, int d) {         \
         linear<__VA_ARGS__, T>({x, x_stride}, {w, w_stride}, bias, relu, z, z_stride, rounded, m, n, d);                     \
     }
 #define DEFINE_LINEAR(precision, Product)                                                        \
-    DEFINE_FORWARD(linear_##precision, float, Deep<64>, Forward<Product, Deep<64>>)              \
-    DEFINE_FORWARD(linear_narrow_##precision, float, Deep<16>, Forward<Product, Deep<16>>)
+    DEFINE_FORWARD(linear_##precision, DEEP_BLOCKS, float, Deep<64>, Forward<Product, Deep<64>>)              \
+    DEFINE_FORWARD(linear_narrow_##precision, DEEP_BLOCKS, float, Deep<16>, Forward<Product, Deep<16>>)
 FOR_EACH_PRECISION(DEFINE_LINEAR)
-DEFINE_FORWARD(linear_rounded_bf16, uint16_t, DeepHalf, HalfForward<DeepHalf>)
-DEFINE_FORWARD(linear_wide_bf16, uint16_t, Wide, HalfForward<Wide>)
+DEFINE_FORWARD(linear_rounded_bf16, DEEP_BLOCKS, uint16_t, DeepHalf, HalfForward<DeepHalf>)
+DEFINE_FORWARD(linear_wide_bf16, WIDE_BLOCKS, uint16_t, Wide, HalfForward<Wide>)
 
 // ---- backward, input -------------------------------------------------------------------------------------------------------
 
@@ -80,17 +80,17 @@ using Backward = Gemm<Product, true, false, Deep<64>>;
 template <class T>
 using HalfBackward = HalfGemm<Bf16, true, false, T>;
 
-#define DEFINE_BACKWARD(name, Number, T, ...)                                                                               \
+#define DEFINE_BACKWARD(name, blocks, Number, T, ...)                                                                               \
     LARGE_SHARED_OF(name, sizeof(__VA_ARGS__::Shared));                                                                     \
-    KERNEL(DEEP_THREADS, DEEP_BLOCKS) name(const Number* d_z, int d_z_stride, const Number* w, int w_stride, const float* x, \
+    KERNEL(DEEP_THREADS, blocks) name(const Number* d_z, int d_z_stride, const Number* w, int w_stride, const float* x, \
                                            float* d_x, int x_stride, Rounded rounded, int m, int n, int d) {                \
         linear_backward_data<__VA_ARGS__, T>({d_z, d_z_stride}, {w, w_stride}, x, d_x, x_stride, rounded, m, n, d);         \
     }
 #define DEFINE_LINEAR_BACKWARD_DATA(precision, Product) \
-    DEFINE_BACKWARD(linear_backward_data_##precision, float, Deep<64>, Backward<Product>)
+    DEFINE_BACKWARD(linear_backward_data_##precision, DEEP_BLOCKS, float, Deep<64>, Backward<Product>)
 FOR_EACH_OF_F32(DEFINE_LINEAR_BACKWARD_DATA)
-DEFINE_BACKWARD(linear_backward_data_rounded_bf16, uint16_t, DeepHalf, HalfBackward<DeepHalf>)
-DEFINE_BACKWARD(linear_backward_data_wide_bf16, uint16_t, Wide, HalfBackward<Wide>)
+DEFINE_BACKWARD(linear_backward_data_rounded_bf16, DEEP_BLOCKS, uint16_t, DeepHalf, HalfBackward<DeepHalf>)
+DEFINE_BACKWARD(linear_backward_data_wide_bf16, WIDE_BLOCKS, uint16_t, Wide, HalfBackward<Wide>)
 
 // ---- backward, parameters ----------------------------------------------------------------------------------------------------
 
@@ -118,7 +118,8 @@ struct Layers {
 };
 
 // Tiles of half the rows, for layers of so few tiles that a multiprocessor would have one block alone, which waits for its operands most
-// of the time (m 1000, 512-512, H100: 36 microseconds become 32; other products of as few tiles gain nothing by it). The bits are the same.
+// of the time (m 1000, 512-512, operands in f32, H100: 36 microseconds become 32; other products of as few tiles gain nothing by it). The bits
+// are the same.
 typedef Tiling<32, 64, 1, 4, 2, DEEP_STAGES> Short;
 typedef Tiling<32, 64, 1, 4, 2, 2 * DEEP_STAGES> ShortHalf;
 static_assert(Short::THREADS == DEEP_THREADS && ShortHalf::THREADS == DEEP_THREADS, "as the host launches them");
@@ -246,18 +247,18 @@ DEVICE void linear_update_rounded(const Layers& all, int count, int m, AdamRule 
     update_bias(sum, layer, output, rule, corrections[0]);
 }
 
-#define DEFINE_UPDATE(name, update, ...)                                                                                    \
+#define DEFINE_UPDATE(name, blocks, update, ...)                                                                                    \
     LARGE_SHARED_OF(name, sizeof(__VA_ARGS__::Shared));                                                                     \
-    KERNEL(DEEP_THREADS, DEEP_BLOCKS) name(Layers all, int count, int m, AdamRule rule, const StepState* state) {           \
+    KERNEL(DEEP_THREADS, blocks) name(Layers all, int count, int m, AdamRule rule, const StepState* state) {           \
         update(all, count, m, rule, state);                                                                                 \
     }
 #define DEFINE_LINEAR_UPDATE(precision, Product)                                                                            \
-    DEFINE_UPDATE(linear_update_##precision, (linear_update<Product, Deep<64>>), Gradient<Product, Deep<64>>)               \
-    DEFINE_UPDATE(linear_update_short_##precision, (linear_update<Product, Short>), Gradient<Product, Short>)
+    DEFINE_UPDATE(linear_update_##precision, DEEP_BLOCKS, (linear_update<Product, Deep<64>>), Gradient<Product, Deep<64>>)               \
+    DEFINE_UPDATE(linear_update_short_##precision, DEEP_BLOCKS, (linear_update<Product, Short>), Gradient<Product, Short>)
 FOR_EACH_OF_F32(DEFINE_LINEAR_UPDATE)
-DEFINE_UPDATE(linear_update_rounded_bf16, linear_update_rounded<DeepHalf>, HalfGradient<DeepHalf>)
-DEFINE_UPDATE(linear_update_rounded_short_bf16, linear_update_rounded<ShortHalf>, HalfGradient<ShortHalf>)
-DEFINE_UPDATE(linear_update_wide_bf16, linear_update_rounded<Wide>, HalfGradient<Wide>)
+DEFINE_UPDATE(linear_update_rounded_bf16, DEEP_BLOCKS, linear_update_rounded<DeepHalf>, HalfGradient<DeepHalf>)
+DEFINE_UPDATE(linear_update_rounded_short_bf16, DEEP_BLOCKS, linear_update_rounded<ShortHalf>, HalfGradient<ShortHalf>)
+DEFINE_UPDATE(linear_update_wide_bf16, WIDE_BLOCKS, linear_update_rounded<Wide>, HalfGradient<Wide>)
 
 // ---- ceilings ------------------------------------------------------------------------------------------------------------------
 

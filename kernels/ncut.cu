@@ -5,7 +5,7 @@
 // Few clusters, at most FEW: all that is k x k fits into each block, and two launches do: `ncut_sums`, `ncut_gradient`.
 // Many: `ncut_columns`, `ncut_volumes`, `ncut_scaled` in tf32 and bf16, `ncut_overlaps`, `ncut_pull`, `ncut_losses`, `ncut_product`, `ncut_pull_back`.
 //
-// Registers: at most 128 a thread.
+// Registers: at most 216 a thread.
 #include "gemm.cuh"
 #include "reduce.cuh"
 #include "rounded.cuh"
@@ -305,8 +305,11 @@ DEVICE void ncut_overlaps(const float* weighted, const float* membership, int y_
     });
 }
 
-// W^1/2 Y Lambda^-1 (m x k) as f16 numbers, `stride` from one row to the next; a warp per row. They lie between 0 and 1, since no w y is
-// larger than the volume that it is part of.
+// W^1/2 Y Lambda^-1 lies between 0 and 1, since no w y is larger than the volume that it is part of; so much larger it still fits f16, and
+// small numbers keep their bits.
+constexpr float SCALE = 32768.0f;
+
+// SCALE W^1/2 Y Lambda^-1 (m x k) as f16 numbers, `stride` from one row to the next; a warp per row.
 KERNEL(256) ncut_scaled(const float* membership, int y_stride, const float* degrees, int m, int k, Parameters parameters,
                         double* cluster_values, uint16_t* scaled, int stride) {
     const int row = blockIdx.x * 8 + threadIdx.x / 32;
@@ -316,7 +319,7 @@ KERNEL(256) ncut_scaled(const float* membership, int y_stride, const float* degr
     uint16_t* to = scaled + (size_t)row * stride;
     const float root = sqrtf(weight(parameters, degrees[row]));
     each_column<8>(k, [&](int l) { return make_float2(y[l], (float)clusters.inverse_root(l)); },
-                   [&](int l, float2 of) { to[l] = to_f16(root * of.x * of.y); });
+                   [&](int l, float2 of) { to[l] = to_f16(root * of.x * of.y * SCALE); });
 }
 
 // P as the product of these with themselves.
@@ -330,6 +333,7 @@ DEVICE void ncut_overlaps_of_scaled(const uint16_t* scaled, int stride, float* o
         a += row0;
         b += column0;
         if (a >= k || b >= k) return;
+        p *= 1.0f / (SCALE * SCALE);
         overlaps[(size_t)a * overlaps_stride + b] = p;
         if (row0 != column0) overlaps[(size_t)b * overlaps_stride + a] = p;
     });
@@ -341,7 +345,7 @@ KERNEL(DEEP_THREADS, DEEP_BLOCKS) ncut_overlaps_f16(const uint16_t* scaled, int 
     ncut_overlaps_of_scaled(scaled, stride, overlaps, overlaps_stride, m, k);
 }
 
-// P becomes Lambda^-1 M Lambda^-1, a warp per row; what the losses need of the row is kept.
+// P becomes Lambda^-1 M Lambda^-1, or what is rounded does, where something is; a warp per row. What the losses need of the row is kept.
 KERNEL(256) ncut_pull(float* overlaps, int stride, Rounded rounded, int k, double* cluster_values) {
     const int a = blockIdx.x * 8 + threadIdx.x / 32, lane = threadIdx.x % 32;
     if (a >= k) return;
@@ -360,7 +364,7 @@ KERNEL(256) ncut_pull(float* overlaps, int stride, Rounded rounded, int k, doubl
             squares += entry * entry;
             overlap += entry * p;
             const float pull = (float)(entry * inverse_root * of.inverse_root);
-            row[b] = pull;
+            if (!rounded.values) row[b] = pull;
             rounded.put(a, b, pull);
         });
     squares = warp_sum(squares);
@@ -476,16 +480,16 @@ KERNEL(256) ncut_pull_back(const float* membership, int y_stride, const float* c
 DEFINE_OVERLAPS(fp32, Fp32)
 DEFINE_OVERLAPS(tf32x3, Tf32x3)
 
-// The product with M is one like those of the layers. Both in nearly f32 whatever the precision took 151 and 161 of the 965 microseconds
-// of a step (bf16, m 3000, k 1000, H100), as they are now 73 and 76.
-#define DEFINE_PULLED(name, Number, T, ...)                                                                              \
+// The product with M is one like those of the layers. Both in nearly f32 whatever the precision took 151 and 161 of the 965 microseconds of a
+// step (bf16, m 3000, k 1000, H100), from operands in f32 of the step's precision 73 and 76; from 16-bit ones they were not measured.
+#define DEFINE_PULLED(name, blocks, Number, T, ...)                                                                              \
     LARGE_SHARED_OF(name, sizeof(__VA_ARGS__::Shared));                                                                  \
-    KERNEL(DEEP_THREADS, DEEP_BLOCKS) name(const Number* membership, int y_stride, const Number* pull, int pull_stride,  \
+    KERNEL(DEEP_THREADS, blocks) name(const Number* membership, int y_stride, const Number* pull, int pull_stride,  \
                                            float* d, int d_stride, int m, int k) {                                       \
         ncut_product<__VA_ARGS__, T>({membership, y_stride}, {pull, pull_stride}, d, d_stride, m, k);                    \
     }
-#define DEFINE_PRODUCT(precision, Product) DEFINE_PULLED(ncut_product_##precision, float, Deep<64>, Pulled<Product>)
+#define DEFINE_PRODUCT(precision, Product) DEFINE_PULLED(ncut_product_##precision, DEEP_BLOCKS, float, Deep<64>, Pulled<Product>)
 FOR_EACH_OF_F32(DEFINE_PRODUCT)
 // From rounded copies of Y and of the pull.
-DEFINE_PULLED(ncut_product_rounded_bf16, uint16_t, DeepHalf, HalfPulled<DeepHalf>)
-DEFINE_PULLED(ncut_product_wide_bf16, uint16_t, Wide, HalfPulled<Wide>)
+DEFINE_PULLED(ncut_product_rounded_bf16, DEEP_BLOCKS, uint16_t, DeepHalf, HalfPulled<DeepHalf>)
+DEFINE_PULLED(ncut_product_wide_bf16, WIDE_BLOCKS, uint16_t, Wide, HalfPulled<Wide>)

@@ -402,7 +402,9 @@ pub trait Ops {
     }
     /// A matrix of zeros; `what` names it in the error when there is no room.
     fn matrix(&self, what: &str, rows: usize, cols: usize) -> Result<Self::Matrix>;
-    /// The same for a matrix that is an operand of one product after another, of which a backend may keep a rounded copy.
+    /// The same for a matrix that is an operand of one product after another, of which a backend may keep a rounded copy. What
+    /// [`linear_backward_data`](Self::linear_backward_data), [`linear_backward_weights`](Self::linear_backward_weights) and
+    /// [`update_layers`](Self::update_layers) multiply must be of this kind, and the memberships of [`ncut`](Self::ncut).
     fn operand(&self, what: &str, rows: usize, cols: usize) -> Result<Self::Matrix> {
         self.matrix(what, rows, cols)
     }

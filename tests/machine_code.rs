@@ -202,6 +202,18 @@ fn no_kernel_touches_local_memory() {
 }
 
 #[test]
+fn products_of_16_bit_numbers_load_their_fragments_as_matrices() {
+    judge_each_kernel(|name, uses| {
+        let of_16_bits = name.contains("_wide_")
+            || name.contains("_rounded_")
+            || name.starts_with("contract_turned")
+            || ["affinity_f16_bf16", "distances_bf16", "ncut_overlaps_f16"].contains(&name);
+        let matrices = uses("LDSM") && uses("HMMA") && uses("LDGSTS");
+        (of_16_bits && !matrices).then(|| "does not load matrices for the tensor cores".into())
+    });
+}
+
+#[test]
 fn matrix_kernels_use_the_tensor_cores_and_their_fp32_twins_do_not() {
     judge_each_kernel(|name, uses| {
         let stem = MATRIX_SUFFIXES

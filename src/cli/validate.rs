@@ -9,7 +9,7 @@ use neuncut::cuda::{Card, Cuda};
 use neuncut::ops::{Ops, Precision};
 use neuncut::options::Device;
 use neuncut::progress::Progress;
-use neuncut::validate::{Operation, Row, Settings, Sizes, WIDENED, run_operation};
+use neuncut::validate::{Operation, Row, Settings, Sizes, run_operation, widened};
 use neuncut::{Error, Result};
 use serde_json::{Value, json};
 
@@ -106,7 +106,7 @@ pub fn run(args: ValidateArgs, console: &mut Console) -> Result<()> {
                     others.push(Others {
                         ops,
                         precision: *precision,
-                        operations: &WIDENED,
+                        operations: widened(*precision),
                         suffix: "wide",
                     });
                 }

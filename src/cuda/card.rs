@@ -56,7 +56,7 @@ impl Card {
         Card::with(Rc::new(loaded), context)
     }
 
-    /// A pair of queues for kernels that are loaded.
+    /// Queues for kernels that are loaded.
     fn with(kernels: Rc<Kernels>, context: Rc<Context>) -> Result<Card> {
         Ok(Card(Rc::new(Device {
             queue: Stream::new(&context)?,
@@ -200,6 +200,15 @@ impl Drop for Recording<'_> {
         {
             let _ = unsafe { graph::destroy(recorded) };
         }
+    }
+}
+
+/// Sends launches to the queue again.
+struct Back<'a>(&'a Device);
+
+impl Drop for Back<'_> {
+    fn drop(&mut self) {
+        self.0.aside.set(false);
     }
 }
 
@@ -348,6 +357,7 @@ impl Device {
 
     fn synchronize(&self) -> Result<()> {
         self.queue.synchronize()?;
+        self.branch.synchronize()?;
         self.copies.synchronize()
     }
 
@@ -550,9 +560,9 @@ impl Driver for Card {
         let device = self.current()?;
         device.wait(&device.branch, &device.queue)?;
         device.aside.set(true);
-        let done = calls();
-        device.aside.set(false);
-        done
+        // However the calls end.
+        let _back = Back(device);
+        calls()
     }
 
     fn join(&self) -> Result<()> {

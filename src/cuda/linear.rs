@@ -5,7 +5,7 @@ use super::driver::{Address, Driver};
 use super::round::Rounded;
 use super::{Cuda, Matrix, State, arguments, int};
 use crate::error::Result;
-use crate::ops::{AdamRule, LayerUpdate, Shape};
+use crate::ops::{AdamRule, LayerUpdate, Precision, Shape};
 
 /// Threads of a block of the matrix main loop in plain tiling; `GEMM_THREADS` in the kernels.
 pub const THREADS: u32 = 128;
@@ -19,12 +19,12 @@ pub const TILE: usize = 64;
 /// Rows and columns of a wide tile; `Wide` in the kernels.
 pub const WIDE: usize = 128;
 
-/// From so many wide tiles on they are used: one for half of the multiprocessors of a large card.
-pub const WIDE_TILES: usize = 64;
+/// From so many wide tiles on they are used: one for most of the multiprocessors of a large card. Not measured.
+pub const WIDE_TILES: usize = 96;
 
 /// Whether a product of so many rows and columns is computed in wide tiles.
 pub fn is_wide<D: Driver>(cuda: &Cuda<D>, rows: usize, columns: usize) -> bool {
-    rows.div_ceil(WIDE) * columns.div_ceil(WIDE) >= cuda.wide_tiles
+    rows.min(columns) > TILE && rows.div_ceil(WIDE) * columns.div_ceil(WIDE) >= cuda.wide_tiles
 }
 
 /// Columns of a narrow tile, for outputs that would leave most of a square one empty.
@@ -87,6 +87,10 @@ pub fn linear_backward_data<D: Driver>(
 ) -> Result<()> {
     let (m, n, d) = (d_z.rows(), weight.cols(), d_z.cols());
     let product = Product::of(cuda, "linear_backward_data", d_z, weight, [m, n]);
+    assert!(
+        product.is_rounded == (cuda.precision == Precision::Bf16),
+        "operands"
+    );
     cuda.launch(
         "linear",
         &cuda.in_precision(&product.kernel),
@@ -116,6 +120,7 @@ struct Product {
     /// The operands, and from one of their rows to the next, in numbers.
     a: (Address, i32),
     b: (Address, i32),
+    is_rounded: bool,
 }
 
 impl Product {
@@ -127,6 +132,7 @@ impl Product {
             columns,
             a: (a.address(), int(a.stride())),
             b: (b.address(), int(b.stride())),
+            is_rounded: false,
         }
     }
 
@@ -146,6 +152,7 @@ impl Product {
             columns: tile,
             a: (rounded_a.at, rounded_a.stride),
             b: (rounded_b.at, rounded_b.stride),
+            is_rounded: true,
         }
     }
 }
@@ -232,6 +239,7 @@ fn launch<D: Driver>(
     let rounded = layers
         .iter()
         .all(|layer| layer.d_z_rounded != NULL && layer.x_rounded != NULL);
+    assert!(rounded == (cuda.precision == Precision::Bf16), "operands");
     let (kernel, rows, columns) = match (rounded, few) {
         (true, _) if tiles(WIDE, WIDE) >= cuda.wide_tiles => ("linear_update_wide", WIDE, WIDE),
         (true, true) => ("linear_update_rounded_short", SHORT, TILE),

@@ -302,6 +302,10 @@ pub fn ncut<D: Driver>(
         false => ("ncut_product", TILE),
     };
     let rounded_y = Rounded::of(membership);
+    assert!(
+        rounded_y.is_some() || !pull.is_some(),
+        "memberships are an operand"
+    );
     let ((y_of, y_of_stride), (pull_of, pull_of_stride)) = match pull.is_some() {
         true => ((rounded_y.at, rounded_y.stride), (pull.at, pull.stride)),
         false => ((y, y_stride), (overlaps, overlaps_stride)),

@@ -1,6 +1,8 @@
 //! Copies of matrices in bfloat16, operands of matrix products that are rounded once; `kernels/round.cu`, `kernels/rounded.cuh`.
 //!
-//! A matrix that has such a copy has it always as its numbers are: whoever writes the one writes the other.
+//! A matrix that has such a copy has it as its numbers are: whoever writes the one writes the other. That is done by all operations that
+//! make what products read: uploads, copies and transforms of rows, mini-batches, layers and their gradients, soft-max, losses, updated weights,
+//! combinations. Others (gradients and moments of parameters, contractions, losses, scattering) leave a copy behind.
 
 use super::driver::{Address, Driver};
 use super::{Cuda, Matrix, arguments, int};

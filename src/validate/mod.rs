@@ -95,15 +95,20 @@ pub enum Operation {
     Training,
 }
 
-/// What a backend may compute in tiles of another size where there is much of it.
-pub const WIDENED: [Operation; 6] = [
-    Operation::Affinity,
-    Operation::EqualDistances,
-    Operation::Contraction,
-    Operation::Layers,
-    Operation::Loss,
-    Operation::Optimiser,
-];
+/// What a backend may compute in tiles of another size where there is much of it, in a precision.
+pub fn widened(precision: Precision) -> &'static [Operation] {
+    match precision {
+        Precision::Fp32 | Precision::Tf32x3 => &[],
+        Precision::Tf32 => &[Operation::Contraction],
+        Precision::Bf16 => &[
+            Operation::Affinity,
+            Operation::Contraction,
+            Operation::Layers,
+            Operation::Loss,
+            Operation::Optimiser,
+        ],
+    }
+}
 
 impl Operation {
     /// All, in the order of a training step.

@@ -4,10 +4,13 @@ use super::rounding::{for_each_row, product, to_f16, transposed, zeros};
 use crate::cpu::Matrix;
 use crate::ops::{Cut, FEW_CLUSTERS, Objective, Penalty, Precision, Real, Shape, VOLUME_FLOOR, Volumes};
 
+/// By which what lies between 0 and 1 is multiplied to be rounded to f16.
+const SCALE: f64 = 32768.0;
+
 /// Returns `(L_lap, L_orth, loss)`; fills `volumes` and `d_logits`. See [`Ops::ncut`](crate::ops::Ops::ncut).
 ///
-/// From P I is subtracted, and what is left of it must not be lost: in TF32 and bfloat16 it is the product of `W^1/2 Y Lambda^-1` with itself,
-/// in f16, which has the 10 bits of TF32 and holds what lies between 0 and 1. It is symmetric, also where W Y and Y are rounded: what is
+/// From P I is subtracted, and what is left of it must not be lost: in TF32 and bfloat16 it is the product of `2^15 W^1/2 Y Lambda^-1` with itself,
+/// in f16, which has the 10 bits of TF32, and room for that, as it lies between 0 and 2^15. It is symmetric, also where W Y and Y are rounded: what is
 /// below its diagonal is what is above it.
 pub fn ncut<T: Real>(
     membership: &Matrix<T>,
@@ -47,10 +50,14 @@ pub fn ncut<T: Real>(
     let mut p = if matches!(precision, Some(Precision::Tf32 | Precision::Bf16)) {
         for i in 0..m {
             for (l, y) in weighted.row_mut(i).iter_mut().enumerate() {
-                *y = to_f16(weight(i).sqrt() * *y / v[l].sqrt());
+                *y = to_f16(weight(i).sqrt() * *y / v[l].sqrt() * T::of(SCALE));
             }
         }
-        product(&transposed(&weighted), &weighted, None)
+        let mut p = product(&transposed(&weighted), &weighted, None);
+        for entry in p.iter_mut() {
+            *entry = *entry / T::of(SCALE * SCALE);
+        }
+        p
     } else {
         for i in 0..m {
             for y in weighted.row_mut(i) {

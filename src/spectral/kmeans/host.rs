@@ -3,8 +3,7 @@
 use rayon::prelude::*;
 
 use super::{Assigned, Moments, halves};
-use crate::error::Result;
-use crate::network::download;
+use crate::error::{Error, Result};
 use crate::ops::{Ops, Real, Shape};
 use crate::progress::Progress;
 
@@ -17,36 +16,45 @@ const PART: usize = 2048;
 const PARTS: usize = 64;
 
 /// The rows, n x d.
-pub struct Rows<T> {
-    values: Vec<T>,
+pub struct Rows<'a, O: Ops> {
+    ops: &'a O,
+    values: Vec<O::Real>,
     moments: Moments,
 }
 
-impl<T: Real> Rows<T> {
+impl<'a, O: Ops> Rows<'a, O> {
     /// The rows of `x`.
-    pub fn new<O: Ops<Real = T>>(ops: &O, x: &O::Matrix) -> Result<Self> {
-        let values = download(ops, x)?;
-        let mut moments = Moments::new(x.cols());
-        for row in values.chunks_exact(x.cols()) {
+    pub fn new(ops: &'a O, x: &O::Matrix) -> Result<Self> {
+        let (n, d) = (x.rows(), x.cols());
+        let mut values = Vec::new();
+        values.try_reserve_exact(n * d).map_err(|_| Error::Memory {
+            what: "rows for k-means".into(),
+            mib: ((n * d * size_of::<O::Real>()) as u64).div_ceil(1 << 20),
+            advice: "train on fewer rows (--train-rows)",
+        })?;
+        values.resize(n * d, O::Real::ZERO);
+        ops.download(x, &mut values)?;
+        let mut moments = Moments::new(d);
+        for row in values.chunks_exact(d) {
             moments.add(row.iter().map(|v| v.to_f64()));
         }
-        Ok(Rows { values, moments })
+        Ok(Rows { ops, values, moments })
     }
 
     /// What `work` makes of each part of the rows, in order.
     fn parts<R: Send>(
         &self,
         progress: &dyn Progress,
-        work: impl Fn(&[T]) -> R + Send + Sync,
+        work: impl Fn(&[O::Real]) -> R + Send + Sync,
     ) -> Result<Vec<R>> {
         progress.not_interrupted("k-means was not finished")?;
-        let part = self.moments.rows().div_ceil(PARTS).max(PART);
-        let parts = self.values.par_chunks(part * self.moments.d);
-        Ok(parts.map(work).collect())
+        let part = self.moments.rows().div_ceil(PARTS).max(PART) * self.moments.d;
+        let values = &self.values;
+        Ok(self.ops.on_host(|| values.par_chunks(part).map(work).collect()))
     }
 }
 
-impl<T: Real> super::Rows for Rows<T> {
+impl<O: Ops> super::Rows for Rows<'_, O> {
     fn moments(&self) -> &Moments {
         &self.moments
     }

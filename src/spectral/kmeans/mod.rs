@@ -14,9 +14,10 @@ const ITERATIONS: usize = 300;
 /// A start ends when the centres move by less than this share of the rows' variance, as squared distances.
 const STILL: f64 = 1e-4;
 
-/// Rows of at most so many numbers, as those of eigenvectors are, are worked on by the host's threads, wherever they come from: an iteration has
-/// less to compute than calls of a device take.
-const NARROW: usize = 64;
+/// Rows and centres of at most so many numbers in all, as those of eigenvectors are, are worked on by the host's threads, wherever they come from:
+/// a device would compute for less than its calls take.
+const FEW: usize = 64;
+const FEW_IN_CENTERS: usize = 4096;
 
 /// The best of some starts.
 #[derive(Clone, Debug, PartialEq)]
@@ -49,7 +50,7 @@ pub fn kmeans<O: Ops>(
             "ask for fewer clusters or give more rows",
         ));
     }
-    match x.cols() <= NARROW {
+    match x.cols() <= FEW && x.cols() * clusters <= FEW_IN_CENTERS {
         true => best_of(&mut host::Rows::new(ops, x)?, clusters, starts, seed, progress),
         false => best_of(
             &mut device::Rows::new(ops, x, clusters)?,

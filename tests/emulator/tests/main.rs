@@ -19,6 +19,7 @@ mod launches;
 mod mirror;
 mod planted_bugs;
 mod predict;
+mod rounded;
 mod scattering;
 mod step;
 mod training;

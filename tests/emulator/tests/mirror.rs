@@ -4,7 +4,7 @@ use crate::common::{emulator, seed};
 use crate::operations;
 use neuncut::cuda::Cuda;
 use neuncut::ops::Precision;
-use neuncut::validate::{Operation, Settings, Sizes, WIDENED};
+use neuncut::validate::{Operation, Settings, Sizes, widened};
 use neuncut_emulator::{MODE, Mode};
 
 /// Affinities of more rows are streamed here, so that streaming is seen at sizes that a CPU can emulate.
@@ -42,10 +42,10 @@ fn passes(operation: Operation) {
         .map(|precision| (backend(precision), precision))
         .into();
     // Those that compute large products in wide tiles, which problems of these sizes are too small for.
-    if WIDENED.contains(&operation) {
-        let wide = [Precision::Tf32, Precision::Bf16]
-            .map(|precision| (backend(precision).widening_from(1), precision));
-        backends.extend(wide);
+    for precision in Precision::ALL {
+        if widened(precision).contains(&operation) {
+            backends.push((backend(precision).widening_from(1), precision));
+        }
     }
     let backends: Vec<_> = backends
         .iter()

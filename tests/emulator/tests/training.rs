@@ -136,6 +136,54 @@ fn training_gives_the_same_bits_in_any_order_of_threads() {
     }
 }
 
+/// Steps of more than a few clusters, in tiles of either size: recorded, made call by call, and with rows that the host feeds.
+#[test]
+fn many_clusters_in_bf16_give_the_same_bits_recorded_or_not_wherever_the_rows_are() {
+    let (m, d, batches) = (130, 40, 3);
+    let rows = rows(m * batches, d);
+    let model = Model::random(1, d, &[72, 136], 40);
+    let size = StepSize {
+        rows: m,
+        batches,
+        training_rows: m * batches,
+    };
+    let schedule = seed("the second schedule").max(1);
+    // All products in wide tiles, or none.
+    for tiles in [1, usize::MAX] {
+        let trained = |schedule, feeds: bool, recorded: bool| {
+            let cuda = Cuda::new(Emulator::new().with_seed(schedule), Precision::Bf16).widening_from(tiles);
+            let cuda = if feeds { cuda.feeding_rows() } else { cuda };
+            let data = resident(&cuda, &rows, d);
+            let state = StepState {
+                learning_rate: 1e-3,
+                ..StepState::default()
+            };
+            let mut step = Step::new(&cuda, &model, plan(None).rule, size, None, state).unwrap();
+            for batch in 0..2 * batches {
+                let state = StepState {
+                    batch: (batch % batches) as u32,
+                    step: batch as u64,
+                    ..state
+                };
+                cuda.set_state(state, &mut step.state).unwrap();
+                match recorded {
+                    true => step.run(&cuda, &data, None).unwrap(),
+                    // What is profiled is not recorded.
+                    false => {
+                        let profile = cuda.profile(&mut || step.run(&cuda, &data, None)).unwrap();
+                        let wide = profile.iter().any(|(kernel, _)| kernel.contains("wide"));
+                        assert_eq!(wide, tiles == 1, "{profile:?}");
+                    }
+                }
+            }
+            bits(&step.learner.network.to_model(&cuda).unwrap())
+        };
+        let first = trained(0, false, true);
+        assert_eq!(first, trained(schedule, false, false), "call by call");
+        assert_eq!(first, trained(0, true, true), "fed by the host");
+    }
+}
+
 #[test]
 fn an_interrupted_training_gives_the_bits_of_an_uninterrupted_one() {
     let rows = rows(512, 20);
