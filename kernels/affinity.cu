@@ -139,10 +139,10 @@ struct StoredTile {
     }
 };
 
-#define DEFINE_AFFINITY(name, blocks, Stored, Product, ...)                                                                     \
-    LARGE_SHARED_OF(name, sizeof(StoredTile<Product, __VA_ARGS__, Stored>::Tile::Shared));                              \
-    KERNEL(DEEP_THREADS, blocks) name(Pairs pairs, Stored* a, int a_stride, float* partial_degrees) {              \
-        StoredTile<Product, __VA_ARGS__, Stored>::run(pairs, a, a_stride, partial_degrees);                             \
+#define DEFINE_AFFINITY(name, blocks, Stored, Product, ...)                                           \
+    LARGE_SHARED_OF(name, sizeof(StoredTile<Product, __VA_ARGS__, Stored>::Tile::Shared));            \
+    KERNEL(DEEP_THREADS, blocks) name(Pairs pairs, Stored* a, int a_stride, float* partial_degrees) { \
+        StoredTile<Product, __VA_ARGS__, Stored>::run(pairs, a, a_stride, partial_degrees);           \
     }
 DEFINE_AFFINITY(affinity_f32_fp32, DEEP_BLOCKS, float, Fp32, Deep<64>)
 DEFINE_AFFINITY(affinity_f32_tf32x3, DEEP_BLOCKS, float, Tf32x3, Deep<64>)
@@ -169,10 +169,10 @@ DEVICE void distances(const Pairs& pairs, float* out, int out_stride) {
     });
 }
 
-#define DEFINE_DISTANCES(precision, Product)                                                                         \
-    LARGE_SHARED_OF(distances_##precision, sizeof(Distances<Product, Deep<64>>::Shared));                           \
-    KERNEL(DEEP_THREADS, DEEP_BLOCKS) distances_##precision(Pairs pairs, float* out, int out_stride) {              \
-        distances<Product>(pairs, out, out_stride);                                                                 \
+#define DEFINE_DISTANCES(precision, Product)                                                           \
+    LARGE_SHARED_OF(distances_##precision, sizeof(Distances<Product, Deep<64>>::Shared));              \
+    KERNEL(DEEP_THREADS, DEEP_BLOCKS) distances_##precision(Pairs pairs, float* out, int out_stride) { \
+        distances<Product>(pairs, out, out_stride);                                                    \
     }
 FOR_EACH_PRECISION(DEFINE_DISTANCES)
 DEFINE_DISTANCES(differences, Differences)
@@ -263,9 +263,9 @@ DEVICE void neighbors_symmetrize(const float* distances, int stride, const Limit
     }
 }
 
-#define DEFINE_NEIGHBORS_SYMMETRIZE(stored, Stored)                                                                        \
+#define DEFINE_NEIGHBORS_SYMMETRIZE(stored, Stored)                                                                         \
     KERNEL(256) neighbors_symmetrize_##stored(const float* distances, int stride, const Limit* limits, float factor, int m, \
-                                              Stored* a, int a_stride, float* partial_degrees) {                           \
+                                              Stored* a, int a_stride, float* partial_degrees) {                            \
         neighbors_symmetrize(distances, stride, limits, factor, m, a, a_stride, partial_degrees);                           \
     }
 DEFINE_NEIGHBORS_SYMMETRIZE(f32, float)
@@ -440,23 +440,23 @@ struct TurnedContracted {
     }
 };
 
-#define DEFINE_CONTRACTED(name, Stored, ...)                                                                    \
-    LARGE_SHARED_OF(name, sizeof(__VA_ARGS__::Shared));                                                         \
-    KERNEL(DEEP_THREADS, DEEP_BLOCKS) name(const Stored* a, int a_stride, Contraction c, int rows, int n) {    \
-        __VA_ARGS__::run(a, a_stride, c, rows, n);                                                              \
+#define DEFINE_CONTRACTED(name, Stored, ...)                                                                \
+    LARGE_SHARED_OF(name, sizeof(__VA_ARGS__::Shared));                                                     \
+    KERNEL(DEEP_THREADS, DEEP_BLOCKS) name(const Stored* a, int a_stride, Contraction c, int rows, int n) { \
+        __VA_ARGS__::run(a, a_stride, c, rows, n);                                                          \
     }
-#define DEFINE_CONTRACT_F32(precision, Product)                                                                 \
-    DEFINE_CONTRACTED(contract_##precision, float, Contracted<Product, Deep<64>>)                  \
+#define DEFINE_CONTRACT_F32(precision, Product)                                   \
+    DEFINE_CONTRACTED(contract_##precision, float, Contracted<Product, Deep<64>>) \
     DEFINE_CONTRACTED(contract_narrow_##precision, float, Contracted<Product, Deep<16>>)
 DEFINE_CONTRACT_F32(fp32, Fp32)
 DEFINE_CONTRACT_F32(tf32x3, Tf32x3)
 DEFINE_CONTRACTED(contract_f16, uint16_t, HalfContracted<Deep<64>>)
 DEFINE_CONTRACTED(contract_narrow_f16, uint16_t, HalfContracted<Deep<16>>)
-#define DEFINE_TURNED(name, blocks, ...)                                                                                          \
-    LARGE_SHARED_OF(name, sizeof(TurnedContracted<__VA_ARGS__>::Shared));                                                 \
-    KERNEL(DEEP_THREADS, blocks) name(const uint16_t* a, int stride, Contraction c, const uint16_t* turned,          \
-                                           const float* centres, int rows, int n) {                                       \
-        TurnedContracted<__VA_ARGS__>::run(a, stride, c, turned, centres, rows, n);                                       \
+#define DEFINE_TURNED(name, blocks, ...)                                                                    \
+    LARGE_SHARED_OF(name, sizeof(TurnedContracted<__VA_ARGS__>::Shared));                                   \
+    KERNEL(DEEP_THREADS, blocks) name(const uint16_t* a, int stride, Contraction c, const uint16_t* turned, \
+                                           const float* centres, int rows, int n) {                         \
+        TurnedContracted<__VA_ARGS__>::run(a, stride, c, turned, centres, rows, n);                         \
     }
 DEFINE_TURNED(contract_turned_f16, DEEP_BLOCKS, DeepHalf)
 DEFINE_TURNED(contract_turned_wide_f16, WIDE_BLOCKS, Wide)
@@ -566,9 +566,9 @@ DEVICE void contract_streamed(const Pairs& pairs, const Contraction& c) {
     });
 }
 
-#define DEFINE_CONTRACT_STREAMED(product, Product, Contract, centred)                               \
-    KERNEL(GEMM_THREADS) contract_streamed_##product(Pairs pairs, Contraction c) {                 \
-        contract_streamed<Product, Contract, centred>(pairs, c);                                   \
+#define DEFINE_CONTRACT_STREAMED(product, Product, Contract, centred)              \
+    KERNEL(GEMM_THREADS) contract_streamed_##product(Pairs pairs, Contraction c) { \
+        contract_streamed<Product, Contract, centred>(pairs, c);                   \
     }
 DEFINE_CONTRACT_STREAMED(fp32, Fp32, ContractExactly<Fp32>, false)
 DEFINE_CONTRACT_STREAMED(tf32x3, Tf32x3, ContractExactly<Tf32x3>, false)

@@ -37,14 +37,14 @@ using Forward = Gemm<Product, true, true, T>;
 template <class T>
 using HalfForward = HalfGemm<Bf16, true, true, T>;
 
-#define DEFINE_FORWARD(name, blocks, Number, T, ...)                                                                                 \
-    LARGE_SHARED_OF(name, sizeof(__VA_ARGS__::Shared));                                                                      \
-    KERNEL(DEEP_THREADS, blocks) name(const Number* x, int x_stride, const Number* w, int w_stride, const float* bias,  \
-                                           int relu, float* z, int z_stride, Rounded rounded, int m, int n, int d) {         \
-        linear<__VA_ARGS__, T>({x, x_stride}, {w, w_stride}, bias, relu, z, z_stride, rounded, m, n, d);                     \
+#define DEFINE_FORWARD(name, blocks, Number, T, ...)                                                                   \
+    LARGE_SHARED_OF(name, sizeof(__VA_ARGS__::Shared));                                                                \
+    KERNEL(DEEP_THREADS, blocks) name(const Number* x, int x_stride, const Number* w, int w_stride, const float* bias, \
+                                           int relu, float* z, int z_stride, Rounded rounded, int m, int n, int d) {   \
+        linear<__VA_ARGS__, T>({x, x_stride}, {w, w_stride}, bias, relu, z, z_stride, rounded, m, n, d);               \
     }
 #define DEFINE_LINEAR(precision, Product)                                                        \
-    DEFINE_FORWARD(linear_##precision, DEEP_BLOCKS, float, Deep<64>, Forward<Product, Deep<64>>)              \
+    DEFINE_FORWARD(linear_##precision, DEEP_BLOCKS, float, Deep<64>, Forward<Product, Deep<64>>) \
     DEFINE_FORWARD(linear_narrow_##precision, DEEP_BLOCKS, float, Deep<16>, Forward<Product, Deep<16>>)
 FOR_EACH_PRECISION(DEFINE_LINEAR)
 DEFINE_FORWARD(linear_rounded_bf16, DEEP_BLOCKS, uint16_t, DeepHalf, HalfForward<DeepHalf>)
@@ -80,11 +80,11 @@ using Backward = Gemm<Product, true, false, Deep<64>>;
 template <class T>
 using HalfBackward = HalfGemm<Bf16, true, false, T>;
 
-#define DEFINE_BACKWARD(name, blocks, Number, T, ...)                                                                               \
-    LARGE_SHARED_OF(name, sizeof(__VA_ARGS__::Shared));                                                                     \
+#define DEFINE_BACKWARD(name, blocks, Number, T, ...)                                                                   \
+    LARGE_SHARED_OF(name, sizeof(__VA_ARGS__::Shared));                                                                 \
     KERNEL(DEEP_THREADS, blocks) name(const Number* d_z, int d_z_stride, const Number* w, int w_stride, const float* x, \
-                                           float* d_x, int x_stride, Rounded rounded, int m, int n, int d) {                \
-        linear_backward_data<__VA_ARGS__, T>({d_z, d_z_stride}, {w, w_stride}, x, d_x, x_stride, rounded, m, n, d);         \
+                                           float* d_x, int x_stride, Rounded rounded, int m, int n, int d) {            \
+        linear_backward_data<__VA_ARGS__, T>({d_z, d_z_stride}, {w, w_stride}, x, d_x, x_stride, rounded, m, n, d);     \
     }
 #define DEFINE_LINEAR_BACKWARD_DATA(precision, Product) \
     DEFINE_BACKWARD(linear_backward_data_##precision, DEEP_BLOCKS, float, Deep<64>, Backward<Product>)
@@ -247,13 +247,13 @@ DEVICE void linear_update_rounded(const Layers& all, int count, int m, AdamRule 
     update_bias(sum, layer, output, rule, corrections[0]);
 }
 
-#define DEFINE_UPDATE(name, blocks, update, ...)                                                                                    \
-    LARGE_SHARED_OF(name, sizeof(__VA_ARGS__::Shared));                                                                     \
-    KERNEL(DEEP_THREADS, blocks) name(Layers all, int count, int m, AdamRule rule, const StepState* state) {           \
-        update(all, count, m, rule, state);                                                                                 \
+#define DEFINE_UPDATE(name, blocks, update, ...)                                                             \
+    LARGE_SHARED_OF(name, sizeof(__VA_ARGS__::Shared));                                                      \
+    KERNEL(DEEP_THREADS, blocks) name(Layers all, int count, int m, AdamRule rule, const StepState* state) { \
+        update(all, count, m, rule, state);                                                                  \
     }
-#define DEFINE_LINEAR_UPDATE(precision, Product)                                                                            \
-    DEFINE_UPDATE(linear_update_##precision, DEEP_BLOCKS, (linear_update<Product, Deep<64>>), Gradient<Product, Deep<64>>)               \
+#define DEFINE_LINEAR_UPDATE(precision, Product)                                                                           \
+    DEFINE_UPDATE(linear_update_##precision, DEEP_BLOCKS, (linear_update<Product, Deep<64>>), Gradient<Product, Deep<64>>) \
     DEFINE_UPDATE(linear_update_short_##precision, DEEP_BLOCKS, (linear_update<Product, Short>), Gradient<Product, Short>)
 FOR_EACH_OF_F32(DEFINE_LINEAR_UPDATE)
 DEFINE_UPDATE(linear_update_rounded_bf16, DEEP_BLOCKS, linear_update_rounded<DeepHalf>, HalfGradient<DeepHalf>)

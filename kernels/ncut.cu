@@ -470,23 +470,23 @@ KERNEL(256) ncut_pull_back(const float* membership, int y_stride, const float* c
 }
 
 // Where others are TF32 or bfloat16 the operands of P, of which only M remains when I is subtracted, are f16: 10 bits of mantissa.
-#define DEFINE_OVERLAPS(precision, Product)                                                                              \
-    LARGE_SHARED_OF(ncut_overlaps_##precision, sizeof(Overlaps<Product>::Shared));                                       \
-    KERNEL(DEEP_THREADS, DEEP_BLOCKS) ncut_overlaps_##precision(const float* weighted, const float* membership, int y_stride,         \
-                                                   double* cluster_values, float* overlaps, int overlaps_stride,         \
-                                                   int m, int k) {                                                       \
-        ncut_overlaps<Product>(weighted, membership, y_stride, cluster_values, overlaps, overlaps_stride, m, k);         \
+#define DEFINE_OVERLAPS(precision, Product)                                                                                   \
+    LARGE_SHARED_OF(ncut_overlaps_##precision, sizeof(Overlaps<Product>::Shared));                                            \
+    KERNEL(DEEP_THREADS, DEEP_BLOCKS) ncut_overlaps_##precision(const float* weighted, const float* membership, int y_stride, \
+                                                   double* cluster_values, float* overlaps, int overlaps_stride,              \
+                                                   int m, int k) {                                                            \
+        ncut_overlaps<Product>(weighted, membership, y_stride, cluster_values, overlaps, overlaps_stride, m, k);              \
     }
 DEFINE_OVERLAPS(fp32, Fp32)
 DEFINE_OVERLAPS(tf32x3, Tf32x3)
 
 // The product with M is one like those of the layers. Both in nearly f32 whatever the precision took 151 and 161 of the 965 microseconds of a
 // step (bf16, m 3000, k 1000, H100), from operands in f32 of the step's precision 73 and 76; from 16-bit ones they were not measured.
-#define DEFINE_PULLED(name, blocks, Number, T, ...)                                                                              \
-    LARGE_SHARED_OF(name, sizeof(__VA_ARGS__::Shared));                                                                  \
-    KERNEL(DEEP_THREADS, blocks) name(const Number* membership, int y_stride, const Number* pull, int pull_stride,  \
-                                           float* d, int d_stride, int m, int k) {                                       \
-        ncut_product<__VA_ARGS__, T>({membership, y_stride}, {pull, pull_stride}, d, d_stride, m, k);                    \
+#define DEFINE_PULLED(name, blocks, Number, T, ...)                                                                \
+    LARGE_SHARED_OF(name, sizeof(__VA_ARGS__::Shared));                                                            \
+    KERNEL(DEEP_THREADS, blocks) name(const Number* membership, int y_stride, const Number* pull, int pull_stride, \
+                                           float* d, int d_stride, int m, int k) {                                 \
+        ncut_product<__VA_ARGS__, T>({membership, y_stride}, {pull, pull_stride}, d, d_stride, m, k);              \
     }
 #define DEFINE_PRODUCT(precision, Product) DEFINE_PULLED(ncut_product_##precision, DEEP_BLOCKS, float, Deep<64>, Pulled<Product>)
 FOR_EACH_OF_F32(DEFINE_PRODUCT)

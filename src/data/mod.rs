@@ -233,18 +233,19 @@ impl Dataset {
     /// Room for rows as [`read_raw`](Self::read_raw) reads them, with nothing in it: as they are stored, where that is a type that backends
     /// take in, else as f32.
     pub fn raw_rows(&self) -> RawRows {
-        let first = &self.parts[0];
-        let kind = (first.element(), first.endian());
-        let alike = self
-            .parts
-            .iter()
-            .all(|part| (part.element(), part.endian()) == kind);
-        match kind {
-            (Element::U8, _) if alike => RawRows::U8(Vec::new()),
-            (Element::F16, Endian::Little) if alike => RawRows::F16(Vec::new()),
-            (Element::BF16, Endian::Little) if alike => RawRows::BF16(Vec::new()),
+        match self.kind() {
+            Some((Element::U8, _)) => RawRows::U8(Vec::new()),
+            Some((Element::F16, Endian::Little)) => RawRows::F16(Vec::new()),
+            Some((Element::BF16, Endian::Little)) => RawRows::BF16(Vec::new()),
             _ => RawRows::F32(Vec::new()),
         }
+    }
+
+    /// How numbers are stored, where all parts have them alike.
+    fn kind(&self) -> Option<(Element, Endian)> {
+        let kind = |part: &Matrix| (part.element(), part.endian());
+        let first = kind(&self.parts[0]);
+        self.parts.iter().all(|part| kind(part) == first).then_some(first)
     }
 
     /// Fills `to`, which [`raw_rows`](Self::raw_rows) made, with these rows, on all threads: one alone is slower than devices are.
@@ -272,7 +273,12 @@ impl Dataset {
             }
             RawRows::F32(values) => {
                 values.resize(count, 0.0);
-                self.in_pieces(rows, values, |rows, to| self.read_rows(rows.start, to))
+                match self.kind() {
+                    Some((Element::F32, Endian::Little)) => self.in_pieces(rows, values, |rows, to| {
+                        self.read_stored(rows, to, |v| v.is_finite())
+                    }),
+                    _ => self.in_pieces(rows, values, |rows, to| self.read_rows(rows.start, to)),
+                }
             }
         }
     }
