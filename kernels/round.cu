@@ -1,4 +1,5 @@
-// A matrix rounded to bfloat16, where whoever made it left no such copy.
+// A matrix rounded to bfloat16, where whoever made it left no such copy. No operation of its own, but what precedes products here, so that there
+// is nothing on the CPU that it would mirror.
 //
 // Registers: at most 40 a thread.
 #include "reduce.cuh"

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use rayon::prelude::*;
 
 use super::driver::Driver;
-use super::memory::Uploaded;
+use super::memory::{Uploaded, stride};
 use super::round::{Rounded, round};
 use super::staging::Stages;
 use super::{Cuda, Labels, Matrix, State, arguments, int};
@@ -46,7 +46,7 @@ impl<D: Driver> HostRows<D> {
 /// See [`Ops::training_rows`](crate::ops::Ops::training_rows).
 pub fn training_rows<D: Driver>(cuda: &Cuda<D>, rows: usize, cols: usize) -> Result<Matrix<D>> {
     let what = "the training rows";
-    let bytes = rows as u64 * cols.next_multiple_of(4) as u64 * 4;
+    let bytes = rows as u64 * stride(cols, 4) as u64 * 4;
     if !cuda.feeds_rows && bytes <= cuda.driver.free_memory()? / 100 * MOST_PERCENT {
         return Matrix::zeros(&cuda.memory, what, rows, cols);
     }

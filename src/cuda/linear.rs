@@ -89,7 +89,7 @@ pub fn linear_backward_data<D: Driver>(
     let product = Product::of(cuda, "linear_backward_data", d_z, weight, [m, n]);
     assert!(
         product.is_rounded == (cuda.precision == Precision::Bf16),
-        "operands"
+        "in bf16, and there alone, both are operands"
     );
     cuda.launch(
         "linear",
@@ -239,7 +239,10 @@ fn launch<D: Driver>(
     let rounded = layers
         .iter()
         .all(|layer| layer.d_z_rounded != NULL && layer.x_rounded != NULL);
-    assert!(rounded == (cuda.precision == Precision::Bf16), "operands");
+    assert!(
+        rounded == (cuda.precision == Precision::Bf16),
+        "in bf16, and there alone, both are operands"
+    );
     let (kernel, rows, columns) = match (rounded, few) {
         (true, _) if tiles(WIDE, WIDE) >= cuda.wide_tiles => ("linear_update_wide", WIDE, WIDE),
         (true, true) => ("linear_update_rounded_short", SHORT, TILE),

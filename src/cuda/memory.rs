@@ -5,15 +5,17 @@ use std::rc::Rc;
 
 use super::driver::{Address, Driver};
 use super::gather::HostRows;
-use super::round;
 use crate::error::{Error, Result};
 use crate::ops::Shape;
 
 /// Every allocation begins at a multiple of this many bytes, as CUDA's own do.
 const ALIGNMENT: usize = 256;
 
-/// Rows begin at multiples of this many f32: 16 bytes, what one asynchronous copy moves.
-const ROW_ALIGNMENT: usize = 4;
+/// From one row of `cols` numbers, of `bytes` bytes each, to the next, in numbers: whole pieces of 16 bytes, what one asynchronous copy
+/// moves.
+pub fn stride(cols: usize, bytes: usize) -> usize {
+    cols.next_multiple_of(16 / bytes)
+}
 
 /// Where allocations come from.
 pub struct Memory<D: Driver> {
@@ -201,7 +203,7 @@ impl<D: Driver> Shape for Matrix<D> {
 impl<D: Driver> Matrix<D> {
     /// A matrix of zeros on the device.
     pub fn zeros(memory: &Memory<D>, what: &str, rows: usize, cols: usize) -> Result<Self> {
-        let bytes = rows * cols.next_multiple_of(ROW_ALIGNMENT) * size_of::<f32>();
+        let bytes = rows * stride(cols, 4) * size_of::<f32>();
         let place = Place::Device(memory.zeros(what, bytes)?);
         Ok(Matrix {
             place,
@@ -212,9 +214,9 @@ impl<D: Driver> Matrix<D> {
         })
     }
 
-    /// The same with a copy in bfloat16 beside it, rows `round::stride(cols)` numbers apart.
+    /// The same with a copy in bfloat16 beside it, rows `stride(cols, 2)` numbers apart.
     pub fn with_copy(memory: &Memory<D>, what: &str, rows: usize, cols: usize) -> Result<Self> {
-        let bytes = rows * round::stride(cols) * size_of::<u16>();
+        let bytes = rows * stride(cols, 2) * size_of::<u16>();
         Ok(Matrix {
             rounded: Some(memory.zeros(what, bytes)?),
             ..Matrix::zeros(memory, what, rows, cols)?
@@ -258,7 +260,7 @@ impl<D: Driver> Matrix<D> {
 
     /// From one row to the next, in f32.
     pub fn stride(&self) -> usize {
-        self.cols.next_multiple_of(ROW_ALIGNMENT)
+        stride(self.cols, 4)
     }
 
     /// Copies whole rows from the host, to `first_row` and on.

@@ -2,8 +2,8 @@
 
 use super::driver::{Address, Driver};
 use super::linear::{self, TILE, WIDE, is_wide};
-use super::memory::Buffer;
-use super::round::{self, Rounded};
+use super::memory::{Buffer, stride};
+use super::round::Rounded;
 use super::{Cuda, Matrix, State, arguments, int};
 use crate::error::Result;
 use crate::ops::{Cut, FEW_CLUSTERS, Objective, Penalty, Precision, Shape, VOLUME_FLOOR, Volumes};
@@ -73,7 +73,7 @@ impl<D: Driver> Workspace<D> {
             let many = Many {
                 weighted: match cuda.precision {
                     Precision::Tf32 | Precision::Bf16 => {
-                        let bytes = rows * round::stride(clusters) * size_of::<u16>();
+                        let bytes = rows * stride(clusters, 2) * size_of::<u16>();
                         Weighted::Half(memory.zeros(what, bytes)?)
                     }
                     _ => Weighted::Full(Matrix::zeros(memory, what, rows, clusters)?),
@@ -81,7 +81,7 @@ impl<D: Driver> Workspace<D> {
                 overlaps: Matrix::zeros(memory, what, clusters, clusters)?,
                 pull: match cuda.precision {
                     Precision::Bf16 => {
-                        let bytes = clusters * round::stride(clusters) * size_of::<u16>();
+                        let bytes = clusters * stride(clusters, 2) * size_of::<u16>();
                         Some(memory.zeros(what, bytes)?)
                     }
                     _ => None,
@@ -206,7 +206,7 @@ pub fn ncut<D: Driver>(
     };
     let (overlaps, overlaps_stride) = (many.overlaps.address(), int(many.overlaps.stride()));
     let pull = match &many.pull {
-        Some(buffer) => Rounded::at(buffer.address(), round::stride(k)),
+        Some(buffer) => Rounded::at(buffer.address(), stride(k, 2)),
         None => Rounded::NONE,
     };
     let (clusters, terms) = (many.clusters.address(), many.terms.address());
@@ -255,7 +255,7 @@ pub fn ncut<D: Driver>(
             ],
         )?,
         Weighted::Half(scaled) => {
-            let (scaled, stride) = (scaled.address(), int(round::stride(k)));
+            let (scaled, scaled_stride) = (scaled.address(), int(stride(k, 2)));
             cuda.launch(
                 "ncut",
                 "ncut_scaled",
@@ -270,7 +270,7 @@ pub fn ncut<D: Driver>(
                     parameters,
                     clusters,
                     scaled,
-                    stride,
+                    scaled_stride,
                 ],
             )?;
             cuda.launch(
@@ -278,7 +278,7 @@ pub fn ncut<D: Driver>(
                 "ncut_overlaps_f16",
                 tiles,
                 linear::DEEP_THREADS,
-                arguments![scaled, stride, overlaps, overlaps_stride, int(m), int(k)],
+                arguments![scaled, scaled_stride, overlaps, overlaps_stride, int(m), int(k)],
             )?;
         }
     }
@@ -304,7 +304,7 @@ pub fn ncut<D: Driver>(
     let rounded_y = Rounded::of(membership);
     assert!(
         rounded_y.is_some() || !pull.is_some(),
-        "memberships are an operand"
+        "in bf16 memberships are an operand"
     );
     let ((y_of, y_of_stride), (pull_of, pull_of_stride)) = match pull.is_some() {
         true => ((rounded_y.at, rounded_y.stride), (pull.at, pull.stride)),

@@ -1,7 +1,7 @@
 //! Points made ready for their distances to be taken; `kernels/points.cuh`.
 
 use super::driver::{Address, Driver};
-use super::memory::Buffer;
+use super::memory::{Buffer, stride};
 use super::{Cuda, Matrix, arguments, int};
 use crate::error::Result;
 use crate::ops::{Precision, Shape};
@@ -193,9 +193,4 @@ impl<D: Driver> Points<D> {
             Some(_) => self.precision.name(),
         }
     }
-}
-
-/// From one row of `cols` numbers, of `bytes` bytes each, to the next: whole pieces of 16 bytes.
-fn stride(cols: usize, bytes: usize) -> usize {
-    cols.next_multiple_of(16 / bytes)
 }

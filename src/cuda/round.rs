@@ -1,10 +1,11 @@
 //! Copies of matrices in bfloat16, operands of matrix products that are rounded once; `kernels/round.cu`, `kernels/rounded.cuh`.
 //!
-//! A matrix that has such a copy has it as its numbers are: whoever writes the one writes the other. That is done by all operations that
+//! No operation of their own, so that the CPU, which multiplies in f32, has nothing beside it. A matrix that has such a copy has it as its numbers are: whoever writes the one writes the other. That is done by all operations that
 //! make what products read: uploads, copies and transforms of rows, mini-batches, layers and their gradients, soft-max, losses, updated weights,
 //! combinations. Others (gradients and moments of parameters, contractions, losses, scattering) leave a copy behind.
 
 use super::driver::{Address, Driver};
+use super::memory::stride;
 use super::{Cuda, Matrix, arguments, int};
 use crate::error::Result;
 use crate::ops::Shape;
@@ -43,7 +44,7 @@ impl Rounded {
     /// The copy of a matrix.
     pub fn of<D: Driver>(matrix: &Matrix<D>) -> Self {
         match matrix.rounded() {
-            Some(buffer) => Rounded::at(buffer.address(), stride(matrix.cols())),
+            Some(buffer) => Rounded::at(buffer.address(), stride(matrix.cols(), 2)),
             None => Rounded::NONE,
         }
     }
@@ -52,11 +53,6 @@ impl Rounded {
     pub fn is_some(self) -> bool {
         self.at != Address(0)
     }
-}
-
-/// From one row of `cols` numbers to the next: whole pieces of 16 bytes.
-pub fn stride(cols: usize) -> usize {
-    cols.next_multiple_of(8)
 }
 
 /// Makes the copy, if there is to be one, of a matrix that was written without.

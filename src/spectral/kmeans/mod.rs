@@ -289,3 +289,74 @@ fn pick(weights: &[f64], target: f64) -> usize {
     // Rounding: the last row that has any weight.
     weights.iter().rposition(|&weight| weight > 0.0).unwrap_or(0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cpu::{Fast, Matrix};
+    use crate::progress::Silent;
+
+    fn clustered(rows: &Matrix<f32>, clusters: usize) -> Kmeans {
+        let ops = Fast::new(1).expect("a thread");
+        kmeans(&ops, rows, clusters, 2, 0, &mut Silent).expect("no error")
+    }
+
+    #[test]
+    fn as_many_clusters_as_rows_one_row_and_rows_all_alike() {
+        let one = clustered(&Matrix::from_rows(1, 3, vec![1.0, -2.0, 3.0]), 1);
+        assert_eq!((one.labels, one.centers), (vec![0], vec![1.0, -2.0, 3.0]));
+        let mut all = clustered(&Matrix::from_rows(5, 1, vec![0.0, 1.0, 10.0, 11.0, 50.0]), 5).labels;
+        all.sort_unstable();
+        assert_eq!(all, [0, 1, 2, 3, 4]);
+        let alike = clustered(&Matrix::from_rows(6, 2, vec![0.5; 12]), 3);
+        assert_eq!(alike.inertia, 0.0);
+        assert!(alike.labels.iter().all(|&label| label < 3));
+        let ops = Fast::new(1).expect("a thread");
+        let more = kmeans(&ops, &Matrix::from_rows(1, 1, vec![0f32]), 2, 1, 0, &mut Silent);
+        assert!(
+            more.expect_err("refused")
+                .to_string()
+                .contains("2 clusters of 1 rows")
+        );
+    }
+
+    #[test]
+    fn the_host_finds_what_the_backend_finds_on_any_number_of_threads() {
+        let seed = rand::random::<u32>();
+        println!("seed {seed}");
+        let random = Stream::new(seed.into(), Purpose::Start, 0);
+        // More rows than a part has, and centres beyond whole lanes.
+        let (n, d, k) = (5000, 7, 19);
+        let rows = Matrix::from_rows(
+            n,
+            d,
+            (0..n * d).map(|at| random.normal(at as u64)[0] as f32).collect(),
+        );
+        let ops = Fast::new(1).expect("a thread");
+        let mut backend = device::Rows::new(&ops, &rows, k).expect("room");
+        let centers: Vec<f64> = rows[..k * d].iter().map(|&v| f64::from(v)).collect();
+        let expected = backend.assign(&centers, &Silent).expect("no error");
+        for threads in [1, 3] {
+            let ops = Fast::new(threads).expect("threads");
+            let mut host = host::Rows::new(&ops, &rows).expect("room");
+            let found = host.assign(&centers, &Silent).expect("no error");
+            // A tie within rounding may go the other way.
+            let other = found
+                .labels
+                .iter()
+                .zip(&expected.labels)
+                .filter(|(a, b)| a != b)
+                .count();
+            assert!(other <= 2, "{other} rows have another centre");
+            assert_eq!(found.counts.iter().sum::<f64>(), n as f64);
+            let again = host::Rows::new(&Fast::new(2).expect("threads"), &rows)
+                .and_then(|mut rows| rows.assign(&centers, &Silent))
+                .expect("no error");
+            assert_eq!(
+                (found.labels, found.sums),
+                (again.labels, again.sums),
+                "the same bits"
+            );
+        }
+    }
+}
