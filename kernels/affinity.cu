@@ -6,7 +6,7 @@
 // Stored affinities are f32, or f16 in the precisions tf32 and bf16: on unit rows all of them lie near 1, where bfloat16 would
 // lose a fifth of their contrast. There Y is rounded to f16 as well, after subtracting a centre c: S = A (Y - c) + D c.
 //
-// Registers: at most 216 a thread.
+// Registers: at most 200 a thread.
 #include "points.cuh"
 
 // Rows of which the mean is the centre of the memberships.
@@ -14,11 +14,11 @@ constexpr int MEMBERSHIP_ROWS = 64;
 
 // ---- points ----------------------------------------------------------------------------------------------------------------
 
-#define DEFINE_CENTER(precision, Product)                                                                              \
-    KERNEL(256) affinity_center_##precision(const float* x, const float* around, int averaged, int stride,             \
-                                            Point<Product>::Number* centred, int centred_stride, float* norms, int m,  \
-                                            int d) {                                                                   \
-        affinity_center<Product>(x, around, averaged, stride, centred, centred_stride, norms, m, d);                   \
+#define DEFINE_CENTER(precision, Product)                                                                             \
+    KERNEL(256) affinity_center_##precision(const float* x, const float* around, int averaged, int stride,            \
+                                            Point<Product>::Number* centred, int centred_stride, float* norms, int m, \
+                                            int d) {                                                                  \
+        affinity_center<Product>(x, around, averaged, stride, centred, centred_stride, norms, m, d);                  \
     }
 DEFINE_CENTER(fp32, Fp32)
 DEFINE_CENTER(tf32, Tf32)
@@ -139,18 +139,18 @@ struct StoredTile {
     }
 };
 
-#define DEFINE_AFFINITY(name, blocks, Stored, Product, ...)                                           \
-    LARGE_SHARED_OF(name, sizeof(StoredTile<Product, __VA_ARGS__, Stored>::Tile::Shared));            \
-    KERNEL(DEEP_THREADS, blocks) name(Pairs pairs, Stored* a, int a_stride, float* partial_degrees) { \
-        StoredTile<Product, __VA_ARGS__, Stored>::run(pairs, a, a_stride, partial_degrees);           \
+#define DEFINE_AFFINITY(name, Stored, Product, ...)                                                \
+    LARGE_SHARED_OF(name, sizeof(StoredTile<Product, __VA_ARGS__, Stored>::Tile::Shared));         \
+    TILED_KERNEL(__VA_ARGS__) name(Pairs pairs, Stored* a, int a_stride, float* partial_degrees) { \
+        StoredTile<Product, __VA_ARGS__, Stored>::run(pairs, a, a_stride, partial_degrees);        \
     }
-DEFINE_AFFINITY(affinity_f32_fp32, DEEP_BLOCKS, float, Fp32, Deep<64>)
-DEFINE_AFFINITY(affinity_f32_tf32x3, DEEP_BLOCKS, float, Tf32x3, Deep<64>)
-DEFINE_AFFINITY(affinity_f32_differences, DEEP_BLOCKS, float, Differences, Deep<64>)
-DEFINE_AFFINITY(affinity_f16_tf32, DEEP_BLOCKS, uint16_t, Tf32, Deep<64>)
-DEFINE_AFFINITY(affinity_f16_bf16, DEEP_BLOCKS, uint16_t, Bf16, DeepHalf)
-DEFINE_AFFINITY(affinity_wide_f16_bf16, WIDE_BLOCKS, uint16_t, Bf16, Wide)
-DEFINE_AFFINITY(affinity_f16_differences, DEEP_BLOCKS, uint16_t, Differences, Deep<64>)
+DEFINE_AFFINITY(affinity_f32_fp32, float, Fp32, Deep<64>)
+DEFINE_AFFINITY(affinity_f32_tf32x3, float, Tf32x3, Deep<64>)
+DEFINE_AFFINITY(affinity_f32_differences, float, Differences, Deep<64>)
+DEFINE_AFFINITY(affinity_f16_tf32, uint16_t, Tf32, Deep<64>)
+DEFINE_AFFINITY(affinity_f16_bf16, uint16_t, Bf16, DeepHalf)
+DEFINE_AFFINITY(affinity_wide_f16_bf16, uint16_t, Bf16, Wide)
+DEFINE_AFFINITY(affinity_f16_differences, uint16_t, Differences, Deep<64>)
 
 // ---- nearest neighbours -----------------------------------------------------------------------------------------------------------
 
@@ -452,14 +452,14 @@ DEFINE_CONTRACT_F32(fp32, Fp32)
 DEFINE_CONTRACT_F32(tf32x3, Tf32x3)
 DEFINE_CONTRACTED(contract_f16, uint16_t, HalfContracted<Deep<64>>)
 DEFINE_CONTRACTED(contract_narrow_f16, uint16_t, HalfContracted<Deep<16>>)
-#define DEFINE_TURNED(name, blocks, ...)                                                                    \
-    LARGE_SHARED_OF(name, sizeof(TurnedContracted<__VA_ARGS__>::Shared));                                   \
-    KERNEL(DEEP_THREADS, blocks) name(const uint16_t* a, int stride, Contraction c, const uint16_t* turned, \
-                                           const float* centres, int rows, int n) {                         \
-        TurnedContracted<__VA_ARGS__>::run(a, stride, c, turned, centres, rows, n);                         \
+#define DEFINE_TURNED(name, T)                                                                 \
+    LARGE_SHARED_OF(name, sizeof(TurnedContracted<T>::Shared));                                \
+    TILED_KERNEL(T) name(const uint16_t* a, int stride, Contraction c, const uint16_t* turned, \
+                                           const float* centres, int rows, int n) {            \
+        TurnedContracted<T>::run(a, stride, c, turned, centres, rows, n);                      \
     }
-DEFINE_TURNED(contract_turned_f16, DEEP_BLOCKS, DeepHalf)
-DEFINE_TURNED(contract_turned_wide_f16, WIDE_BLOCKS, Wide)
+DEFINE_TURNED(contract_turned_f16, DeepHalf)
+DEFINE_TURNED(contract_turned_wide_f16, Wide)
 
 // ---- contraction without a stored A ------------------------------------------------------------------------------------------------
 

@@ -14,14 +14,14 @@ constexpr int DEPTH = 32;
 
 // ---- how a block shares a tile ------------------------------------------------------------------------------------------------
 
-// A tile of `rows` by `columns` for groups of warps_down x warps_across warps. The groups take turns along the depth, `depth` each, and add up
-// what they have at the end: so that a tile of few elements keeps enough warps busy. `stages` tiles of operands are on their way or
-// in use at a time.
-template <int rows, int columns, int warps_down, int warps_across, int groups, int stages, int depth = DEPTH>
+// A tile of `rows` by `columns` for groups of warps_down x warps_across warps. The groups take turns along the depth, DEPTH each, and add up
+// what they have at the end: so that a tile of few elements keeps enough warps busy. Tilings of as many groups give the same bits.
+// `stages` tiles of operands are on their way or in use at a time.
+template <int rows, int columns, int warps_down, int warps_across, int groups, int stages>
 struct Tiling {
     static constexpr int ROWS = rows, COLUMNS = columns, WARPS_DOWN = warps_down, WARPS_ACROSS = warps_across;
     static constexpr int GROUP = 32 * warps_down * warps_across, GROUPS = groups, THREADS = GROUP * groups;
-    static constexpr int STAGES = stages, OWN_DEPTH = depth, STAGE_DEPTH = depth * groups;
+    static constexpr int STAGES = stages, STAGE_DEPTH = DEPTH * groups;
 };
 
 // Within 48 KB of shared memory, for kernels that keep other things beside.
@@ -45,16 +45,25 @@ static_assert(Deep<64>::THREADS == DEEP_THREADS && Deep<16>::THREADS == DEEP_THR
 
 // The same for operands that were rounded to 16 bits beforehand: twice the stages fit.
 typedef Tiling<64, 64, 2, 2, 2, 2 * DEEP_STAGES> DeepHalf;
-// For large products of these: of each number that a block reads from the second-level cache it makes twice as many products. Its sums take the
+// Tiles of half the rows, for products of so few tiles that a multiprocessor would have one block alone, which waits for its operands most of
+// the time (the update of layers, m 1000, 512-512, operands in f32, H100: 36 microseconds become 32; the other products of as few tiles
+// gained nothing by it from operands in f32, and were not measured from 16-bit ones).
+typedef Tiling<32, 64, 1, 4, 2, DEEP_STAGES> Short;
+typedef Tiling<32, 64, 1, 4, 2, 2 * DEEP_STAGES> ShortHalf;
+static_assert(Short::THREADS == DEEP_THREADS && ShortHalf::THREADS == DEEP_THREADS, "as the host launches them");
+// For large products of these: of each number that a block reads from the second-level cache it makes twice as many products. Its threads take the
 // registers of a whole multiprocessor, so that it has one block, and all of the shared memory.
-#define WIDE_BLOCKS 1
+#define WIDE_THREADS 512
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 900
 constexpr int WIDE_STAGES = 2;
 #else
 constexpr int WIDE_STAGES = 5;
 #endif
-typedef Tiling<128, 128, 2, 4, 1, WIDE_STAGES, 64> Wide;
-static_assert(DeepHalf::THREADS == DEEP_THREADS && Wide::THREADS == DEEP_THREADS, "as the host launches them");
+typedef Tiling<128, 128, 4, 2, 2, WIDE_STAGES> Wide;
+static_assert(DeepHalf::THREADS == DEEP_THREADS && Wide::THREADS == WIDE_THREADS, "as the host launches them");
+
+// A kernel for tiles of a tiling, of which so many fit on a multiprocessor as there are threads for.
+#define TILED_KERNEL(...) KERNEL(__VA_ARGS__::THREADS, DEEP_BLOCKS * DEEP_THREADS / __VA_ARGS__::THREADS)
 
 // ---- tiles in shared memory -----------------------------------------------------------------------------------------------
 
@@ -66,7 +75,9 @@ struct Loader {
     // A thread copies the same piece of every STEP-th line.
     static constexpr int STEP = threads / PIECES;
     static_assert(length % EACH == 0 && threads % PIECES == 0 && lines % STEP == 0, "no thread has a piece less than another");
-    const T* from;
+    // The tile's corner, the same for all threads, and this thread's first piece from there.
+    const T* corner;
+    uint32_t first;
     int from_stride;
     // Lines, and numbers of a line, that lie between this thread's first piece and the end of the matrix.
     int lines_left, numbers_left;
@@ -76,7 +87,8 @@ struct Loader {
     // From the place (line0, number0) of a matrix of `all_lines` lines of `numbers` numbers, `from_stride` apart.
     DEVICE Loader(const T* matrix, int from_stride, int line0, int number0, int all_lines, int numbers) : from_stride(from_stride) {
         const int line = threadIdx.x / PIECES, number = threadIdx.x % PIECES * EACH;
-        from = matrix + (size_t)(line0 + line) * from_stride + number0 + number;
+        corner = matrix + (size_t)line0 * from_stride + number0;
+        first = (uint32_t)line * from_stride + number;
         lines_left = all_lines - line0 - line;
         numbers_left = numbers - number0 - number;
         place = line * stride + number;
@@ -95,17 +107,15 @@ struct Loader {
     }
     template <class Copy>
     DEVICE void each_line(Copy copy) const {
-        const T* at = from;
-        const size_t step = (size_t)STEP * from_stride;
 #pragma unroll
-        for (int line = 0; line < lines; line += STEP, at += step) copy(line, at);
+        for (int line = 0; line < lines; line += STEP) copy(line, corner + (first + (uint32_t)line * from_stride));
     }
     DEVICE void move_across(int numbers) {
-        from += numbers;
+        corner += numbers;
         numbers_left -= numbers;
     }
     DEVICE void move_down(int count) {
-        from += (size_t)count * from_stride;
+        corner += (size_t)count * from_stride;
         lines_left -= count;
     }
 };
@@ -267,34 +277,34 @@ struct Accumulators {
             }
     }
 
-    // Adds up the groups, in their order, each keeping its share in the first places. The whole block calls; the loop's shared memory is in use
-    // until the next barrier.
+    // Adds up two groups, each keeping its share in the first places. The whole block calls; the loop's shared memory is in use until the next
+    // barrier.
     template <class Shared>
     DEVICE void join(Shared& shared) {
         if (T::GROUPS == 1) return;
-        static_assert(T::GROUPS == 1 || sizeof(Shared) >= sizeof(Sum) * T::ROWS * T::COLUMNS * T::GROUPS, "room for all groups");
-        Sum* own = (Sum*)&shared + threadIdx.x % T::GROUP;
-        constexpr int PLACE = T::GROUP, PLACES = DOWN * ACROSS * 4;
-#pragma unroll
-        for (int i = 0; i < DOWN; i++)
-#pragma unroll
-            for (int j = 0; j < ACROSS; j++)
-#pragma unroll
-                for (int e = 0; e < 4; e++) own[(group() * PLACES + (i * ACROSS + j) * 4 + e) * PLACE] = d[i][j][e];
-        __syncthreads();
-        const int i0 = BY_ROWS ? group() * KEPT_DOWN : 0, j0 = BY_ROWS ? 0 : group() * KEPT_ACROSS;
-        own += (i0 * ACROSS + j0) * 4 * PLACE;
+        static_assert(T::GROUPS <= 2, "one has what the other lacks");
+        static_assert(T::GROUPS == 1 || sizeof(Shared) >= sizeof(Sum) * T::ROWS * T::COLUMNS, "room for half of each");
+        constexpr int OWN = KEPT_DOWN * KEPT_ACROSS * 4, SECOND_I = DOWN - KEPT_DOWN, SECOND_J = ACROSS - KEPT_ACROSS;
+        const bool second = group() == 1;
+        Sum* at = (Sum*)&shared + threadIdx.x % T::GROUP;
 #pragma unroll
         for (int i = 0; i < KEPT_DOWN; i++)
 #pragma unroll
             for (int j = 0; j < KEPT_ACROSS; j++)
 #pragma unroll
                 for (int e = 0; e < 4; e++) {
-                    Sum sum = 0;
-#pragma unroll
-                    for (int other = 0; other < T::GROUPS; other++) sum += own[(other * PLACES + (i * ACROSS + j) * 4 + e) * PLACE];
-                    d[i][j][e] = sum;
+                    // Chosen, not indexed: registers have no indices.
+                    const Sum first_share = d[i][j][e], second_share = d[SECOND_I + i][SECOND_J + j][e];
+                    at[((second ? 0 : OWN) + (i * KEPT_ACROSS + j) * 4 + e) * T::GROUP] = second ? first_share : second_share;
+                    d[i][j][e] = second ? second_share : first_share;
                 }
+        __syncthreads();
+#pragma unroll
+        for (int i = 0; i < KEPT_DOWN; i++)
+#pragma unroll
+            for (int j = 0; j < KEPT_ACROSS; j++)
+#pragma unroll
+                for (int e = 0; e < 4; e++) d[i][j][e] += at[((second ? OWN : 0) + (i * KEPT_ACROSS + j) * 4 + e) * T::GROUP];
     }
 };
 
@@ -505,37 +515,44 @@ struct F16 : Bf16 {
     }
 };
 
-// The same for two tiles of 16-bit numbers, fragments read as matrices.
+// The same for two tiles of 16-bit numbers, fragments read as matrices. A stage is summed fragment by fragment: the registers for all of it
+// would be as many as the sums take.
 template <class Product, class T, class A, class B>
 DEVICE void multiply_halves(Accumulators<T>& c, const A& a, const B& b) {
     typedef Accumulators<T> C;
     static_assert(C::ACROSS % 2 == 0, "two fragments of B at a time");
+    constexpr int HALVES = DEPTH / 16;
     A own_a = a;
     B own_b = b;
-    own_a.move(C::warp_row(), C::group() * T::OWN_DEPTH);
+    own_a.move(C::warp_row(), C::group() * DEPTH);
     own_a.move_to_rows();
-    own_b.move(C::warp_column(), C::group() * T::OWN_DEPTH);
+    own_b.move(C::warp_column(), C::group() * DEPTH);
     own_b.move_to_columns();
-    C stage;
-    stage.clear();
+    uint32_t rows[HALVES][C::DOWN][4];
 #pragma unroll
-    for (int k = 0; k < T::OWN_DEPTH; k += 16) {
-        uint32_t rows[C::DOWN][4], columns[C::ACROSS][2];
+    for (int half = 0; half < HALVES; half++)
 #pragma unroll
-        for (int i = 0; i < C::DOWN; i++) own_a.matrices(rows[i], 16 * i, k);
+        for (int i = 0; i < C::DOWN; i++) own_a.matrices(rows[half][i], 16 * i, 16 * half);
 #pragma unroll
-        for (int j = 0; j < C::ACROSS; j += 2) {
-            uint32_t two[4];
-            own_b.matrices(two, 8 * j, k);
-            columns[j][0] = two[0], columns[j][1] = two[1];
-            columns[j + 1][0] = two[2], columns[j + 1][1] = two[3];
-        }
+    for (int j = 0; j < C::ACROSS; j += 2) {
+        if (j > 0) __syncwarp();
+        uint32_t columns[HALVES][4];
+#pragma unroll
+        for (int half = 0; half < HALVES; half++) own_b.matrices(columns[half], 8 * j, 16 * half);
 #pragma unroll
         for (int i = 0; i < C::DOWN; i++)
 #pragma unroll
-            for (int j = 0; j < C::ACROSS; j++) Product::mma(stage.d[i][j], rows[i], columns[j]);
+            for (int other = 0; other < 2; other++) {
+                float stage[4] = {0.0f, 0.0f, 0.0f, 0.0f};
+#pragma unroll
+                for (int half = 0; half < HALVES; half++) {
+                    const uint32_t two[2] = {columns[half][2 * other], columns[half][2 * other + 1]};
+                    Product::mma(stage, rows[half][i], two);
+                }
+#pragma unroll
+                for (int e = 0; e < 4; e++) c.d[i][j + other][e] += stage[e];
+            }
     }
-    c.add(stage);
 }
 
 // ---- the loop ------------------------------------------------------------------------------------------------------------------
@@ -655,6 +672,21 @@ struct HalfGemm {
                 const A tile_a = {(const uint16_t*)shared.a[stage]};
                 const B tile_b = {(const uint16_t*)shared.b[stage]};
                 multiply_halves<Product, T>(c, tile_a, tile_b);
+            });
+        c.join(shared);
+    }
+
+    // The same where the tile's rows of A are in shared memory already, as in Gemm; of `shared` only the places of B are used.
+    template <class Rows, class OnlyB>
+    DEVICE void run(Rows a, HalfOperand b, int cols, int depth, int column0, OnlyB& shared) {
+        c.clear();
+        typename B::template Along<T::THREADS> along_b(b.values, b.stride, column0, cols, depth);
+        over_depth<T>(
+            depth, [&](int stage) { along_b.next(shared.b[stage]); },
+            [&](int stage) {
+                const B tile_b = {(const uint16_t*)shared.b[stage]};
+                multiply_halves<Product, T>(c, a, tile_b);
+                a.move(0, T::STAGE_DEPTH);
             });
         c.join(shared);
     }

@@ -5,7 +5,7 @@
 // In bf16, operands of which there is a rounded copy are taken from there: half the bytes, read as fragments as they lie. What is made
 // is left rounded too, for who comes next.
 //
-// Registers: at most 216 a thread.
+// Registers: at most 128 a thread.
 #include "adam.cuh"
 #include "gemm.cuh"
 #include "rounded.cuh"
@@ -37,18 +37,19 @@ using Forward = Gemm<Product, true, true, T>;
 template <class T>
 using HalfForward = HalfGemm<Bf16, true, true, T>;
 
-#define DEFINE_FORWARD(name, blocks, Number, T, ...)                                                                   \
-    LARGE_SHARED_OF(name, sizeof(__VA_ARGS__::Shared));                                                                \
-    KERNEL(DEEP_THREADS, blocks) name(const Number* x, int x_stride, const Number* w, int w_stride, const float* bias, \
-                                           int relu, float* z, int z_stride, Rounded rounded, int m, int n, int d) {   \
-        linear<__VA_ARGS__, T>({x, x_stride}, {w, w_stride}, bias, relu, z, z_stride, rounded, m, n, d);               \
+#define DEFINE_FORWARD(name, Number, T, ...)                                                                         \
+    LARGE_SHARED_OF(name, sizeof(__VA_ARGS__::Shared));                                                              \
+    TILED_KERNEL(T) name(const Number* x, int x_stride, const Number* w, int w_stride, const float* bias,            \
+                                           int relu, float* z, int z_stride, Rounded rounded, int m, int n, int d) { \
+        linear<__VA_ARGS__, T>({x, x_stride}, {w, w_stride}, bias, relu, z, z_stride, rounded, m, n, d);             \
     }
-#define DEFINE_LINEAR(precision, Product)                                                        \
-    DEFINE_FORWARD(linear_##precision, DEEP_BLOCKS, float, Deep<64>, Forward<Product, Deep<64>>) \
-    DEFINE_FORWARD(linear_narrow_##precision, DEEP_BLOCKS, float, Deep<16>, Forward<Product, Deep<16>>)
+#define DEFINE_LINEAR(precision, Product)                                           \
+    DEFINE_FORWARD(linear_##precision, float, Deep<64>, Forward<Product, Deep<64>>) \
+    DEFINE_FORWARD(linear_narrow_##precision, float, Deep<16>, Forward<Product, Deep<16>>)
 FOR_EACH_PRECISION(DEFINE_LINEAR)
-DEFINE_FORWARD(linear_rounded_bf16, DEEP_BLOCKS, uint16_t, DeepHalf, HalfForward<DeepHalf>)
-DEFINE_FORWARD(linear_wide_bf16, WIDE_BLOCKS, uint16_t, Wide, HalfForward<Wide>)
+DEFINE_FORWARD(linear_rounded_bf16, uint16_t, DeepHalf, HalfForward<DeepHalf>)
+DEFINE_FORWARD(linear_rounded_short_bf16, uint16_t, ShortHalf, HalfForward<ShortHalf>)
+DEFINE_FORWARD(linear_rounded_wide_bf16, uint16_t, Wide, HalfForward<Wide>)
 
 // ---- backward, input -------------------------------------------------------------------------------------------------------
 
@@ -80,17 +81,18 @@ using Backward = Gemm<Product, true, false, Deep<64>>;
 template <class T>
 using HalfBackward = HalfGemm<Bf16, true, false, T>;
 
-#define DEFINE_BACKWARD(name, blocks, Number, T, ...)                                                                   \
-    LARGE_SHARED_OF(name, sizeof(__VA_ARGS__::Shared));                                                                 \
-    KERNEL(DEEP_THREADS, blocks) name(const Number* d_z, int d_z_stride, const Number* w, int w_stride, const float* x, \
-                                           float* d_x, int x_stride, Rounded rounded, int m, int n, int d) {            \
-        linear_backward_data<__VA_ARGS__, T>({d_z, d_z_stride}, {w, w_stride}, x, d_x, x_stride, rounded, m, n, d);     \
+#define DEFINE_BACKWARD(name, Number, T, ...)                                                                       \
+    LARGE_SHARED_OF(name, sizeof(__VA_ARGS__::Shared));                                                             \
+    TILED_KERNEL(T) name(const Number* d_z, int d_z_stride, const Number* w, int w_stride, const float* x,          \
+                                           float* d_x, int x_stride, Rounded rounded, int m, int n, int d) {        \
+        linear_backward_data<__VA_ARGS__, T>({d_z, d_z_stride}, {w, w_stride}, x, d_x, x_stride, rounded, m, n, d); \
     }
 #define DEFINE_LINEAR_BACKWARD_DATA(precision, Product) \
-    DEFINE_BACKWARD(linear_backward_data_##precision, DEEP_BLOCKS, float, Deep<64>, Backward<Product>)
+    DEFINE_BACKWARD(linear_backward_data_##precision, float, Deep<64>, Backward<Product>)
 FOR_EACH_OF_F32(DEFINE_LINEAR_BACKWARD_DATA)
-DEFINE_BACKWARD(linear_backward_data_rounded_bf16, DEEP_BLOCKS, uint16_t, DeepHalf, HalfBackward<DeepHalf>)
-DEFINE_BACKWARD(linear_backward_data_wide_bf16, WIDE_BLOCKS, uint16_t, Wide, HalfBackward<Wide>)
+DEFINE_BACKWARD(linear_backward_data_rounded_bf16, uint16_t, DeepHalf, HalfBackward<DeepHalf>)
+DEFINE_BACKWARD(linear_backward_data_rounded_short_bf16, uint16_t, ShortHalf, HalfBackward<ShortHalf>)
+DEFINE_BACKWARD(linear_backward_data_rounded_wide_bf16, uint16_t, Wide, HalfBackward<Wide>)
 
 // ---- backward, parameters ----------------------------------------------------------------------------------------------------
 
@@ -117,13 +119,6 @@ struct Layers {
     Layer layers[MOST_LAYERS];
 };
 
-// Tiles of half the rows, for layers of so few tiles that a multiprocessor would have one block alone, which waits for its operands most
-// of the time (m 1000, 512-512, operands in f32, H100: 36 microseconds become 32; other products of as few tiles gain nothing by it). The bits
-// are the same.
-typedef Tiling<32, 64, 1, 4, 2, DEEP_STAGES> Short;
-typedef Tiling<32, 64, 1, 4, 2, 2 * DEEP_STAGES> ShortHalf;
-static_assert(Short::THREADS == DEEP_THREADS && ShortHalf::THREADS == DEEP_THREADS, "as the host launches them");
-
 template <class Product, class T>
 using Gradient = Gemm<Product, false, false, T>;
 template <class T>
@@ -136,10 +131,22 @@ DEVICE const Layer& layer_of(const Layers& all, int count) {
     return all.layers[index];
 }
 
-// What becomes of the gradients of a tile of weights.
-template <class C>
-DEVICE void update_weights(C& gradients, const Layer& layer, int row0, int column0, const AdamRule& rule,
+// Tiles of a layer's weights, and the corner of the one that is a block's own, the first block the layer's first.
+template <class T>
+struct Weights {
+    int across, tiles;
+
+    DEVICE Weights(const Layer& layer)
+        : across((layer.inputs + T::COLUMNS - 1) / T::COLUMNS), tiles((layer.outputs + T::ROWS - 1) / T::ROWS * across) {}
+    DEVICE int row0(int block) const { return block / across * T::ROWS; }
+    DEVICE int column0(int block) const { return block % across * T::COLUMNS; }
+};
+
+// What becomes of the gradients of a block's tile of weights. The corner is found anew: over a main loop there may be no registers to keep it.
+template <class T>
+DEVICE void update_weights(Accumulators<T>& gradients, const Layer& layer, const Weights<T>& weights, const AdamRule& rule,
                            const AdamCorrections& corrections) {
+    const int block = blockIdx.x - layer.first_block, row0 = weights.row0(block), column0 = weights.column0(block);
     struct Parameter {
         float value, first, second;
     };
@@ -181,8 +188,8 @@ DEVICE void linear_update(const Layers& all, int count, int m, AdamRule rule, co
     SHARED(float, quarters, [4][T::ROWS]);
 
     const Layer& layer = layer_of(all, count);
-    const int block = blockIdx.x - layer.first_block, across = (layer.inputs + T::COLUMNS - 1) / T::COLUMNS;
-    const int row0 = block / across * T::ROWS, column0 = block % across * T::COLUMNS;
+    const Weights<T> weights(layer);
+    const int block = blockIdx.x - layer.first_block, row0 = weights.row0(block), column0 = weights.column0(block);
     // Read again only after the barriers of the main loop.
     if (threadIdx.x == 0 && layer.weight) corrections[0] = adam_corrections(rule, *state);
 
@@ -198,7 +205,7 @@ DEVICE void linear_update(const Layers& all, int count, int m, AdamRule rule, co
 #pragma unroll 4
                         for (int k = 0; k < QUARTER; k++) bias_sum += tile.at(own, quarter * QUARTER + k);
                 });
-    update_weights(product.c, layer, row0, column0, rule, corrections[0]);
+    update_weights<T>(product.c, layer, weights, rule, corrections[0]);
     if (!has_biases) return;
     if (sums_biases) quarters[quarter][own] = bias_sum;
     __syncthreads();
@@ -210,8 +217,8 @@ DEVICE void linear_update(const Layers& all, int count, int m, AdamRule rule, co
     }
 }
 
-// Outputs of a block that sums biases: a lane for each.
-constexpr int BIASES = 32;
+// Outputs of a block that sums biases: a lane for each, of each warp that takes part.
+constexpr int BIASES = 32, BIAS_WARPS = 8;
 
 // The same from rounded copies, but for the biases, which other blocks sum, as they are: those behind the tiles of the layer.
 template <class T>
@@ -219,46 +226,48 @@ DEVICE void linear_update_rounded(const Layers& all, int count, int m, AdamRule 
     typedef HalfGradient<T> Product_;
     LARGE_SHARED(typename Product_::Shared, shared);
     SHARED(AdamCorrections, corrections, [1]);
-    SHARED(float, parts, [8][BIASES]);
+    SHARED(float, parts, [BIAS_WARPS][BIASES]);
 
     const Layer& layer = layer_of(all, count);
-    const int block = blockIdx.x - layer.first_block, across = (layer.inputs + T::COLUMNS - 1) / T::COLUMNS;
-    const int tiles = (layer.outputs + T::ROWS - 1) / T::ROWS * across;
+    const Weights<T> weights(layer);
+    const int block = blockIdx.x - layer.first_block;
     // Read again only after a barrier.
     if (threadIdx.x == 0 && layer.weight) corrections[0] = adam_corrections(rule, *state);
-    if (block < tiles) {
-        const int row0 = block / across * T::ROWS, column0 = block % across * T::COLUMNS;
+    if (block < weights.tiles) {
         Product_ product;
         product.run({layer.d_z_rounded, layer.d_z_rounded_stride}, {layer.x_rounded, layer.x_rounded_stride}, layer.outputs,
-                    layer.inputs, m, row0, column0, shared);
-        update_weights(product.c, layer, row0, column0, rule, corrections[0]);
+                    layer.inputs, m, weights.row0(block), weights.column0(block), shared);
+        update_weights<T>(product.c, layer, weights, rule, corrections[0]);
         return;
     }
-    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, output = (block - tiles) * BIASES + lane;
+    // By as many warps whatever the tiling.
+    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, output = (block - weights.tiles) * BIASES + lane;
     float sum = 0.0f;
-    if (output < layer.outputs)
+    if (warp < BIAS_WARPS) {
+        if (output < layer.outputs)
 #pragma unroll 8
-        for (int row = warp; row < m; row += 8) sum += layer.d_z[(size_t)row * layer.d_z_stride + output];
-    parts[warp][lane] = sum;
+            for (int row = warp; row < m; row += BIAS_WARPS) sum += layer.d_z[(size_t)row * layer.d_z_stride + output];
+        parts[warp][lane] = sum;
+    }
     __syncthreads();
     if (warp != 0 || output >= layer.outputs) return;
     sum = 0.0f;
-    for (int part = 0; part < 8; part++) sum += parts[part][lane];
+    for (int part = 0; part < BIAS_WARPS; part++) sum += parts[part][lane];
     update_bias(sum, layer, output, rule, corrections[0]);
 }
 
-#define DEFINE_UPDATE(name, blocks, update, ...)                                                             \
-    LARGE_SHARED_OF(name, sizeof(__VA_ARGS__::Shared));                                                      \
-    KERNEL(DEEP_THREADS, blocks) name(Layers all, int count, int m, AdamRule rule, const StepState* state) { \
-        update(all, count, m, rule, state);                                                                  \
+#define DEFINE_UPDATE(name, T, update, ...)                                                     \
+    LARGE_SHARED_OF(name, sizeof(__VA_ARGS__::Shared));                                         \
+    TILED_KERNEL(T) name(Layers all, int count, int m, AdamRule rule, const StepState* state) { \
+        update(all, count, m, rule, state);                                                     \
     }
-#define DEFINE_LINEAR_UPDATE(precision, Product)                                                                           \
-    DEFINE_UPDATE(linear_update_##precision, DEEP_BLOCKS, (linear_update<Product, Deep<64>>), Gradient<Product, Deep<64>>) \
-    DEFINE_UPDATE(linear_update_short_##precision, DEEP_BLOCKS, (linear_update<Product, Short>), Gradient<Product, Short>)
+#define DEFINE_LINEAR_UPDATE(precision, Product)                                                                        \
+    DEFINE_UPDATE(linear_update_##precision, Deep<64>, (linear_update<Product, Deep<64>>), Gradient<Product, Deep<64>>) \
+    DEFINE_UPDATE(linear_update_short_##precision, Short, (linear_update<Product, Short>), Gradient<Product, Short>)
 FOR_EACH_OF_F32(DEFINE_LINEAR_UPDATE)
-DEFINE_UPDATE(linear_update_rounded_bf16, DEEP_BLOCKS, linear_update_rounded<DeepHalf>, HalfGradient<DeepHalf>)
-DEFINE_UPDATE(linear_update_rounded_short_bf16, DEEP_BLOCKS, linear_update_rounded<ShortHalf>, HalfGradient<ShortHalf>)
-DEFINE_UPDATE(linear_update_wide_bf16, WIDE_BLOCKS, linear_update_rounded<Wide>, HalfGradient<Wide>)
+DEFINE_UPDATE(linear_update_rounded_bf16, DeepHalf, linear_update_rounded<DeepHalf>, HalfGradient<DeepHalf>)
+DEFINE_UPDATE(linear_update_rounded_short_bf16, ShortHalf, linear_update_rounded<ShortHalf>, HalfGradient<ShortHalf>)
+DEFINE_UPDATE(linear_update_rounded_wide_bf16, Wide, linear_update_rounded<Wide>, HalfGradient<Wide>)
 
 // ---- ceilings ------------------------------------------------------------------------------------------------------------------
 

@@ -5,7 +5,7 @@
 // Few clusters, at most FEW: all that is k x k fits into each block, and two launches do: `ncut_sums`, `ncut_gradient`.
 // Many: `ncut_columns`, `ncut_volumes`, `ncut_scaled` in tf32 and bf16, `ncut_overlaps`, `ncut_pull`, `ncut_losses`, `ncut_product`, `ncut_pull_back`.
 //
-// Registers: at most 216 a thread.
+// Registers: at most 128 a thread.
 #include "gemm.cuh"
 #include "reduce.cuh"
 #include "rounded.cuh"
@@ -482,14 +482,14 @@ DEFINE_OVERLAPS(tf32x3, Tf32x3)
 
 // The product with M is one like those of the layers. Both in nearly f32 whatever the precision took 151 and 161 of the 965 microseconds of a
 // step (bf16, m 3000, k 1000, H100), from operands in f32 of the step's precision 73 and 76; from 16-bit ones they were not measured.
-#define DEFINE_PULLED(name, blocks, Number, T, ...)                                                                \
-    LARGE_SHARED_OF(name, sizeof(__VA_ARGS__::Shared));                                                            \
-    KERNEL(DEEP_THREADS, blocks) name(const Number* membership, int y_stride, const Number* pull, int pull_stride, \
-                                           float* d, int d_stride, int m, int k) {                                 \
-        ncut_product<__VA_ARGS__, T>({membership, y_stride}, {pull, pull_stride}, d, d_stride, m, k);              \
+#define DEFINE_PULLED(name, Number, T, ...)                                                           \
+    LARGE_SHARED_OF(name, sizeof(__VA_ARGS__::Shared));                                               \
+    TILED_KERNEL(T) name(const Number* membership, int y_stride, const Number* pull, int pull_stride, \
+                                           float* d, int d_stride, int m, int k) {                    \
+        ncut_product<__VA_ARGS__, T>({membership, y_stride}, {pull, pull_stride}, d, d_stride, m, k); \
     }
-#define DEFINE_PRODUCT(precision, Product) DEFINE_PULLED(ncut_product_##precision, DEEP_BLOCKS, float, Deep<64>, Pulled<Product>)
+#define DEFINE_PRODUCT(precision, Product) DEFINE_PULLED(ncut_product_##precision, float, Deep<64>, Pulled<Product>)
 FOR_EACH_OF_F32(DEFINE_PRODUCT)
 // From rounded copies of Y and of the pull.
-DEFINE_PULLED(ncut_product_rounded_bf16, DEEP_BLOCKS, uint16_t, DeepHalf, HalfPulled<DeepHalf>)
-DEFINE_PULLED(ncut_product_wide_bf16, WIDE_BLOCKS, uint16_t, Wide, HalfPulled<Wide>)
+DEFINE_PULLED(ncut_product_rounded_bf16, uint16_t, DeepHalf, HalfPulled<DeepHalf>)
+DEFINE_PULLED(ncut_product_rounded_wide_bf16, uint16_t, Wide, HalfPulled<Wide>)

@@ -85,9 +85,15 @@ DEVICE void nearest(const Pairs& pairs, int part_columns, int count, uint32_t* b
     }
 }
 
-#define DEFINE_NEAREST(product, Product)                                                                                    \
-    KERNEL(GEMM_THREADS) nearest_##product(Pairs pairs, int part_columns, int count, uint32_t* bits, uint32_t* rows) {     \
-        nearest<Product>(pairs, part_columns, count, bits, rows);                                                          \
+// Of the registers that the compiler takes of itself for Ampere, one kernel would lack some.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 900
+#define NEAREST_BOUNDS GEMM_THREADS, 3
+#else
+#define NEAREST_BOUNDS GEMM_THREADS
+#endif
+#define DEFINE_NEAREST(product, Product)                                                                                      \
+    KERNEL(NEAREST_BOUNDS) nearest_##product(Pairs pairs, int part_columns, int count, uint32_t* bits, uint32_t* rows) {      \
+        nearest<Product>(pairs, part_columns, count, bits, rows);                                                             \
     }
 DEFINE_NEAREST(fp32, Fp32)
 DEFINE_NEAREST(tf32x3, Tf32x3)

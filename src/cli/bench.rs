@@ -2,8 +2,9 @@
 
 use clap::Args;
 use neuncut::bench::{StepShape, Timings, Work, bench};
+use neuncut::cuda::tiles::{Tiles, Tiling};
 use neuncut::ops::{Ceilings, Ops};
-use neuncut::options::Hidden;
+use neuncut::options::{Device, Hidden};
 use neuncut::{Error, Result, values};
 use serde_json::{Value, json};
 
@@ -44,11 +45,27 @@ pub struct BenchArgs {
     #[arg(long, value_name = "N", default_value_t = 50)]
     iterations: usize,
 
+    /// Tiles that a GPU computes matrix products in: fastest (of those that a product has, as all other commands do), rule (by a rule of
+    /// thumb), short (32 x 64), square (64 x 64) or wide (128 x 128), where a product has them
+    #[arg(long, value_name = "TILES", value_parser = ["fastest", "rule", "short", "square", "wide"], default_value = "fastest")]
+    tiles: String,
+
     #[command(flatten)]
     device: DeviceArgs,
 }
 
 impl BenchArgs {
+    /// How tiles are chosen, where that is not as in all commands.
+    fn tiling(&self) -> Option<Tiling> {
+        match &self.tiles[..] {
+            "rule" => Some(Tiling::Rule),
+            "short" => Some(Tiling::Always(Tiles::Short)),
+            "square" => Some(Tiling::Always(Tiles::Square)),
+            "wide" => Some(Tiling::Always(Tiles::Wide)),
+            _ => None,
+        }
+    }
+
     fn work(&self) -> Work {
         match &self.work[..] {
             "inference" => Work::Inference,
@@ -119,11 +136,20 @@ pub fn run(args: BenchArgs, console: &mut Console) -> Result<()> {
     let shape = args.shape()?;
     values::at_least("--iterations", 1, args.iterations)?;
     let device = args.device.resolve();
-    let outcome = device.run(Bench {
+    let job = Bench {
         args: &args,
         shape,
         console,
-    })?;
+    };
+    let outcome = match (args.tiling(), device.device) {
+        (None, _) => device.run(job),
+        (Some(tiling), Device::Cuda(_)) => device.run_tiled(job, tiling),
+        (Some(_), other) => Err(Error::option(
+            "--tiles",
+            format!("{other} has no tiles to choose from"),
+            "leave it away, or give --device cuda",
+        )),
+    }?;
     let (value, text) = (outcome.json(device), outcome.table());
     console.result(value, &text)
 }
@@ -202,6 +228,7 @@ impl Outcome<'_> {
             "work": args.work,
             "device": self.device,
             "precision": device.precision.to_string(),
+            "tiles": matches!(device.device, Device::Cuda(_)).then_some(&args.tiles),
             "shape": args.shape,
             "m": shape.rows,
             "d": shape.dims,

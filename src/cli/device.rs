@@ -1,8 +1,13 @@
 //! Where a command computes. Only this file knows which backends there are, and what each can compute in.
 
+use std::env;
+use std::path::PathBuf;
+use std::rc::Rc;
+
 use clap::Args;
 use neuncut::cpu::fast::MOST_THREADS;
 use neuncut::cpu::{Fast, Reference};
+use neuncut::cuda::tiles::{Measured, Tiling};
 use neuncut::cuda::{Card, Cuda};
 use neuncut::ops::{Ops, Precision};
 use neuncut::options::{Arithmetic, Device};
@@ -42,6 +47,20 @@ pub fn or_first_gpu(device: Device) -> Device {
     }
 }
 
+/// What was measured on a card, kept in the user's cache.
+fn measured(card: &Card) -> Measured {
+    let folder = |variable: &str| {
+        env::var_os(variable)
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
+    };
+    let cache = folder("XDG_CACHE_HOME").or_else(|| Some(folder("HOME")?.join(".cache")));
+    match cache {
+        Some(cache) => Measured::kept_in(cache.join("neuncut/tiles.json"), card.identity()),
+        None => Measured::new(),
+    }
+}
+
 impl DeviceArgs {
     /// Does `job` where and as the options say.
     ///
@@ -49,15 +68,20 @@ impl DeviceArgs {
     /// [`Error::Option`] for a precision that the device does not have, [`Error::Device`] when the device cannot be used, and
     /// the job's own.
     pub fn run<J: Job>(self, job: J) -> Result<J::Output> {
-        self.dispatch(job, false)
+        self.dispatch(job, None, false)
+    }
+
+    /// The same in tiles that are not the fastest, but chosen as is said.
+    pub fn run_tiled<J: Job>(self, job: J, tiling: Tiling) -> Result<J::Output> {
+        self.dispatch(job, Some(tiling), false)
     }
 
     /// The same on a backend that leaves the gradients of the parameters behind after each step.
     pub fn run_keeping_gradients<J: Job>(self, job: J) -> Result<J::Output> {
-        self.dispatch(job, true)
+        self.dispatch(job, None, true)
     }
 
-    fn dispatch<J: Job>(self, job: J, keep_gradients: bool) -> Result<J::Output> {
+    fn dispatch<J: Job>(self, job: J, tiling: Option<Tiling>, keep_gradients: bool) -> Result<J::Output> {
         let DeviceArgs {
             device,
             precision,
@@ -80,7 +104,9 @@ impl DeviceArgs {
                 "use --device reference for f64",
             )),
             (Device::Cuda(ordinal), Arithmetic::Single(precision)) => {
-                let cuda = Cuda::new(Card::open(ordinal)?, precision);
+                let card = Card::open(ordinal)?;
+                let tiling = tiling.unwrap_or_else(|| Tiling::Fastest(Rc::new(measured(&card))));
+                let cuda = Cuda::new(card, precision).tiling(tiling);
                 match keep_gradients {
                     true => job.run(&cuda.keeping_gradients()),
                     false => job.run(&cuda),

@@ -5,6 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::Args;
 use neuncut::cpu::Fast;
+use neuncut::cuda::tiles::{Tiles, Tiling};
 use neuncut::cuda::{Card, Cuda};
 use neuncut::ops::{Ops, Precision};
 use neuncut::options::Device;
@@ -91,7 +92,7 @@ pub fn run(args: ValidateArgs, console: &mut Console) -> Result<()> {
             let wide = |precision| {
                 Cuda::new(card.clone(), precision)
                     .keeping_gradients()
-                    .widening_from(1)
+                    .tiling(Tiling::Always(Tiles::Wide))
             };
             let wide = [Precision::Tf32, Precision::Bf16].map(|precision| (wide(precision), precision));
             let fed_operations = [Operation::Nearest, Operation::Rows, Operation::Training];

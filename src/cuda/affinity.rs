@@ -1,11 +1,12 @@
 //! The heat kernel of a mini-batch, stored or formed tile by tile, its contraction, and exact cuts; `kernels/affinity.cu`.
 
 use super::driver::{Address, Driver};
-use super::linear::{DEEP_THREADS, NARROW, THREADS, TILE, WIDE, is_wide};
+use super::linear::{DEEP_THREADS, NARROW, THREADS, TILE};
 use super::memory::Buffer;
 use super::points::{Pairs, Points, Rows};
 use super::sparse::Graph;
 use super::subgraph::Part;
+use super::tiles::{Tiles, Tiling, multiply, widens};
 use super::{Cuda, Labels, Matrix, State, arguments, int};
 use crate::error::Result;
 use crate::ops::{CutMatrix, GraphForm, HeatKernel, Precision, Shape};
@@ -213,18 +214,20 @@ pub fn pairwise<D: Driver>(cuda: &Cuda<D>, x: &Matrix<D>, affinity: &mut Affinit
     let element = element.name();
     match &heat.neighbors {
         None => {
-            // Half of the tiles are computed, and mirrored.
-            let (wide, tile) = match product {
-                "bf16" if is_wide(cuda, m, m.div_ceil(2)) => ("wide_", WIDE),
-                _ => ("", TILE),
+            // Half of the tiles are computed, and mirrored. Tile by tile their rows are summed too, so that the bits of degrees hang on the
+            // tiles, which therefore are those of the rule whatever is the fastest.
+            let tiles = match (product, &cuda.tiling) {
+                ("bf16", Tiling::Always(Tiles::Wide)) => Tiles::Wide,
+                ("bf16", Tiling::Rule | Tiling::Fastest(_)) if widens(m, m.div_ceil(2)) => Tiles::Wide,
+                _ => Tiles::Square,
             };
-            let tiles = m.div_ceil(tile);
-            partial_degrees.0 = tile;
+            let [down, across] = tiles.grid(m, m);
+            partial_degrees.0 = tiles.columns();
             cuda.launch(
                 "affinity",
-                &format!("affinity_{wide}{element}_{product}"),
-                [tiles, tiles, 1],
-                DEEP_THREADS,
+                &format!("affinity{}_{element}_{product}", tiles.suffix()),
+                [down, across, 1],
+                tiles.threads(),
                 arguments![pairs, a.address(), int(stride(m)), partial_degrees.1.address()],
             )
         }
@@ -359,17 +362,17 @@ pub fn contract<D: Driver>(
                         centres
                     ],
                 )?;
-                let (kernel, tile) = match is_wide(cuda, m, k) {
-                    true => ("contract_turned_wide_f16", WIDE),
-                    false => ("contract_turned_f16", TILE),
-                };
-                return cuda.launch(
-                    "affinity",
-                    kernel,
-                    [m.div_ceil(tile), k.div_ceil(tile), 1],
-                    DEEP_THREADS,
-                    arguments![a.address(), int(stride(m)), all, turned, centres, int(m), int(m)],
-                );
+                let has = [Tiles::Square, Tiles::Wide];
+                return multiply(cuda, "contract_turned", [m, k, m], &has, &mut |tiles| {
+                    let [down, across] = tiles.grid(m, k);
+                    cuda.launch(
+                        "affinity",
+                        &format!("contract_turned{}_f16", tiles.suffix()),
+                        [down, across, 1],
+                        tiles.threads(),
+                        arguments![a.address(), int(stride(m)), all, turned, centres, int(m), int(m)],
+                    )
+                });
             }
             let product = match (element, cuda.precision) {
                 (Element::F16, _) => "f16",

@@ -73,6 +73,13 @@ impl Card {
         self.current()?.context.describe()
     }
 
+    /// What the times of kernels hang on: the model of the card, and the code that it runs.
+    pub fn identity(&self) -> String {
+        let Device { context, kernels, .. } = &*self.0;
+        let code = kernels::fingerprint(kernels.architecture);
+        format!("{}, {}, {code:016x}", context.model, kernels.architecture)
+    }
+
     /// The device, its context current on this thread: the call before may have been about another card.
     fn current(&self) -> Result<&Device> {
         self.0.context.make_current()?;

@@ -143,7 +143,7 @@ pub struct Context {
     ordinal: usize,
     /// Number and model, for errors.
     pub name: String,
-    model: String,
+    pub model: String,
     driver: i32,
     device: sys::CUdevice,
     handle: sys::CUcontext,

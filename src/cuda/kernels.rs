@@ -1,5 +1,9 @@
 //! The kernels inside this binary: `kernels/*.cu` as compiled by `build.rs`.
 
+use std::hash::Hasher as _;
+
+use twox_hash::xxhash3_64::Hasher;
+
 /// A file of `kernels/`, compiled for one kind of card.
 pub struct Module {
     /// File name without extension.
@@ -25,6 +29,15 @@ pub struct Kernel {
     pub shared_bytes: u32,
     /// Bytes of local memory of a thread.
     pub stack_bytes: u32,
+}
+
+/// A number that changes with the code of any kernel for `arch`.
+pub fn fingerprint(arch: &str) -> u64 {
+    let mut hasher = Hasher::new();
+    for module in MODULES.iter().filter(|module| module.arch == arch) {
+        hasher.write(module.image);
+    }
+    hasher.finish()
 }
 
 // Defines the two statics below.

@@ -3,35 +3,24 @@
 use super::adam::Rule;
 use super::driver::{Address, Driver};
 use super::round::Rounded;
+use super::tiles::{Product, Tiles, WIDE_TILES, choose, multiply};
 use super::{Cuda, Matrix, State, arguments, int};
 use crate::error::Result;
-use crate::ops::{AdamRule, LayerUpdate, Precision, Shape};
+use crate::ops::{AdamRule, LayerUpdate, Ops, Precision, Shape};
 
 /// Threads of a block of the matrix main loop in plain tiling; `GEMM_THREADS` in the kernels.
 pub const THREADS: u32 = 128;
 
-/// The same in the tiling of the products that steps are made of.
+/// The same in the tiling of the products that steps are made of, but in wide tiles.
 pub const DEEP_THREADS: u32 = 256;
 
-/// Rows of a tile of the main loop, and its columns unless it is narrow.
+/// Rows of a tile of the main loop, and its columns unless it is narrow, where there is no choice.
 pub const TILE: usize = 64;
-
-/// Rows and columns of a wide tile; `Wide` in the kernels.
-pub const WIDE: usize = 128;
-
-/// From so many wide tiles on they are used: one for most of the multiprocessors of a large card. Not measured.
-pub const WIDE_TILES: usize = 96;
-
-/// Whether a product of so many rows and columns is computed in wide tiles.
-pub fn is_wide<D: Driver>(cuda: &Cuda<D>, rows: usize, columns: usize) -> bool {
-    rows.min(columns) > TILE && rows.div_ceil(WIDE) * columns.div_ceil(WIDE) >= cuda.wide_tiles
-}
 
 /// Columns of a narrow tile, for outputs that would leave most of a square one empty.
 pub const NARROW: usize = 16;
 
-/// Rows of a tile where an update has few tiles: up to so many of the usual ones. Measured with 136, which gain, and 288, which lose.
-const SHORT: usize = 32;
+/// Up to so many square tiles of an update the rule takes short ones. Measured with 136, which gain, and 288, which lose.
 const FEW_TILES: usize = 192;
 
 /// Outputs whose biases a block sums where operands are rounded copies; `BIASES` in the kernel.
@@ -50,31 +39,37 @@ pub fn linear<D: Driver>(
     z: &mut Matrix<D>,
 ) -> Result<()> {
     let (m, n, d) = (x.rows(), weight.rows(), x.cols());
-    let product = match n <= NARROW {
-        // Their tiles are too small to be brought in pieces of 16 bytes by all threads, were they of 16-bit numbers.
-        true => Product::plain("linear_narrow", NARROW, x, weight),
-        false => Product::of(cuda, "linear", x, weight, [m, n]),
+    let run = |kernel: &str, [down, across]: [usize; 2], threads: u32, operands: &Operands| {
+        cuda.launch(
+            "linear",
+            &cuda.in_precision(kernel),
+            [down, across, 1],
+            threads,
+            arguments![
+                operands.a.0,
+                operands.a.1,
+                operands.b.0,
+                operands.b.1,
+                bias.address(),
+                i32::from(relu),
+                z.address(),
+                int(z.stride()),
+                Rounded::of(z),
+                int(m),
+                int(n),
+                int(d),
+            ],
+        )
     };
-    cuda.launch(
-        "linear",
-        &cuda.in_precision(&product.kernel),
-        [m.div_ceil(product.rows), n.div_ceil(product.columns), 1],
-        DEEP_THREADS,
-        arguments![
-            product.a.0,
-            product.a.1,
-            product.b.0,
-            product.b.1,
-            bias.address(),
-            i32::from(relu),
-            z.address(),
-            int(z.stride()),
-            Rounded::of(z),
-            int(m),
-            int(n),
-            int(d),
-        ],
-    )
+    if n <= NARROW {
+        // Their tiles are too small to be brought in pieces of 16 bytes by all threads, were they of 16-bit numbers.
+        let grid = [m.div_ceil(TILE), n.div_ceil(NARROW)];
+        return run("linear_narrow", grid, DEEP_THREADS, &Operands::plain(x, weight));
+    }
+    let operands = Operands::of(x, weight);
+    operands.multiply(cuda, "linear", [m, n, d], &mut |kernel, tiles| {
+        run(kernel, tiles.grid(m, n), tiles.threads(), &operands)
+    })
 }
 
 /// See [`Ops::linear_backward_data`](crate::ops::Ops::linear_backward_data).
@@ -86,74 +81,85 @@ pub fn linear_backward_data<D: Driver>(
     d_x: &mut Matrix<D>,
 ) -> Result<()> {
     let (m, n, d) = (d_z.rows(), weight.cols(), d_z.cols());
-    let product = Product::of(cuda, "linear_backward_data", d_z, weight, [m, n]);
+    let operands = Operands::of(d_z, weight);
     assert!(
-        product.is_rounded == (cuda.precision == Precision::Bf16),
+        operands.are_rounded == (cuda.precision == Precision::Bf16),
         "in bf16, and there alone, both are operands"
     );
-    cuda.launch(
-        "linear",
-        &cuda.in_precision(&product.kernel),
-        [m.div_ceil(product.rows), n.div_ceil(product.columns), 1],
-        DEEP_THREADS,
-        arguments![
-            product.a.0,
-            product.a.1,
-            product.b.0,
-            product.b.1,
-            x.address(),
-            d_x.address(),
-            int(x.stride()),
-            Rounded::of(d_x),
-            int(m),
-            int(n),
-            int(d),
-        ],
-    )
+    operands.multiply(cuda, "linear_backward_data", [m, n, d], &mut |kernel, tiles| {
+        let [down, across] = tiles.grid(m, n);
+        cuda.launch(
+            "linear",
+            &cuda.in_precision(kernel),
+            [down, across, 1],
+            tiles.threads(),
+            arguments![
+                operands.a.0,
+                operands.a.1,
+                operands.b.0,
+                operands.b.1,
+                x.address(),
+                d_x.address(),
+                int(x.stride()),
+                Rounded::of(d_x),
+                int(m),
+                int(n),
+                int(d),
+            ],
+        )
+    })
 }
 
-/// Which kernel multiplies two matrices, in which tiles, and from which of their copies.
-struct Product {
-    kernel: String,
-    rows: usize,
-    columns: usize,
+/// What is multiplied, and from which copies.
+struct Operands {
     /// The operands, and from one of their rows to the next, in numbers.
     a: (Address, i32),
     b: (Address, i32),
-    is_rounded: bool,
+    are_rounded: bool,
 }
 
-impl Product {
-    /// From the matrices themselves.
-    fn plain<D: Driver>(kernel: &str, columns: usize, a: &Matrix<D>, b: &Matrix<D>) -> Self {
-        Product {
-            kernel: kernel.to_string(),
-            rows: TILE,
-            columns,
+impl Operands {
+    /// The matrices themselves.
+    fn plain<D: Driver>(a: &Matrix<D>, b: &Matrix<D>) -> Self {
+        Operands {
             a: (a.address(), int(a.stride())),
             b: (b.address(), int(b.stride())),
-            is_rounded: false,
+            are_rounded: false,
         }
     }
 
-    /// From rounded copies, where there are; the product is of `size`.
-    fn of<D: Driver>(cuda: &Cuda<D>, kernel: &str, a: &Matrix<D>, b: &Matrix<D>, size: [usize; 2]) -> Self {
+    /// Rounded copies, where both have one.
+    fn of<D: Driver>(a: &Matrix<D>, b: &Matrix<D>) -> Self {
         let (rounded_a, rounded_b) = (Rounded::of(a), Rounded::of(b));
-        if !rounded_a.is_some() || !rounded_b.is_some() {
-            return Product::plain(kernel, TILE, a, b);
+        match rounded_a.is_some() && rounded_b.is_some() {
+            false => Operands::plain(a, b),
+            true => Operands {
+                a: (rounded_a.at, rounded_a.stride),
+                b: (rounded_b.at, rounded_b.stride),
+                are_rounded: true,
+            },
         }
-        let (suffix, tile) = match is_wide(cuda, size[0], size[1]) {
-            true => ("wide", WIDE),
-            false => ("rounded", TILE),
+    }
+
+    /// Launches the kernel for them, which `launch` gets by its name without the precision, in tiles of a product of rows x columns x depth.
+    fn multiply<D: Driver>(
+        &self,
+        cuda: &Cuda<D>,
+        kernel: &str,
+        size: [usize; 3],
+        launch: &mut dyn FnMut(&str, Tiles) -> Result<()>,
+    ) -> Result<()> {
+        let kernel = match self.are_rounded {
+            true => format!("{kernel}_rounded"),
+            false => kernel.to_string(),
         };
-        Product {
-            kernel: format!("{kernel}_{suffix}"),
-            rows: tile,
-            columns: tile,
-            a: (rounded_a.at, rounded_a.stride),
-            b: (rounded_b.at, rounded_b.stride),
-            is_rounded: true,
-        }
+        let has: &[Tiles] = match self.are_rounded {
+            true => &Tiles::ALL,
+            false => &[Tiles::Square],
+        };
+        multiply(cuda, &kernel, size, has, &mut |tiles| {
+            launch(&format!("{kernel}{}", tiles.suffix()), tiles)
+        })
     }
 }
 
@@ -215,10 +221,16 @@ impl Layer {
         }
     }
 
-    /// Tiles of so many rows and columns.
-    fn tiles(&self, rows: usize, columns: usize) -> usize {
-        (self.outputs as usize).div_ceil(rows) * (self.inputs as usize).div_ceil(columns)
+    /// Tiles of its weights.
+    fn count(&self, tiles: Tiles) -> usize {
+        tiles.count(self.outputs as usize, self.inputs as usize)
     }
+}
+
+/// Whether all layers have rounded copies of what is multiplied.
+fn are_rounded(layers: &[Layer]) -> bool {
+    let is_rounded = |layer: &Layer| layer.d_z_rounded != NULL && layer.x_rounded != NULL;
+    layers.iter().all(is_rounded)
 }
 
 /// One launch for up to [`MOST_LAYERS`] layers.
@@ -226,30 +238,15 @@ fn launch<D: Driver>(
     cuda: &Cuda<D>,
     layers: &[Layer],
     m: usize,
+    tiles: Tiles,
     rule: AdamRule,
     state: Address,
 ) -> Result<()> {
-    let tiles = |rows, columns| {
-        layers
-            .iter()
-            .map(|layer| layer.tiles(rows, columns))
-            .sum::<usize>()
-    };
-    let few = tiles(TILE, TILE) <= FEW_TILES;
-    let rounded = layers
-        .iter()
-        .all(|layer| layer.d_z_rounded != NULL && layer.x_rounded != NULL);
+    let rounded = are_rounded(layers);
     assert!(
         rounded == (cuda.precision == Precision::Bf16),
         "in bf16, and there alone, both are operands"
     );
-    let (kernel, rows, columns) = match (rounded, few) {
-        (true, _) if tiles(WIDE, WIDE) >= cuda.wide_tiles => ("linear_update_wide", WIDE, WIDE),
-        (true, true) => ("linear_update_rounded_short", SHORT, TILE),
-        (true, false) => ("linear_update_rounded", TILE, TILE),
-        (false, true) => ("linear_update_short", SHORT, TILE),
-        (false, false) => ("linear_update", TILE, TILE),
-    };
     let mut all = [layers[0]; MOST_LAYERS];
     let mut blocks = 0;
     for (to, layer) in all.iter_mut().zip(layers) {
@@ -257,18 +254,50 @@ fn launch<D: Driver>(
             first_block: int(blocks),
             ..*layer
         };
-        blocks += layer.tiles(rows, columns);
+        blocks += layer.count(tiles);
         if rounded {
             blocks += (layer.outputs as usize).div_ceil(BIASES);
         }
     }
+    let kernel = match rounded {
+        true => format!("linear_update_rounded{}", tiles.suffix()),
+        false => format!("linear_update{}", tiles.suffix()),
+    };
     cuda.launch(
         "linear",
-        &cuda.in_precision(kernel),
+        &cuda.in_precision(&kernel),
         [blocks, 1, 1],
-        DEEP_THREADS,
+        tiles.threads(),
         arguments![all, int(layers.len()), int(m), Rule::from(rule), state],
     )
+}
+
+/// The tiles of an update. `rehearse` gets layers whose parameters may be changed, in tiles.
+fn tiles_of<D: Driver>(
+    cuda: &Cuda<D>,
+    layers: &[Layer],
+    m: usize,
+    rehearse: &mut dyn FnMut(Tiles) -> Result<()>,
+) -> Result<Tiles> {
+    let count = |tiles| layers.iter().map(|layer| layer.count(tiles)).sum::<usize>();
+    let has = match are_rounded(layers) {
+        true => &Tiles::ALL[..],
+        false => &[Tiles::Short, Tiles::Square],
+    };
+    let rule = match () {
+        () if has.contains(&Tiles::Wide) && count(Tiles::Wide) >= WIDE_TILES => Tiles::Wide,
+        () if count(Tiles::Square) <= FEW_TILES => Tiles::Short,
+        () => Tiles::Square,
+    };
+    let sizes = layers
+        .iter()
+        .map(|layer| format!(" {} x {},", layer.outputs, layer.inputs));
+    let product = Product {
+        name: format!("linear_update of{} {m} rows", sizes.collect::<String>()),
+        has,
+        rule,
+    };
+    choose(cuda, product, rehearse)
 }
 
 /// See [`Ops::linear_backward_weights`](crate::ops::Ops::linear_backward_weights).
@@ -279,12 +308,14 @@ pub fn linear_backward_weights<D: Driver>(
     d_weight: &mut Matrix<D>,
     d_bias: &mut Matrix<D>,
 ) -> Result<()> {
-    let layer = Layer {
+    let layers = [Layer {
         weight_gradient: d_weight.address(),
         bias_gradient: d_bias.address(),
         ..Layer::new(d_z, x)
-    };
-    launch(cuda, &[layer], d_z.rows(), AdamRule::new(0.0), NULL)
+    }];
+    let run = |tiles| launch(cuda, &layers, d_z.rows(), tiles, AdamRule::new(0.0), NULL);
+    let tiles = tiles_of(cuda, &layers, d_z.rows(), &mut |tiles| run(tiles))?;
+    run(tiles)
 }
 
 /// See [`Ops::update_layers`](crate::ops::Ops::update_layers).
@@ -325,13 +356,57 @@ pub fn update_layers<D: Driver>(
                 }
             })
             .collect();
-        launch(
-            cuda,
-            &described,
-            layers[0].d_z.rows(),
-            rule,
-            state.buffer.address(),
-        )?;
+        let (m, state) = (layers[0].d_z.rows(), state.buffer.address());
+        let mut stand_ins = None;
+        let tiles = tiles_of(cuda, &described, m, &mut |tiles| {
+            let stand_ins = match &mut stand_ins {
+                Some(stand_ins) => stand_ins,
+                none => none.insert(StandIns::new(cuda, &described)?),
+            };
+            launch(cuda, &stand_ins.layers, m, tiles, rule, state)
+        })?;
+        launch(cuda, &described, m, tiles, rule, state)?;
     }
     Ok(())
+}
+
+/// Layers whose parameters an update may change, while it is only rehearsed.
+struct StandIns<D: Driver> {
+    layers: Vec<Layer>,
+    /// What they point to.
+    _parameters: Vec<Matrix<D>>,
+}
+
+impl<D: Driver> StandIns<D> {
+    /// For layers of these sizes.
+    fn new(cuda: &Cuda<D>, layers: &[Layer]) -> Result<Self> {
+        let mut parameters = Vec::new();
+        let mut stand_in = |layer: &Layer| -> Result<Layer> {
+            let (outputs, inputs) = (layer.outputs as usize, layer.inputs as usize);
+            let mut room = |rows, cols| -> Result<(Address, Rounded)> {
+                let matrix = cuda.operand("parameters that stand in for others", rows, cols)?;
+                let at = (matrix.address(), Rounded::of(&matrix));
+                parameters.push(matrix);
+                Ok(at)
+            };
+            let (weight, rounded_weight) = room(outputs, inputs)?;
+            Ok(Layer {
+                weight_gradient: NULL,
+                bias_gradient: NULL,
+                weight,
+                weight_first: room(outputs, inputs)?.0,
+                weight_second: room(outputs, inputs)?.0,
+                rounded_weight,
+                bias: room(1, outputs)?.0,
+                bias_first: room(1, outputs)?.0,
+                bias_second: room(1, outputs)?.0,
+                ..*layer
+            })
+        };
+        let layers = layers.iter().map(&mut stand_in).collect::<Result<_>>()?;
+        Ok(StandIns {
+            layers,
+            _parameters: parameters,
+        })
+    }
 }

@@ -16,6 +16,7 @@ mod normalize;
 mod scattering;
 mod bend;
 mod adam;
+pub mod tiles;
 mod linear;
 mod softmax;
 mod points;
@@ -57,6 +58,7 @@ use crate::ops::{
     Precision, ScatteringStep, StepState,
 };
 use memory::{DeviceState, Memory};
+use tiles::Tiling;
 
 /// Pointers to the values of a kernel's parameters. They live as long as the statement that this stands in.
 macro_rules! arguments {
@@ -86,8 +88,7 @@ pub struct Cuda<D: Driver> {
     feeds_rows: bool,
     /// Rows among which the nearest are sought at a time.
     searched_rows: usize,
-    /// Products of so many wide tiles, or more, are computed in these.
-    wide_tiles: usize,
+    tiling: Tiling,
 }
 
 impl<D: Driver> Cuda<D> {
@@ -106,7 +107,7 @@ impl<D: Driver> Cuda<D> {
             stored_rows: affinity::STORED_ROWS,
             feeds_rows: false,
             searched_rows: nearest::SEGMENT,
-            wide_tiles: linear::WIDE_TILES,
+            tiling: Tiling::Rule,
         }
     }
 
@@ -142,12 +143,10 @@ impl<D: Driver> Cuda<D> {
         }
     }
 
-    /// The same, but products are computed in wide tiles, where there are kernels for it, from so many tiles on.
-    pub fn widening_from(self, tiles: usize) -> Self {
-        Cuda {
-            wide_tiles: tiles,
-            ..self
-        }
+    /// The same, but the tiles of matrix products are chosen in this way. It changes how long they take, and no bits but those of heat kernels, which
+    /// [`Tiling::Always`] changes.
+    pub fn tiling(self, tiling: Tiling) -> Self {
+        Cuda { tiling, ..self }
     }
 
     /// What matrix products are computed in.
@@ -265,6 +264,7 @@ impl<D: Driver> Ops for Cuda<D> {
             aside: Cell::new(false),
             profile: RefCell::new(None),
             spare: RefCell::default(),
+            tiling: self.tiling.clone(),
             ..*self
         }))
     }

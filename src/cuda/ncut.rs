@@ -1,9 +1,10 @@
 //! The relaxed cut of a mini-batch, its penalty, and the gradient with respect to the logits; `kernels/ncut.cu`.
 
 use super::driver::{Address, Driver};
-use super::linear::{self, TILE, WIDE, is_wide};
+use super::linear::{self, TILE};
 use super::memory::{Buffer, stride};
 use super::round::Rounded;
+use super::tiles::{Tiles, multiply};
 use super::{Cuda, Matrix, State, arguments, int};
 use crate::error::Result;
 use crate::ops::{Cut, FEW_CLUSTERS, Objective, Penalty, Precision, Shape, VOLUME_FLOOR, Volumes};
@@ -296,10 +297,9 @@ pub fn ncut<D: Driver>(
         THREADS,
         arguments![clusters, int(k), parameters, state, losses, losses_stride, terms],
     )?;
-    let (kernel, tile) = match pull.is_some() {
-        true if is_wide(cuda, m, k) => ("ncut_product_wide", WIDE),
-        true => ("ncut_product_rounded", TILE),
-        false => ("ncut_product", TILE),
+    let (kernel, has) = match pull.is_some() {
+        true => ("ncut_product_rounded", &[Tiles::Square, Tiles::Wide][..]),
+        false => ("ncut_product", &[Tiles::Square][..]),
     };
     let rounded_y = Rounded::of(membership);
     assert!(
@@ -310,22 +310,25 @@ pub fn ncut<D: Driver>(
         true => ((rounded_y.at, rounded_y.stride), (pull.at, pull.stride)),
         false => ((y, y_stride), (overlaps, overlaps_stride)),
     };
-    cuda.launch(
-        "ncut",
-        &cuda.in_precision(kernel),
-        [m.div_ceil(tile), k.div_ceil(tile), 1],
-        linear::DEEP_THREADS,
-        arguments![
-            y_of,
-            y_of_stride,
-            pull_of,
-            pull_of_stride,
-            d,
-            d_stride,
-            int(m),
-            int(k),
-        ],
-    )?;
+    multiply(cuda, kernel, [m, k, k], has, &mut |tiles| {
+        let [down, across] = tiles.grid(m, k);
+        cuda.launch(
+            "ncut",
+            &cuda.in_precision(&format!("{kernel}{}", tiles.suffix())),
+            [down, across, 1],
+            tiles.threads(),
+            arguments![
+                y_of,
+                y_of_stride,
+                pull_of,
+                pull_of_stride,
+                d,
+                d_stride,
+                int(m),
+                int(k),
+            ],
+        )
+    })?;
     cuda.launch(
         "ncut",
         "ncut_pull_back",

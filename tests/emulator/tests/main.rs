@@ -22,5 +22,6 @@ mod predict;
 mod rounded;
 mod scattering;
 mod step;
+mod tiles;
 mod training;
 mod wrappers;

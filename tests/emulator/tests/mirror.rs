@@ -3,6 +3,7 @@
 use crate::common::{emulator, seed};
 use crate::operations;
 use neuncut::cuda::Cuda;
+use neuncut::cuda::tiles::{Tiles, Tiling};
 use neuncut::ops::Precision;
 use neuncut::validate::{Operation, Settings, Sizes, widened};
 use neuncut_emulator::{MODE, Mode};
@@ -44,7 +45,7 @@ fn passes(operation: Operation) {
     // Those that compute large products in wide tiles, which problems of these sizes are too small for.
     for precision in Precision::ALL {
         if widened(precision).contains(&operation) {
-            backends.push((backend(precision).widening_from(1), precision));
+            backends.push((backend(precision).tiling(Tiling::Always(Tiles::Wide)), precision));
         }
     }
     let backends: Vec<_> = backends

@@ -2,6 +2,7 @@
 
 use crate::common::{emulator, seed};
 use half::bf16;
+use neuncut::cuda::tiles::{Tiles, Tiling};
 use neuncut::cuda::{Cuda, Driver, Matrix};
 use neuncut::network::download;
 use neuncut::ops::{
@@ -31,10 +32,9 @@ fn check(cuda: &Cuda<Emulator>, what: &str, matrix: &Operand) {
 #[test]
 fn operations_that_make_operands_leave_rounded_copies() {
     let random = Random::new(seed("the operands"), 0);
-    // Tiles of one size, and of the other.
-    for tiles in [1, usize::MAX] {
+    for tiles in Tiles::ALL {
         for k in [5, 20, 70] {
-            let cuda = Cuda::new(emulator(), Precision::Bf16).widening_from(tiles);
+            let cuda = Cuda::new(emulator(), Precision::Bf16).tiling(Tiling::Always(tiles));
             let (m, d) = (67, 21);
             let random_matrix = |rows: usize, cols: usize| {
                 filled(&cuda, rows, cols, &random.normals(rows * cols, 1.0)).unwrap()

@@ -7,6 +7,7 @@ use crate::common::seed;
 use crate::shared_training::{self, Notes, bits, told};
 use neuncut::bench::StepShape;
 use neuncut::cpu::{Fast, Reference};
+use neuncut::cuda::tiles::{Tiles, Tiling};
 use neuncut::cuda::{Cuda, Driver};
 use neuncut::features::{Pipeline, Reader};
 use neuncut::graph::{GraphRule, Width, build};
@@ -148,14 +149,15 @@ fn many_clusters_in_bf16_give_the_same_bits_recorded_or_not_wherever_the_rows_ar
         training_rows: m * batches,
     };
     let schedule = seed("the second schedule").max(1);
-    // All products in wide tiles, or none, which other tests watch.
-    let sizes: &[usize] = match MODE {
-        Mode::Plain => &[1, usize::MAX],
-        Mode::Sanitize | Mode::Race => &[1],
+    // The watched modes watch the others elsewhere.
+    let sizes = match MODE {
+        Mode::Plain => &Tiles::ALL[..],
+        Mode::Sanitize | Mode::Race => &[Tiles::Wide],
     };
     for &tiles in sizes {
         let trained = |schedule, feeds: bool, recorded: bool| {
-            let cuda = Cuda::new(Emulator::new().with_seed(schedule), Precision::Bf16).widening_from(tiles);
+            let cuda =
+                Cuda::new(Emulator::new().with_seed(schedule), Precision::Bf16).tiling(Tiling::Always(tiles));
             let cuda = if feeds { cuda.feeding_rows() } else { cuda };
             let data = resident(&cuda, &rows, d);
             let state = StepState {
@@ -176,7 +178,7 @@ fn many_clusters_in_bf16_give_the_same_bits_recorded_or_not_wherever_the_rows_ar
                     false => {
                         let profile = cuda.profile(&mut || step.run(&cuda, &data, None)).unwrap();
                         let wide = profile.iter().any(|(kernel, _)| kernel.contains("wide"));
-                        assert_eq!(wide, tiles == 1, "{profile:?}");
+                        assert_eq!(wide, tiles == Tiles::Wide, "{profile:?}");
                     }
                 }
             }
