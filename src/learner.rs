@@ -31,7 +31,7 @@ pub struct Learner<O: Ops> {
 impl<O: Ops> Learner<O> {
     /// Allocates a network for mini-batches of `rows` rows; moments start at 0.
     pub fn new(ops: &O, model: &Model<impl Real>, rows: usize) -> Result<Self> {
-        let network = Network::in_training(ops, model)?;
+        let network = Network::new(ops, model)?;
         let d_outputs = model
             .layers
             .iter()

@@ -13,26 +13,9 @@ pub struct Network<O: Ops> {
 impl<O: Ops> Network<O> {
     /// Uploads a model.
     pub fn new(ops: &O, model: &Model<impl Real>) -> Result<Self> {
-        Self::of(ops, model, &|outputs, inputs| {
-            ops.matrix("the network's weights", outputs, inputs)
-        })
-    }
-
-    /// The same for training, in which weights are operands of products of several kinds.
-    pub fn in_training(ops: &O, model: &Model<impl Real>) -> Result<Self> {
-        Self::of(ops, model, &|outputs, inputs| {
-            ops.operand("the network's weights", outputs, inputs)
-        })
-    }
-
-    fn of(
-        ops: &O,
-        model: &Model<impl Real>,
-        weight: &dyn Fn(usize, usize) -> Result<O::Matrix>,
-    ) -> Result<Self> {
         let layers = model.layers.iter().map(|dense| {
             Ok(Layer {
-                weight: weight(dense.outputs, dense.inputs)?,
+                weight: ops.operand("the network's weights", dense.outputs, dense.inputs)?,
                 bias: ops.matrix("the network's biases", 1, dense.outputs)?,
             })
         });
@@ -72,7 +55,7 @@ impl<O: Ops> Network<O> {
         self.outputs(&|outputs| ops.matrix("the network's activations", rows, outputs))
     }
 
-    /// The same [in training](Self::in_training).
+    /// The same for training, in which they are operands of products of several kinds.
     pub fn activations_in_training(&self, ops: &O, rows: usize) -> Result<Activations<O>> {
         self.outputs(&|outputs| ops.operand("the network's activations", rows, outputs))
     }

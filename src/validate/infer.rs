@@ -8,10 +8,11 @@ use crate::cpu::Reference;
 use crate::error::Result;
 use crate::ops::{Layer, Ops, Precision};
 
-/// Rows, columns, hidden layers, clusters: from one layer to nine, and to hidden layers wider than a GPU takes through in one pass.
-const SHAPES: [(usize, usize, &[usize], usize); 10] = [
+/// Rows, columns, hidden layers, clusters: from one layer to nine, and to rows and hidden layers wider than a GPU takes through in one pass.
+const SHAPES: [(usize, usize, &[usize], usize); 11] = [
     (1, 1, &[], 2),
     (7, 769, &[33], 10),
+    (70, 767, &[130, 512], 10),
     (33, 5, &[], 1000),
     (97, 70, &[129, 65], 3),
     (1021, 5, &[20, 16], 10),

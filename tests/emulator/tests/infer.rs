@@ -10,23 +10,30 @@ use neuncut_emulator::Emulator;
 
 #[test]
 fn a_network_that_fits_is_one_launch_and_others_go_layer_by_layer() {
-    let ops = Cuda::new(Emulator::new(), Precision::Tf32);
-    for (hidden, launches) in [
-        (vec![], 1),
-        (vec![512, 20], 1),
-        (vec![8; 7], 1),
-        // A launch for each layer, and one for the labels.
-        (vec![513], 3),
-        (vec![20, 513, 20], 5),
-        (vec![8; 8], 10),
-    ] {
-        let network = Network::new(&ops, &Model::random(1, 3, &hidden, 5)).unwrap();
-        let x = ops.matrix("rows", 2, 3).unwrap();
-        let mut activations = network.activations(&ops, 2).unwrap();
-        let mut labels = ops.labels("labels", 2).unwrap();
-        let before = ops.driver().counts().launches;
-        network.infer(&ops, &x, &mut activations, &mut labels, 0).unwrap();
-        assert_eq!(ops.driver().counts().launches - before, launches, "{hidden:?}");
+    for precision in [Precision::Tf32, Precision::Bf16] {
+        let ops = Cuda::new(Emulator::new(), precision);
+        for (inputs, hidden, launches) in [
+            (3, vec![], 1),
+            (3, vec![512, 20], 1),
+            (3, vec![8; 7], 1),
+            (768, vec![8], 1),
+            (769, vec![8], 1),
+            // A launch for each layer, and one for the labels.
+            (3, vec![513], 3),
+            (3, vec![20, 513, 20], 5),
+            (3, vec![8; 8], 10),
+        ] {
+            let network = Network::new(&ops, &Model::random(1, inputs, &hidden, 5)).unwrap();
+            let x = ops.matrix("rows", 2, inputs).unwrap();
+            let mut activations = network.activations(&ops, 2).unwrap();
+            let mut labels = ops.labels("labels", 2).unwrap();
+            let mut infer = || network.infer(&ops, &x, &mut activations, &mut labels, 0);
+            let profile = ops.profile(&mut infer).unwrap();
+            assert_eq!(profile.len(), launches, "{precision:?}, {inputs}, {hidden:?}");
+            let rounded = profile[0].0.starts_with("infer_rounded");
+            let takes = launches == 1 && precision == Precision::Bf16 && inputs <= 768;
+            assert_eq!(rounded, takes, "{inputs}, {hidden:?}, {profile:?}");
+        }
     }
 }
 
