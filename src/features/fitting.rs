@@ -83,14 +83,28 @@ pub fn fit<O: Ops>(
         }
         Transform::Whiten(lambda) => vec![("map", whitening(ops, width, lambda, progress, pass)?)],
         Transform::Pca(dims) => components(ops, width, dims, progress, pass)?,
-        Transform::Autoencoder(_) => {
-            return Err(Error::option(
-                "autoencoder",
-                "it is trained on rows in memory, but these are streamed",
-                "train it in a run of fit, or give other features",
-            ));
-        }
+        Transform::Autoencoder(_) => return Err(streamed()),
     }))
+}
+
+/// Whether passes over rows are enough to fit the transforms.
+///
+/// # Errors
+/// [`Error::Option`] for an auto-encoder.
+pub fn check(transforms: &[Transform]) -> Result<()> {
+    let is_trained = |transform: &Transform| matches!(transform, Transform::Autoencoder(_));
+    match transforms.iter().any(is_trained) {
+        true => Err(streamed()),
+        false => Ok(()),
+    }
+}
+
+fn streamed() -> Error {
+    Error::option(
+        "autoencoder",
+        "it is trained on rows in memory, but these are streamed",
+        "train it in a run of fit, or give other features",
+    )
 }
 
 /// Means and standard deviations of the columns, summed in f64.

@@ -123,6 +123,8 @@ impl Pipeline {
         data: &Dataset,
         progress: &mut dyn Progress,
     ) -> Result<Self> {
+        // Before rows are read for any other.
+        fitting::check(transforms)?;
         let mut pipeline = Pipeline::new(reader);
         for transform in without_reader(transforms) {
             let stage = format!("fitting {}", transform.name());
