@@ -417,8 +417,8 @@ KERNEL(256) memberships_turned(const float* y, int y_stride, int n, int k, uint1
     if (blockIdx.x == 0 && threadIdx.x < 64 && column0 + (int)threadIdx.x < k) centres[column0 + threadIdx.x] = centre[threadIdx.x];
 }
 
-// The same product where the memberships have been turned: half the bytes to read, and no rounding on the way, to the same bits in the same
-// tiles. With m 3000 and k 1000 142 microseconds and 11 to turn them, not 193 (H100, three stages, fragments in words of two numbers).
+// The same product where the memberships have been turned: half the bytes to read, and no rounding on the way, to the same
+// bits. With m 3000 and k 1000 142 microseconds and 11 to turn them, not 193 (H100, three stages, fragments in words of two numbers).
 template <class T>
 struct TurnedContracted {
     typedef HalfGemm<F16, true, true, T> Product_;

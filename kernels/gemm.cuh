@@ -75,7 +75,8 @@ struct Loader {
     // A thread copies the same piece of every STEP-th line.
     static constexpr int STEP = threads / PIECES;
     static_assert(length % EACH == 0 && threads % PIECES == 0 && lines % STEP == 0, "no thread has a piece less than another");
-    // The tile's corner, the same for all threads, and this thread's first piece from there.
+    // The tile's corner, the same for all threads, and this thread's first piece from there. Within a tile 32 bits are enough: the host makes
+    // no matrix for which they are not.
     const T* corner;
     uint32_t first;
     int from_stride;
@@ -310,9 +311,9 @@ struct Accumulators {
 
 // ---- products ------------------------------------------------------------------------------------------------------------------
 //
-// multiply(c, a, b) adds the product of two tiles, of the DEPTH (or `depth`) that is the group's, to the accumulators. Each such stage is summed on its own
-// first: the error of a long sum then grows with its number of stages, not of products. Tensor cores, moreover, round sums towards
-// zero, which would add up, and show where sums cancel: in distances, and in contractions less a centre.
+// multiply(c, a, b) adds the product of two tiles, of the DEPTH (or `depth`) that is the group's, to the accumulators. Each such stage is
+// summed on its own first: the error of a long sum then grows with its number of stages, not of products. Tensor cores, moreover, round
+// sums towards zero, which would add up, and show where sums cancel: in distances, and in contractions less a centre.
 
 // Plain f32 on the ordinary cores: each thread multiplies for the elements it holds.
 struct Fp32 {
@@ -535,6 +536,7 @@ DEVICE void multiply_halves(Accumulators<T>& c, const A& a, const B& b) {
         for (int i = 0; i < C::DOWN; i++) own_a.matrices(rows[half][i], 16 * i, 16 * half);
 #pragma unroll
     for (int j = 0; j < C::ACROSS; j += 2) {
+        // Further columns are not loaded before these are multiplied: there would be no registers for them.
         if (j > 0) __syncwarp();
         uint32_t columns[HALVES][4];
 #pragma unroll

@@ -85,7 +85,8 @@ DEVICE void nearest(const Pairs& pairs, int part_columns, int count, uint32_t* b
     }
 }
 
-// Of the registers that the compiler takes of itself for Ampere, one kernel would lack some.
+// For Ampere the compiler takes no more registers than leave room for four blocks, of which one kernel would lack some, unless it is told that
+// three are enough.
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 900
 #define NEAREST_BOUNDS GEMM_THREADS, 3
 #else

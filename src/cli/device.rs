@@ -56,7 +56,11 @@ fn measured(card: &Card) -> Measured {
     };
     let cache = folder("XDG_CACHE_HOME").or_else(|| Some(folder("HOME")?.join(".cache")));
     match cache {
-        Some(cache) => Measured::kept_in(cache.join("neuncut/tiles.json"), card.identity()),
+        Some(cache) => Measured::kept_in(
+            cache.join("neuncut/tiles.json"),
+            card.model().to_string(),
+            format!("{:016x}", card.fingerprint()),
+        ),
         None => Measured::new(),
     }
 }

@@ -10,7 +10,7 @@ use neuncut::cuda::{Card, Cuda};
 use neuncut::ops::{Ops, Precision};
 use neuncut::options::Device;
 use neuncut::progress::Progress;
-use neuncut::validate::{Operation, Row, Settings, Sizes, run_operation, widened};
+use neuncut::validate::{Operation, Row, Settings, Sizes, run_operation, tiled};
 use neuncut::{Error, Result};
 use serde_json::{Value, json};
 
@@ -88,13 +88,18 @@ pub fn run(args: ValidateArgs, console: &mut Console) -> Result<()> {
                 .collect();
             let backends: Vec<_> = backends.iter().zip(precisions).collect();
             let fed = Cuda::new(card.clone(), Precision::Fp32).feeding_rows();
-            // What only large products go through, on problems of all sizes.
-            let wide = |precision| {
+            // Tiles that the rule takes for large products only, or small ones, on problems of all sizes.
+            let tiled_backend = |tiles, precision| {
                 Cuda::new(card.clone(), precision)
                     .keeping_gradients()
-                    .tiling(Tiling::Always(Tiles::Wide))
+                    .tiling(Tiling::Always(tiles))
             };
-            let wide = [Precision::Tf32, Precision::Bf16].map(|precision| (wide(precision), precision));
+            let mut in_tiles = Vec::new();
+            for (_, precision) in &backends {
+                for (tiles, suffix) in Tiles::ALL.into_iter().zip(["short", "square", "wide"]) {
+                    in_tiles.push((tiled_backend(tiles, *precision), *precision, suffix));
+                }
+            }
             let fed_operations = [Operation::Nearest, Operation::Rows, Operation::Training];
             let mut others = vec![Others {
                 ops: &fed,
@@ -102,15 +107,13 @@ pub fn run(args: ValidateArgs, console: &mut Console) -> Result<()> {
                 operations: &fed_operations,
                 suffix: "fed",
             }];
-            for (ops, precision) in &wide {
-                if backends.iter().any(|(_, checked)| checked == precision) {
-                    others.push(Others {
-                        ops,
-                        precision: *precision,
-                        operations: widened(*precision),
-                        suffix: "wide",
-                    });
-                }
+            for (ops, precision, suffix) in &in_tiles {
+                others.push(Others {
+                    ops,
+                    precision: *precision,
+                    operations: tiled(*precision),
+                    suffix,
+                });
             }
             let device = Device::Cuda(ordinal).to_string();
             validate(&device, &backends, &others, &args, console)

@@ -73,11 +73,14 @@ impl Card {
         self.current()?.context.describe()
     }
 
-    /// What the times of kernels hang on: the model of the card, and the code that it runs.
-    pub fn identity(&self) -> String {
-        let Device { context, kernels, .. } = &*self.0;
-        let code = kernels::fingerprint(kernels.architecture);
-        format!("{}, {}, {code:016x}", context.model, kernels.architecture)
+    /// What its maker calls it.
+    pub fn model(&self) -> &str {
+        &self.0.context.model
+    }
+
+    /// A number that changes with the code of any kernel that it runs.
+    pub fn fingerprint(&self) -> u64 {
+        kernels::fingerprint(self.0.kernels.architecture)
     }
 
     /// The device, its context current on this thread: the call before may have been about another card.
@@ -550,7 +553,8 @@ impl Driver for Card {
     }
 
     fn synchronize(&self) -> Result<()> {
-        self.current()?.synchronize()
+        self.current()?
+            .check("wait for the card", result::ctx::synchronize())
     }
 
     fn capture(&self, calls: &mut dyn FnMut() -> Result<()>) -> Result<Graph> {

@@ -143,6 +143,7 @@ pub struct Context {
     ordinal: usize,
     /// Number and model, for errors.
     pub name: String,
+    /// What its maker calls it.
     pub model: String,
     driver: i32,
     device: sys::CUdevice,

@@ -67,7 +67,7 @@ pub trait Driver {
     fn read(&self, from: Address, pitch: usize, width: usize, to: &mut [u8]) -> Result<()>;
     /// Runs a kernel.
     fn launch(&self, launch: Launch) -> Result<()>;
-    /// Waits until all calls are done.
+    /// Waits until all calls are done, those of queues beside this one too.
     fn synchronize(&self) -> Result<()>;
 
     /// Records the launches that `calls` makes, without running them.

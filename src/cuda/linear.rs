@@ -2,11 +2,12 @@
 
 use super::adam::Rule;
 use super::driver::{Address, Driver};
+use super::memory::{Buffer, stride};
 use super::round::Rounded;
 use super::tiles::{Product, Tiles, WIDE_TILES, choose, multiply};
 use super::{Cuda, Matrix, State, arguments, int};
 use crate::error::Result;
-use crate::ops::{AdamRule, LayerUpdate, Ops, Precision, Shape};
+use crate::ops::{AdamRule, LayerUpdate, Precision, Shape};
 
 /// Threads of a block of the matrix main loop in plain tiling; `GEMM_THREADS` in the kernels.
 pub const THREADS: u32 = 128;
@@ -272,12 +273,13 @@ fn launch<D: Driver>(
     )
 }
 
-/// The tiles of an update. `rehearse` gets layers whose parameters may be changed, in tiles.
+/// The tiles of gradients, or of an update, as `what` says. `rehearse` is that of [`choose`].
 fn tiles_of<D: Driver>(
     cuda: &Cuda<D>,
+    what: &str,
     layers: &[Layer],
     m: usize,
-    rehearse: &mut dyn FnMut(Tiles) -> Result<()>,
+    rehearse: &mut dyn FnMut(Tiles) -> Result<bool>,
 ) -> Result<Tiles> {
     let count = |tiles| layers.iter().map(|layer| layer.count(tiles)).sum::<usize>();
     let has = match are_rounded(layers) {
@@ -293,7 +295,7 @@ fn tiles_of<D: Driver>(
         .iter()
         .map(|layer| format!(" {} x {},", layer.outputs, layer.inputs));
     let product = Product {
-        name: format!("linear_update of{} {m} rows", sizes.collect::<String>()),
+        name: format!("{what} of{} {m} rows", sizes.collect::<String>()),
         has,
         rule,
     };
@@ -314,7 +316,9 @@ pub fn linear_backward_weights<D: Driver>(
         ..Layer::new(d_z, x)
     }];
     let run = |tiles| launch(cuda, &layers, d_z.rows(), tiles, AdamRule::new(0.0), NULL);
-    let tiles = tiles_of(cuda, &layers, d_z.rows(), &mut |tiles| run(tiles))?;
+    let tiles = tiles_of(cuda, "gradients", &layers, d_z.rows(), &mut |tiles| {
+        run(tiles).map(|()| true)
+    })?;
     run(tiles)
 }
 
@@ -358,12 +362,15 @@ pub fn update_layers<D: Driver>(
             .collect();
         let (m, state) = (layers[0].d_z.rows(), state.buffer.address());
         let mut stand_ins = None;
-        let tiles = tiles_of(cuda, &described, m, &mut |tiles| {
-            let stand_ins = match &mut stand_ins {
-                Some(stand_ins) => stand_ins,
-                none => none.insert(StandIns::new(cuda, &described)?),
+        let tiles = tiles_of(cuda, "update", &described, m, &mut |tiles| {
+            if stand_ins.is_none() {
+                stand_ins = StandIns::new(cuda, &described)?;
+            }
+            let Some(stand_ins) = &stand_ins else {
+                return Ok(false);
             };
-            launch(cuda, &stand_ins.layers, m, tiles, rule, state)
+            launch(cuda, &stand_ins.layers, m, tiles, rule, state)?;
+            Ok(true)
         })?;
         launch(cuda, &described, m, tiles, rule, state)?;
     }
@@ -373,40 +380,51 @@ pub fn update_layers<D: Driver>(
 /// Layers whose parameters an update may change, while it is only rehearsed.
 struct StandIns<D: Driver> {
     layers: Vec<Layer>,
-    /// What they point to.
-    _parameters: Vec<Matrix<D>>,
+    /// Where their parameters are.
+    _room: Buffer<D>,
 }
 
 impl<D: Driver> StandIns<D> {
-    /// For layers of these sizes.
-    fn new(cuda: &Cuda<D>, layers: &[Layer]) -> Result<Self> {
-        let mut parameters = Vec::new();
-        let mut stand_in = |layer: &Layer| -> Result<Layer> {
+    /// For layers of these sizes, if there is room.
+    fn new(cuda: &Cuda<D>, layers: &[Layer]) -> Result<Option<Self>> {
+        // Once to count, once to hand out.
+        let mut bytes = 0;
+        Self::layers(layers, Address(0), &mut bytes);
+        let Some(room) = cuda.memory.if_free(bytes)? else {
+            return Ok(None);
+        };
+        let layers = Self::layers(layers, room.address(), &mut 0);
+        Ok(Some(StandIns { layers, _room: room }))
+    }
+
+    /// The same layers, their parameters one behind the other from `start` on; `used` counts bytes.
+    fn layers(layers: &[Layer], start: Address, used: &mut usize) -> Vec<Layer> {
+        let mut take = |bytes: usize| {
+            let at = start.offset(*used);
+            *used += bytes.next_multiple_of(256);
+            at
+        };
+        let stand_in = |layer: &Layer| {
             let (outputs, inputs) = (layer.outputs as usize, layer.inputs as usize);
-            let mut room = |rows, cols| -> Result<(Address, Rounded)> {
-                let matrix = cuda.operand("parameters that stand in for others", rows, cols)?;
-                let at = (matrix.address(), Rounded::of(&matrix));
-                parameters.push(matrix);
-                Ok(at)
-            };
-            let (weight, rounded_weight) = room(outputs, inputs)?;
-            Ok(Layer {
+            let weights = outputs * stride(inputs, size_of::<f32>()) * size_of::<f32>();
+            let biases = outputs * size_of::<f32>();
+            let copy = stride(inputs, size_of::<u16>());
+            Layer {
                 weight_gradient: NULL,
                 bias_gradient: NULL,
-                weight,
-                weight_first: room(outputs, inputs)?.0,
-                weight_second: room(outputs, inputs)?.0,
-                rounded_weight,
-                bias: room(1, outputs)?.0,
-                bias_first: room(1, outputs)?.0,
-                bias_second: room(1, outputs)?.0,
+                weight: take(weights),
+                weight_first: take(weights),
+                weight_second: take(weights),
+                rounded_weight: match layer.rounded_weight.is_some() {
+                    true => Rounded::at(take(outputs * copy * size_of::<u16>()), copy),
+                    false => Rounded::NONE,
+                },
+                bias: take(biases),
+                bias_first: take(biases),
+                bias_second: take(biases),
                 ..*layer
-            })
+            }
         };
-        let layers = layers.iter().map(&mut stand_in).collect::<Result<_>>()?;
-        Ok(StandIns {
-            layers,
-            _parameters: parameters,
-        })
+        layers.iter().map(stand_in).collect()
     }
 }

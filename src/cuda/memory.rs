@@ -116,6 +116,17 @@ impl<D: Driver> Memory<D> {
         Ok(buffer)
     }
 
+    /// `bytes` bytes of zeros, a block of their own, if there are so many.
+    pub fn if_free(&self, bytes: usize) -> Result<Option<Buffer<D>>> {
+        let Some(at) = self.driver.allocate(bytes)? else {
+            return Ok(None);
+        };
+        let driver = self.driver.clone();
+        let buffer = Buffer::whole(Rc::new(Block { driver, at }));
+        self.driver.clear(at, bytes)?;
+        Ok(Some(buffer))
+    }
+
     /// Runs `allocate` twice: to add up what it takes, and, when there is room, to give it that.
     pub fn plan<T>(&self, what: &str, allocate: &dyn Fn() -> Result<T>) -> Result<T> {
         self.source.replace(Source::Counted(0));

@@ -273,22 +273,14 @@ impl<D: Driver> Ops for Cuda<D> {
         self.memory.plan(what, allocate)
     }
     fn matrix(&self, what: &str, rows: usize, cols: usize) -> Result<Matrix<D>> {
-        if rows > MOST_ROWS || cols > MOST_ROWS {
-            return Err(Error::Shape {
-                what: what.to_string(),
-                found: format!("{rows} x {cols}"),
-                expected: format!("at most {MOST_ROWS} rows and columns"),
-            });
-        }
+        check_size(what, rows, cols)?;
         Matrix::zeros(&self.memory, what, rows, cols)
     }
     fn operand(&self, what: &str, rows: usize, cols: usize) -> Result<Matrix<D>> {
-        // Its size is checked there.
+        check_size(what, rows, cols)?;
         match self.precision {
-            Precision::Bf16 if rows.max(cols) <= MOST_ROWS => {
-                Matrix::with_copy(&self.memory, what, rows, cols)
-            }
-            _ => self.matrix(what, rows, cols),
+            Precision::Bf16 => Matrix::with_copy(&self.memory, what, rows, cols),
+            _ => Matrix::zeros(&self.memory, what, rows, cols),
         }
     }
     fn training_rows(&self, rows: usize, cols: usize) -> Result<Matrix<D>> {
@@ -622,5 +614,24 @@ impl<D: Driver> Ops for Cuda<D> {
     }
 }
 
-/// Rows and columns are 32-bit numbers in the kernels; offsets are 64-bit.
+/// Rows and columns are 32-bit numbers in the kernels; offsets are 64-bit,
 const MOST_ROWS: usize = i32::MAX as usize;
+
+/// but those within the lines of a tile, of which there are so many at most.
+const TILE_LINES: usize = 128;
+
+/// Whether kernels can find their way in a matrix.
+fn check_size(what: &str, rows: usize, cols: usize) -> Result<()> {
+    let within_a_tile = rows.min(TILE_LINES).saturating_mul(cols);
+    if rows <= MOST_ROWS && cols <= MOST_ROWS && within_a_tile <= MOST_ROWS {
+        return Ok(());
+    }
+    Err(Error::Shape {
+        what: what.to_string(),
+        found: format!("{rows} x {cols}"),
+        expected: format!(
+            "at most {MOST_ROWS} rows, and as many columns by {} rows",
+            rows.min(TILE_LINES)
+        ),
+    })
+}

@@ -106,11 +106,12 @@ pub struct Product<'a> {
     pub rule: Tiles,
 }
 
-/// The tiles to compute a product in. `rehearse` queues it in given tiles, and may do so any number of times before the product is wanted.
+/// The tiles to compute a product in. `rehearse` queues it in given tiles, and may do so any number of times before the product is wanted; it says
+/// whether there is room for that.
 pub fn choose<D: Driver>(
     cuda: &Cuda<D>,
     product: Product,
-    rehearse: &mut dyn FnMut(Tiles) -> Result<()>,
+    rehearse: &mut dyn FnMut(Tiles) -> Result<bool>,
 ) -> Result<Tiles> {
     let measured = match &cuda.tiling {
         Tiling::Rule => return Ok(product.rule),
@@ -129,11 +130,13 @@ pub fn choose<D: Driver>(
     if cuda.recorder.borrow().is_some() || cuda.profile.borrow().is_some() {
         return Ok(product.rule);
     }
-    let times = match time(cuda, product.has, rehearse) {
-        // For a rehearsal there is not always room.
-        Err(Error::Memory { .. }) => return Ok(product.rule),
-        times => times?,
-    };
+    // The first launch of a kernel takes longer.
+    for &tiles in product.has {
+        if !rehearse(tiles)? {
+            return Ok(product.rule);
+        }
+    }
+    let times = time(cuda, &product, rehearse)?;
     let tiles = fastest(product.rule, &times);
     measured.put(name, tiles);
     Ok(tiles)
@@ -155,30 +158,44 @@ pub fn multiply<D: Driver>(
             false => Tiles::Square,
         },
     };
-    let tiles = choose(cuda, product, launch)?;
+    let tiles = choose(cuda, product, &mut |tiles| launch(tiles).map(|()| true))?;
     launch(tiles)
 }
 
-/// Launches that are timed together, and how often; the shortest time counts.
-const LAUNCHES: usize = 4;
+/// Launches that are timed together take about so many microseconds, much longer than a device takes to start; up to so many launches.
+const TIMED: f64 = 200.0;
+const MOST_LAUNCHES: usize = 32;
+
+/// How often they are timed; the shortest time counts.
 const ROUNDS: usize = 3;
 
-/// Microseconds that a product takes in each of the tiles.
+/// Microseconds that a product takes in each of its tiles. Launches are replayed, as those of steps are: one by one, short kernels would wait for the
+/// host.
 fn time<D: Driver>(
     cuda: &Cuda<D>,
-    tiles: &[Tiles],
-    rehearse: &mut dyn FnMut(Tiles) -> Result<()>,
+    product: &Product,
+    rehearse: &mut dyn FnMut(Tiles) -> Result<bool>,
 ) -> Result<Vec<(Tiles, f64)>> {
-    let mut times: Vec<_> = tiles.iter().map(|&tiles| (tiles, f64::INFINITY)).collect();
+    let driver = &*cuda.driver;
+    // Queues beside this one, which would be measured too: nobody gives them anything meanwhile.
+    driver.synchronize()?;
+    let microseconds = |run: &mut dyn FnMut() -> Result<()>| {
+        let before = driver.mark()?;
+        run()?;
+        driver.microseconds(&before, &driver.mark()?)
+    };
+    let once = microseconds(&mut || rehearse(product.rule).map(drop))?;
+    let launches = ((TIMED / once) as usize).clamp(1, MOST_LAUNCHES);
+    let record = |&tiles: &Tiles| {
+        let graph = driver.capture(&mut || (0..launches).try_for_each(|_| rehearse(tiles).map(drop)));
+        graph.map(|graph| (tiles, graph))
+    };
+    let graphs = product.has.iter().map(record).collect::<Result<Vec<_>>>()?;
+    let mut times: Vec<_> = product.has.iter().map(|&tiles| (tiles, f64::INFINITY)).collect();
     // By turns, so that a clock that is still rising favours none; the first round warms up.
     for round in 0..=ROUNDS {
-        for (tiles, shortest) in &mut times {
-            let before = cuda.driver.mark()?;
-            for _ in 0..LAUNCHES {
-                rehearse(*tiles)?;
-            }
-            let after = cuda.driver.mark()?;
-            let time = cuda.driver.microseconds(&before, &after)?;
+        for ((_, shortest), (_, graph)) in times.iter_mut().zip(&graphs) {
+            let time = microseconds(&mut || driver.replay(graph))? / launches as f64;
             if round > 0 {
                 *shortest = shortest.min(time);
             }
@@ -201,18 +218,32 @@ fn fastest(rule: Tiles, times: &[(Tiles, f64)]) -> Tiles {
         .map_or(rule, |(tiles, _)| *tiles)
 }
 
-/// Products for which tiles are kept, at most: those of a file whose last rows are another number each time would otherwise be kept for good.
+/// Products for which tiles are kept, at most: those of files whose last rows are another number each time would otherwise be kept for good.
 const MOST_KEPT: usize = 4096;
 
 /// Tiles that were measured, by the products' names.
 type Table = BTreeMap<String, Tiles>;
 
+/// What a file keeps of one device.
+#[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
+struct Kept {
+    /// Of the kernels that were measured.
+    fingerprint: String,
+    tiles: Table,
+}
+
 /// What was measured on one device, so far and in earlier runs.
 pub struct Measured {
     table: RefCell<Table>,
     changed: Cell<bool>,
-    /// Where it is kept, and under which name.
-    kept: Option<(PathBuf, String)>,
+    keeper: Option<Keeper>,
+}
+
+/// Where it is kept, and of what.
+struct Keeper {
+    file: PathBuf,
+    device: String,
+    fingerprint: String,
 }
 
 impl Measured {
@@ -221,17 +252,22 @@ impl Measured {
         Measured {
             table: RefCell::default(),
             changed: Cell::new(false),
-            kept: None,
+            keeper: None,
         }
     }
 
-    /// What `file` keeps of `device`, a name for the card and the kernels; nothing where it cannot be read, or is no such file. What is
-    /// measured is added to it when this is dropped.
-    pub fn kept_in(file: PathBuf, device: String) -> Self {
+    /// What `file` keeps of `device` for the kernels of this `fingerprint`; nothing where it cannot be read, or is no such file. What is
+    /// measured is added to it when this is dropped, in place of what it has of other kernels.
+    pub fn kept_in(file: PathBuf, device: String, fingerprint: String) -> Self {
+        let keeper = Keeper {
+            file,
+            device,
+            fingerprint,
+        };
         Measured {
-            table: RefCell::new(read(&file).remove(&device).unwrap_or_default()),
+            table: RefCell::new(keeper.of_these(&mut read(&keeper.file)).tiles.clone()),
             changed: Cell::new(false),
-            kept: Some((file, device)),
+            keeper: Some(keeper),
         }
     }
 
@@ -250,17 +286,35 @@ impl Measured {
 
     /// Adds what was measured to the file.
     fn keep(&self) -> Result<()> {
-        let Some((file, device)) = self.kept.as_ref().filter(|_| self.changed.get()) else {
+        let Some(keeper) = self.keeper.as_ref().filter(|_| self.changed.get()) else {
             return Ok(());
         };
-        if let Some(folder) = file.parent() {
+        if let Some(folder) = keeper.file.parent() {
             fs::create_dir_all(folder).map_err(|e| Error::io(folder, "make the folder", e))?;
         }
-        // Others may have written meanwhile, for other devices; of the same one the last word counts.
-        let mut all = read(file);
-        all.insert(device.clone(), self.table.borrow().clone());
+        // Others may have written meanwhile.
+        let mut all = read(&keeper.file);
+        let kept = keeper.of_these(&mut all);
+        kept.tiles.extend(self.table.borrow().clone());
+        if kept.tiles.len() > MOST_KEPT {
+            kept.tiles.clone_from(&self.table.borrow());
+        }
         let text = serde_json::to_string_pretty(&all).expect("strings and names");
-        atomic::write(file, text + "\n")
+        atomic::write(&keeper.file, text + "\n")
+    }
+}
+
+impl Keeper {
+    /// What a file keeps of this device and these kernels.
+    fn of_these<'a>(&self, all: &'a mut BTreeMap<String, Kept>) -> &'a mut Kept {
+        let kept = all.entry(self.device.clone()).or_default();
+        if kept.fingerprint != self.fingerprint {
+            *kept = Kept {
+                fingerprint: self.fingerprint.clone(),
+                tiles: Table::new(),
+            };
+        }
+        kept
     }
 }
 
@@ -277,8 +331,8 @@ impl Drop for Measured {
     }
 }
 
-/// The tables of all devices.
-fn read(file: &Path) -> BTreeMap<String, Table> {
+/// What a file keeps of all devices.
+fn read(file: &Path) -> BTreeMap<String, Kept> {
     let text = fs::read_to_string(file).unwrap_or_default();
     serde_json::from_str(&text).unwrap_or_default()
 }
@@ -310,17 +364,22 @@ mod tests {
     }
 
     #[test]
-    fn what_was_measured_is_kept_for_each_device() {
+    fn what_was_measured_is_kept_for_each_device_and_the_kernels_of_the_day() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("in a folder/tiles.json");
-        let open = |device: &str| Measured::kept_in(file.clone(), device.to_string());
+        let open_for = |device: &str, kernels: &str| {
+            Measured::kept_in(file.clone(), device.to_string(), kernels.to_string())
+        };
+        let open = |device: &str| open_for(device, "k1");
         {
-            let (one, other) = (open("one"), open("other"));
+            let (one, again, other) = (open("one"), open("one"), open("other"));
             one.put("a".into(), Tiles::Wide);
+            again.put("c".into(), Tiles::Square);
             other.put("a".into(), Tiles::Short);
             other.put("b".into(), Tiles::Square);
         }
         assert_eq!(open("one").get("a"), Some(Tiles::Wide));
+        assert_eq!(open("one").get("c"), Some(Tiles::Square), "side by side");
         assert_eq!(open("one").get("b"), None);
         assert_eq!(open("other").get("a"), Some(Tiles::Short));
         assert_eq!(open("other").get("b"), Some(Tiles::Square));
@@ -329,8 +388,17 @@ mod tests {
         let before = fs::metadata(&file).unwrap().modified().unwrap();
         drop(open("one"));
         assert_eq!(fs::metadata(&file).unwrap().modified().unwrap(), before);
+        // Other kernels take the place.
+        let newer = open_for("one", "k2");
+        assert_eq!(newer.get("a"), None);
+        newer.put("a".into(), Tiles::Square);
+        drop(newer);
+        assert_eq!(open_for("one", "k2").get("a"), Some(Tiles::Square));
+        assert_eq!(open("one").get("a"), None);
+        assert_eq!(open("other").get("a"), Some(Tiles::Short));
         // Others have changed the file: what it says is not believed, and it is written anew.
-        for damage in ["{\"one\": {\"a\": \"round\"}}", "{", "", "[1]"] {
+        let unknown = "{\"one\": {\"fingerprint\": \"k1\", \"tiles\": {\"a\": \"round\"}}}";
+        for damage in [unknown, "{", "", "[1]"] {
             fs::write(&file, damage).unwrap();
             let measured = open("one");
             assert_eq!(measured.get("a"), None, "{damage}");
@@ -345,7 +413,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("a file");
         fs::write(&file, "").unwrap();
-        let measured = Measured::kept_in(file.join("tiles.json"), "one".into());
+        let measured = Measured::kept_in(file.join("tiles.json"), "one".into(), "k1".into());
         measured.put("a".into(), Tiles::Wide);
         assert!(measured.keep().is_err());
         assert_eq!(measured.get("a"), Some(Tiles::Wide));

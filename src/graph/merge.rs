@@ -12,17 +12,15 @@ pub fn merge(matrix: &CutMatrix, sizes: &[u64], wanted: usize, cut: Cut) -> Vec<
     let mut partners: Vec<Partner> = (0..sizes.len()).map(|at| clusters.partner(at)).collect();
     while clusters.left.len() > wanted.max(1) {
         let best = |a: &usize, b: &usize| partners[*a].rise.total_cmp(&partners[*b].rise);
-        let Some(at) = (0..clusters.left.len() - 1).min_by(best) else {
-            break;
-        };
+        let at = (0..clusters.left.len() - 1).min_by(best);
+        let at = at.expect("two are left at least");
         let behind = partners[at].at;
         let (a, b) = (clusters.left[at], clusters.left[behind]);
         clusters.left.remove(behind);
         partners.remove(behind);
         clusters.unite(a, b);
         into.iter_mut().filter(|l| **l == b).for_each(|l| *l = a);
-        for other in 0..clusters.left.len() {
-            let partner = &mut partners[other];
+        for (other, partner) in partners.iter_mut().enumerate() {
             if other == at || partner.at == at || partner.at == behind {
                 *partner = clusters.partner(other);
                 continue;
@@ -98,14 +96,14 @@ impl Clusters {
         self.cuts[a] + self.cuts[b] - 2.0 * self.sums[a * self.cuts.len() + b]
     }
 
-    /// The best partner of the cluster at a place of those left among those behind it; the last has none.
+    /// The best partner of the cluster at a place of those left among those behind it, of which the last has none.
     fn partner(&self, place: usize) -> Partner {
         let a = self.left[place];
-        let none = Partner {
+        let next = Partner {
             rise: f64::INFINITY,
-            at: usize::MAX,
+            at: place + 1,
         };
-        (place + 1..self.left.len()).fold(none, |best, at| {
+        (place + 1..self.left.len()).fold(next, |best, at| {
             let rise = self.rise(a, self.left[at]);
             match rise < best.rise {
                 true => Partner { rise, at },

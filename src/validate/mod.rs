@@ -95,11 +95,11 @@ pub enum Operation {
     Training,
 }
 
-/// What a backend may compute in tiles of another size where there is much of it, in a precision.
-pub fn widened(precision: Precision) -> &'static [Operation] {
+/// Operations with products that a backend may compute in tiles of more than one size, in a precision.
+pub fn tiled(precision: Precision) -> &'static [Operation] {
     match precision {
-        Precision::Fp32 | Precision::Tf32x3 => &[],
-        Precision::Tf32 => &[Operation::Contraction],
+        Precision::Fp32 | Precision::Tf32x3 => &[Operation::Optimiser],
+        Precision::Tf32 => &[Operation::Contraction, Operation::Optimiser],
         Precision::Bf16 => &[
             Operation::Affinity,
             Operation::Contraction,

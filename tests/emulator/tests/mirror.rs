@@ -5,7 +5,7 @@ use crate::operations;
 use neuncut::cuda::Cuda;
 use neuncut::cuda::tiles::{Tiles, Tiling};
 use neuncut::ops::Precision;
-use neuncut::validate::{Operation, Settings, Sizes, widened};
+use neuncut::validate::{Operation, Settings, Sizes};
 use neuncut_emulator::{MODE, Mode};
 
 /// Affinities of more rows are streamed here, so that streaming is seen at sizes that a CPU can emulate.
@@ -42,11 +42,10 @@ fn passes(operation: Operation) {
     let mut backends: Vec<_> = Precision::ALL
         .map(|precision| (backend(precision), precision))
         .into();
-    // Those that compute large products in wide tiles, which problems of these sizes are too small for.
-    for precision in Precision::ALL {
-        if widened(precision).contains(&operation) {
-            backends.push((backend(precision).tiling(Tiling::Always(Tiles::Wide)), precision));
-        }
+    // In wide tiles, which problems of these sizes are too small for. Other products give the same bits in all tiles.
+    if operation == Operation::Affinity {
+        let wide = backend(Precision::Bf16).tiling(Tiling::Always(Tiles::Wide));
+        backends.push((wide, Precision::Bf16));
     }
     let backends: Vec<_> = backends
         .iter()

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use crate::common::{emulator, seed};
 use crate::shared_training::bits;
 use neuncut::cuda::tiles::{Measured, Tiles, Tiling};
-use neuncut::cuda::{Cuda, Matrix};
+use neuncut::cuda::{Affinity, Cuda, Driver, Matrix};
 use neuncut::model::Model;
 use neuncut::network::download;
 use neuncut::ops::{
@@ -23,45 +23,67 @@ const OBJECTIVE: Objective = Objective {
     cut: Cut::Ncut,
 };
 
-/// What operations with a choice of tiles make of numbers drawn from `random`.
+/// Numbers drawn from `random`.
+fn draw(cuda: &Cuda<Emulator>, random: &Random, rows: usize, cols: usize) -> Matrix<Emulator> {
+    filled(cuda, rows, cols, &random.normals(rows * cols, 1.0)).unwrap()
+}
+
+/// What operations make, by their names.
+type Made = Vec<(&'static str, Vec<u32>)>;
+
+/// What operations with a choice of tiles make, and the kernels that they launch.
 fn products(
     cuda: Cuda<Emulator>,
     random: &Random,
     [m, n, d]: [usize; 3],
     tiles: Tiles,
-) -> Vec<(&'static str, Vec<u32>)> {
-    let draw = |cuda: &Cuda<Emulator>, rows: usize, cols: usize| -> Matrix<Emulator> {
-        filled(cuda, rows, cols, &random.normals(rows * cols, 1.0)).unwrap()
-    };
-    let (x, y) = (draw(&cuda, m, d), draw(&cuda, m, n));
+) -> (Made, Vec<String>) {
+    let x = draw(&cuda, random, m, d);
     let kernel = HeatKernel {
         sigma: (2.0 * d as f64).sqrt(),
         neighbors: None,
     };
     let mut affinity = cuda.affinity(m, d, n, kernel).unwrap();
     cuda.pairwise(&x, &mut affinity).unwrap();
-
     let cuda = cuda.tiling(Tiling::Always(tiles));
     let mut made = Vec::new();
+    let mut calls = || {
+        made = operations(&cuda, random, [m, n, d], &x, &affinity);
+        Ok(())
+    };
+    let profile = cuda.profile(&mut calls).unwrap();
+    (made, profile.into_iter().map(|(kernel, _)| kernel).collect())
+}
+
+fn operations(
+    cuda: &Cuda<Emulator>,
+    random: &Random,
+    [m, n, d]: [usize; 3],
+    x: &Matrix<Emulator>,
+    affinity: &Affinity<Emulator>,
+) -> Made {
+    let draw = |rows, cols| draw(cuda, random, rows, cols);
+    let mut made = Vec::new();
     let mut keep = |what, matrix: &Matrix<Emulator>| {
-        let numbers = download(&cuda, matrix).unwrap();
+        let numbers = download(cuda, matrix).unwrap();
         assert!(numbers.iter().all(|v| v.is_finite()), "{what}");
         made.push((what, numbers.into_iter().map(f32::to_bits).collect()));
     };
+    let y = draw(m, n);
     let state = StepState {
         learning_rate: 0.1,
         ..StepState::default()
     };
     let state = cuda.state(state).unwrap();
-    let (mut contraction, mut degrees) = (draw(&cuda, m, n), draw(&cuda, 1, m));
-    cuda.contract(&x, &affinity, &y, &mut contraction, &mut degrees)
+    let (mut contraction, mut degrees) = (draw(m, n), draw(1, m));
+    cuda.contract(x, affinity, &y, &mut contraction, &mut degrees)
         .unwrap();
     keep("contract", &contraction);
     keep("degrees", &degrees);
 
-    let mut membership = draw(&cuda, m, n);
+    let mut membership = draw(m, n);
     cuda.softmax(&y, &mut membership).unwrap();
-    let (mut volumes, mut d_z, mut losses) = (draw(&cuda, 1, n), draw(&cuda, m, n), draw(&cuda, 1, 3));
+    let (mut volumes, mut d_z, mut losses) = (draw(1, n), draw(m, n), draw(1, 3));
     let mut workspace = cuda.workspace(m, n).unwrap();
     cuda.ncut(
         &membership,
@@ -78,18 +100,18 @@ fn products(
     keep("ncut", &d_z);
 
     let layer = |rows, cols| Layer {
-        weight: draw(&cuda, rows, cols),
-        bias: draw(&cuda, 1, rows),
+        weight: draw(rows, cols),
+        bias: draw(1, rows),
     };
     let (mut parameters, mut gradients, mut first) = (layer(n, d), layer(n, d), layer(n, d));
-    cuda.linear(&x, &parameters.weight, &parameters.bias, true, &mut contraction)
+    cuda.linear(x, &parameters.weight, &parameters.bias, true, &mut contraction)
         .unwrap();
     keep("linear", &contraction);
-    let mut d_x = draw(&cuda, m, d);
-    cuda.linear_backward_data(&d_z, &parameters.weight, &x, &mut d_x)
+    let mut d_x = draw(m, d);
+    cuda.linear_backward_data(&d_z, &parameters.weight, x, &mut d_x)
         .unwrap();
     keep("linear_backward_data", &d_x);
-    cuda.linear_backward_weights(&d_z, &x, &mut gradients.weight, &mut gradients.bias)
+    cuda.linear_backward_weights(&d_z, x, &mut gradients.weight, &mut gradients.bias)
         .unwrap();
     keep("gradient of weights", &gradients.weight);
     keep("gradient of biases", &gradients.bias);
@@ -103,7 +125,7 @@ fn products(
     };
     let mut update = [LayerUpdate {
         d_z: &d_z,
-        x: &x,
+        x,
         gradients: &mut gradients,
         training,
     }];
@@ -124,11 +146,24 @@ fn tiles_of_all_sizes_give_the_same_bits() {
                 let cuda = Cuda::new(emulator(), precision);
                 products(cuda, &Random::new(seed, 0), size, tiles)
             };
-            let square = of(Tiles::Square);
+            let (square, _) = of(Tiles::Square);
             for tiles in [Tiles::Short, Tiles::Wide] {
-                for ((what, expected), (_, found)) in square.iter().zip(of(tiles)) {
+                let (found, kernels) = of(tiles);
+                for ((what, expected), (_, found)) in square.iter().zip(found) {
                     assert_eq!(*expected, found, "{what}, {precision:?}, {size:?}, {tiles:?}");
                 }
+                // Layers, forward and backward, gradients, the update; the contraction of many clusters, and the product with the pull.
+                let turned = usize::from(size[1] >= 256);
+                let expected = match (precision, tiles) {
+                    (Precision::Bf16, Tiles::Short) => 4,
+                    (Precision::Bf16, _) => 5 + turned,
+                    (_, Tiles::Short) => 2,
+                    (Precision::Tf32, _) => turned,
+                    _ => 0,
+                };
+                let in_tiles = |kernel: &&String| kernel.contains(&format!("{}_", tiles.suffix()));
+                let count = kernels.iter().filter(in_tiles).count();
+                assert_eq!(count, expected, "{precision:?}, {size:?}, {tiles:?}, {kernels:?}");
             }
         }
     }
@@ -139,11 +174,11 @@ fn a_training_that_measures_its_tiles_gives_the_bits_of_one_that_does_not() {
     let (m, d, batches) = (130, 40, 2);
     let random = Random::new(seed("the rows"), 0);
     let rows = random.normals(m * batches * d, 1.0);
-    let model = Model::random(1, d, &[72, 136], 40);
+    let model = Model::random(1, d, &[72, 136], 260);
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("tiles.json");
-    let trained = |precision, tiling| {
-        let cuda = Cuda::new(emulator(), precision).tiling(tiling);
+    let trained = |emulator: Emulator, precision, tiling| {
+        let cuda = Cuda::new(emulator, precision).tiling(tiling);
         let mut data = cuda.training_rows(m * batches, d).unwrap();
         cuda.upload(&rows, &mut data, 0).unwrap();
         let state = StepState {
@@ -173,22 +208,25 @@ fn a_training_that_measures_its_tiles_gives_the_bits_of_one_that_does_not() {
             cuda.set_state(state, &mut step.state).unwrap();
             step.run(&cuda, &data, None).unwrap();
         }
-        bits(&step.learner.network.to_model(&cuda).unwrap())
+        let free = cuda.driver().free_memory().unwrap();
+        (bits(&step.learner.network.to_model(&cuda).unwrap()), free)
     };
-    for (precision, products) in [(Precision::Tf32x3, 1), (Precision::Bf16, 7)] {
-        let fastest = || Tiling::Fastest(Rc::new(Measured::kept_in(file.clone(), format!("{precision:?}"))));
-        let expected = trained(precision, Tiling::Rule);
-        assert_eq!(expected, trained(precision, fastest()), "{precision:?}");
+    const MEMORY: u64 = 1 << 30;
+    for (precision, products) in [(Precision::Tf32x3, 1), (Precision::Bf16, 8)] {
+        let kept = || Measured::kept_in(file.clone(), format!("{precision:?}"), "k1".into());
+        let fastest = |measured| Tiling::Fastest(Rc::new(measured));
+        let (expected, free) = trained(emulator().with_memory(MEMORY), precision, Tiling::Rule);
+        let again = |memory, measured| trained(emulator().with_memory(memory), precision, fastest(measured));
+        assert_eq!(again(MEMORY, kept()).0, expected, "{precision:?}");
         // Those of the file, which are all that there are.
-        let kept = std::fs::read_to_string(&file).unwrap();
-        assert_eq!(
-            expected,
-            trained(precision, fastest()),
-            "{precision:?}, once more"
-        );
-        assert_eq!(kept, std::fs::read_to_string(&file).unwrap());
-        let kept: serde_json::Value = serde_json::from_str(&kept).unwrap();
-        let found = kept[format!("{precision:?}")].as_object().unwrap().len();
-        assert_eq!(found, products, "{kept}");
+        let written = std::fs::read_to_string(&file).unwrap();
+        assert_eq!(again(MEMORY, kept()).0, expected, "{precision:?}, once more");
+        assert_eq!(written, std::fs::read_to_string(&file).unwrap());
+        let written: serde_json::Value = serde_json::from_str(&written).unwrap();
+        let found = written[format!("{precision:?}")]["tiles"].as_object().unwrap();
+        assert_eq!(found.len(), products, "{written}");
+        // Room for the training and no more: what cannot be rehearsed is done by the rule.
+        let (found, free) = again(MEMORY - free, Measured::new());
+        assert_eq!((found, free), (expected, 0), "{precision:?}, without room");
     }
 }
