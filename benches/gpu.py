@@ -5,7 +5,7 @@
 
 BINARY is a built `neuncut`: a machine with a GPU may have no Rust. DIR holds the four MNIST files. The peers need PyTorch and NumPy, the
 rest Python alone. What is done is written at once, so that a run that is cut short has what came before. `--only` runs some of the parts:
-validate, steps, labels, peers, mnist, make, mnist8m. `--show` prints the tables of a result.
+validate, steps, tiles, labels, peers, mnist, make, mnist8m. `--show` prints the tables of a result.
 """
 
 import argparse
@@ -23,7 +23,8 @@ SHAPES = ("mnist", "imagenet")
 # Of labels: in the card's memory, held against what it multiplies; from a file in the page cache, against what comes from the host.
 LABELS = {"inference": "matrix", "predict": "host_to_device"}
 FAST = ("tf32", "bf16")
-PARTS = ("validate", "steps", "labels", "peers", "mnist", "make", "mnist8m")
+TILES = ("rule", "short", "square", "wide")
+PARTS = ("validate", "steps", "tiles", "labels", "peers", "mnist", "make", "mnist8m")
 FEATURES = "scatnet,pca=500,center,unit"
 
 
@@ -96,6 +97,16 @@ class Bench:
                 rows[f"{shape} {precision}"] = row = self.run("bench", "--shape", shape, *device)
                 print("step", shape, precision, row.get("median_us", row), flush=True)
         self.keep("steps", {"command": "neuncut bench --device cuda --shape S --precision P", "rows": rows})
+
+    def tiles(self):
+        """Steps in bf16 in every choice of tiles; those of `steps` are in the fastest of each product."""
+        rows = {}
+        for shape in SHAPES:
+            for tiles in TILES:
+                device = ("--device", self.chosen.device, "--precision", "bf16")
+                rows[f"{shape} {tiles}"] = row = self.run("bench", "--shape", shape, "--tiles", tiles, *device)
+                print("tiles", shape, tiles, row.get("median_us", row), flush=True)
+        self.keep("tiles", {"command": "neuncut bench --device cuda --shape S --precision bf16 --tiles T", "rows": rows})
 
     def labels(self):
         rows = {}

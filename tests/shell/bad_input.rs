@@ -1179,6 +1179,16 @@ fn shapes_of_bench() {
             ),
             ("neuncut bench --iterations 0", 1, &["--iterations: 0 is too few"]),
             (
+                "neuncut bench --device cpu --tiles wide",
+                1,
+                &["--tiles: cpu has no tiles to choose from", "leave it away"],
+            ),
+            (
+                "neuncut bench --tiles round",
+                2,
+                &["invalid value 'round' for '--tiles", "square"],
+            ),
+            (
                 "neuncut bench --device cpu --precision bf16",
                 1,
                 &["--precision: "],
