@@ -536,8 +536,8 @@ DEVICE void multiply_halves(Accumulators<T>& c, const A& a, const B& b) {
         for (int i = 0; i < C::DOWN; i++) own_a.matrices(rows[half][i], 16 * i, 16 * half);
 #pragma unroll
     for (int j = 0; j < C::ACROSS; j += 2) {
-        // Further columns are not loaded before these are multiplied: there would be no registers for them.
-        if (j > 0) __syncwarp();
+        // Of wide tiles further columns are not loaded before these are multiplied: there would be no registers for them.
+        if (j > 0 && T::THREADS > DEEP_THREADS) __syncwarp();
         uint32_t columns[HALVES][4];
 #pragma unroll
         for (int half = 0; half < HALVES; half++) own_b.matrices(columns[half], 8 * j, 16 * half);
