@@ -4,10 +4,12 @@
 // A layer is computed some columns at a time, each such pass one run of the main loop over rows that are in shared memory and over the weights,
 // which every block reads from L2. The last layer's passes keep nothing but the largest logit so far.
 //
-// From operands in f32 a block takes 32 rows. What comes out of a layer stays in registers until all passes have read what the layer before left,
+// From operands in f32 a block takes 32 rows, so that a few thousand occupy a card. What comes out of a layer stays in registers until all passes have read what the layer before left,
 // and then takes its place: there need be room for one layer's outputs only. From weights that were rounded to 16 bits beforehand a block
 // takes 64 rows, so that of each byte from L2 it makes four times as much; rows are 16-bit numbers too, read once and rounded on the way, and
 // layers write what they make into one of two places by turns. Not measured.
+//
+// Shared memory has room for one block on a multiprocessor, so that each thread may have 255 registers.
 //
 // Registers: at most 232 a thread.
 #include "gemm.cuh"

@@ -635,3 +635,30 @@ fn check_size(what: &str, rows: usize, cols: usize) -> Result<()> {
         ),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn matrices_that_kernels_cannot_find_their_way_in_are_refused() {
+        for (rows, cols) in [
+            (MOST_ROWS, 1),
+            (1, MOST_ROWS),
+            (128, 16_777_215),
+            (MOST_ROWS, 16_777_215),
+        ] {
+            assert!(check_size("x", rows, cols).is_ok(), "{rows} x {cols}");
+        }
+        for (rows, cols) in [
+            (MOST_ROWS + 1, 1),
+            (1, MOST_ROWS + 1),
+            (128, 1 << 24),
+            (2, 1 << 30),
+            (MOST_ROWS, 1 << 24),
+        ] {
+            let told = check_size("x", rows, cols).unwrap_err().to_string();
+            assert!(told.contains(&format!("{rows} x {cols}")), "{told}");
+        }
+    }
+}

@@ -326,7 +326,7 @@ impl Default for Measured {
 
 impl Drop for Measured {
     fn drop(&mut self) {
-        // Results do not hang on it: where it cannot be written, the next run measures again, which takes milliseconds.
+        // Results do not hang on it: where it cannot be written, the next run measures again.
         let _ = self.keep();
     }
 }
