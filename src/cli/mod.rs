@@ -18,6 +18,7 @@ mod options;
 mod parse;
 mod predict;
 mod reproduce;
+mod shard;
 mod spectrum;
 mod step;
 mod validate;

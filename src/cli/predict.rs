@@ -3,7 +3,6 @@
 use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
 use clap::Args;
 use neuncut::data::{Dataset, LabelStream, npy};
@@ -20,6 +19,7 @@ use serde_json::json;
 use super::console::{Console, catch_interrupts};
 use super::device::{DeviceArgs, Job};
 use super::options::CacheOptions;
+use super::shard::{Shard, Slice};
 
 /// Arguments of `predict`.
 #[derive(Args)]
@@ -43,8 +43,8 @@ pub struct PredictArgs {
     #[arg(long, value_name = "FILE")]
     labels: Option<PathBuf>,
 
-    /// Label only the i-th of N slices of the rows, i from 0; `neuncut merge` joins what N such commands write, wherever they run
-    /// [default: all rows]
+    /// Label only the i-th of N slices of the rows, i from 0; `neuncut merge` joins what N such commands write, wherever they run:
+    /// FILE.npy, and FILE.npy.slice, which says what it is a part of [default: all rows]
     #[arg(long, value_name = "i/N")]
     shard: Option<Shard>,
 
@@ -52,36 +52,6 @@ pub struct PredictArgs {
     cache: CacheOptions,
     #[command(flatten)]
     device: DeviceArgs,
-}
-
-/// A slice of the rows: `i/N`, i from 0.
-#[derive(Clone, Copy, Debug)]
-struct Shard {
-    index: usize,
-    of: usize,
-}
-
-impl FromStr for Shard {
-    type Err = String;
-    fn from_str(text: &str) -> std::result::Result<Self, String> {
-        let parts = text.split_once('/').and_then(|(index, of)| {
-            let (index, of) = (index.parse().ok()?, of.parse().ok()?);
-            Some(Shard { index, of })
-        });
-        parts
-            .filter(|shard| shard.index < shard.of)
-            .ok_or_else(|| "give i/N with i from 0 to N - 1, as in 0/4".into())
-    }
-}
-
-impl Shard {
-    /// Its rows of `rows`: whole chunks, so that they are labelled to the same bits as without shards.
-    fn rows(self, rows: usize) -> Range<usize> {
-        let chunks = rows.div_ceil(CHUNK) as u128;
-        // A product of two numbers that may be as large as any.
-        let begin = |index: usize| rows.min((chunks * index as u128 / self.of as u128) as usize * CHUNK);
-        begin(self.index)..begin(self.index + 1)
-    }
 }
 
 /// Labels the rows.
@@ -141,7 +111,8 @@ fn predict<O: Ops>(ops: &O, args: &PredictArgs, console: &mut Console) -> Result
         Some(truth) => Some(Tally::new(clusters, truth.classes().len())?),
         None => None,
     };
-    let content = content(&run, args, &ops.arithmetic(), &rows)?;
+    let files = run_digests(&run)?;
+    let content = content(args, &files, &ops.arithmetic(), &rows);
     let mut output = Output::open(args, &content, rows.len(), clusters)?;
     let done = output.done();
     if done > 0 {
@@ -178,7 +149,12 @@ fn predict<O: Ops>(ops: &O, args: &PredictArgs, console: &mut Console) -> Result
     if let Err(error) = labelled {
         return Err(output.leave(error, rows.len()));
     }
-    output.commit()?;
+    let slice = args.shard.map(|_| Slice {
+        rows: rows.clone(),
+        of_rows: data.rows(),
+        run: files,
+    });
+    output.commit(args, slice.as_ref())?;
     let table = tally.map(Tally::finish).transpose()?;
     let scores = table.as_ref().map(Scores::from);
     let seconds = began.elapsed().as_secs_f64();
@@ -208,19 +184,24 @@ fn predict<O: Ops>(ops: &O, args: &PredictArgs, console: &mut Console) -> Result
     console.result(value, &text)
 }
 
-/// All that decides what is written, in words: the run, the data as it lies on the disk, and how it is computed.
-fn content(run: &RunFolder, args: &PredictArgs, arithmetic: &str, rows: &Range<usize>) -> Result<String> {
-    let mut files = Vec::new();
-    for path in [run.model_file(), run.features_file()] {
+/// The digests of the run's files.
+fn run_digests(run: &RunFolder) -> Result<Vec<String>> {
+    let files = [run.model_file(), run.features_file()].into_iter();
+    let digests = files.map(|path| {
         let bytes = fs::read(&path).map_err(|e| Error::io(&path, "read the run", e))?;
-        files.push(format!("{:016x}", digest(&bytes)));
-    }
-    files.extend(stamps(&args.data));
+        Ok(format!("{:016x}", digest(&bytes)))
+    });
+    digests.collect()
+}
+
+/// All that decides what is written, in words: the run, the data as it lies on the disk, and how it is computed.
+fn content(args: &PredictArgs, run: &[String], arithmetic: &str, rows: &Range<usize>) -> String {
+    let files = [run, &stamps(&args.data)].concat();
     let version = env!("CARGO_PKG_VERSION");
-    Ok(format!(
+    format!(
         "{version} {arithmetic} rows {rows:?} {files:?} {:?}",
         args.probabilities
-    ))
+    )
 }
 
 /// What is written, row by row: labels, and memberships where they are asked for.
@@ -298,34 +279,13 @@ impl Output {
         }
     }
 
-    fn commit(self) -> Result<()> {
+    fn commit(self, args: &PredictArgs, slice: Option<&Slice>) -> Result<()> {
         // The labels last: where they are, everything is.
-        if let Some(memberships) = self.memberships {
+        if let (Some(memberships), Some(path)) = (self.memberships, &args.probabilities) {
+            Slice::put(slice, path)?;
             memberships.commit()?;
         }
+        Slice::put(slice, &args.output)?;
         self.labels.commit()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn slices_are_whole_chunks_and_all_rows_once() {
-        for rows in [1, CHUNK - 1, CHUNK, 10 * CHUNK + 7, 10_000_000] {
-            for of in [1, 2, 3, 7, 5000] {
-                let mut end = 0;
-                for index in 0..of {
-                    let slice = Shard { index, of }.rows(rows);
-                    assert_eq!(slice.start, end, "{index}/{of} of {rows}");
-                    assert!(slice.end == rows || slice.end.is_multiple_of(CHUNK));
-                    end = slice.end;
-                }
-                assert_eq!(end, rows);
-            }
-        }
-        let last: Shard = format!("{}/{}", usize::MAX - 1, usize::MAX).parse().unwrap();
-        assert_eq!(last.rows(10_000_000), 9_998_336..10_000_000);
     }
 }

@@ -37,7 +37,7 @@ enum Experiment {
     Fmnist,
     /// 8,100,000 digits of `generate mnist8m` made of those of --from, the same features
     Mnist8m,
-    /// 1,281,167 rows of `generate embeddings` in 1,000 clusters, in the place of CLIP's embeddings of ImageNet
+    /// 1,281,167 rows of `generate embeddings` in 1,000 clusters, in the place of CLIP's embeddings of ImageNet; trained on 100,000
     ImagenetShape,
 }
 

@@ -185,6 +185,11 @@ impl Dataset {
         self.labels.as_ref()
     }
 
+    /// Whether a row is numbers one after the other, without a shape.
+    pub fn is_flat(&self) -> bool {
+        self.parts[0].shape().len() == 2
+    }
+
     /// The shape of the picture in each row: of arrays n x height x width, and n x height x width x channels with 1, 3 or
     /// 4 channels.
     pub fn image(&self) -> Option<ImageShape> {

@@ -206,7 +206,21 @@ fn components<O: Ops>(
             expected: format!("at most {width}, as a row has numbers"),
         });
     }
-    let moments = second_moments(ops, width, progress, pass)?;
+    let mut rows = 0;
+    let moments = second_moments(ops, width, progress, &mut |progress, work| {
+        pass(progress, &mut |chunk| {
+            rows += chunk.rows();
+            work(chunk)
+        })
+    })?;
+    // Beyond them any direction would do, and none would mean anything.
+    if dims > rows {
+        return Err(Error::Shape {
+            what: "the number of principal components".into(),
+            found: dims.to_string(),
+            expected: format!("at most {rows}, as there are training rows"),
+        });
+    }
     let Leading { values, vectors } = leading_of_full(&moments, width, dims, progress, UNFITTED)?;
     let trace: f64 = (0..width).map(|c| moments[c * width + c]).sum();
     let energy = values.iter().map(|value| match trace > 0.0 {

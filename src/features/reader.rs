@@ -34,17 +34,35 @@ impl Widths {
     /// [`Error::Option`] where the rows cannot go through the transforms.
     pub fn of(option: &'static str, transforms: &[Transform], data: &Dataset) -> Result<Self> {
         let read = match transforms.first() {
-            Some(Transform::Scatnet(rule)) => rule.outputs(option, pixels(option, data)?)?,
+            Some(Transform::Scatnet(rule)) => {
+                let image = pixels(option, data)?;
+                let read = rule.outputs(option, image)?;
+                if read == image.channels * rule.paths() {
+                    return Err(Error::option(
+                        option,
+                        format!(
+                            "scatnet with {} scales leaves one number of each path of a picture of {} x {}, and that divided by \
+                             the largest of its path, 1",
+                            rule.scales, image.height, image.width
+                        ),
+                        "choose fewer scales, as in scatnet=1, or other features",
+                    ));
+                }
+                read
+            }
             _ => data.cols(),
         };
         let (mut transformed, mut trained, mut eigenproblem) = (read, 0, 0f64);
         for transform in transforms {
             match transform {
-                Transform::Pca(dims) if *dims > transformed => {
+                Transform::Pca(dims) if *dims > transformed.min(data.rows()) => {
                     return Err(Error::option(
                         option,
-                        format!("{dims} principal components of rows of {transformed} numbers"),
-                        format!("ask for at most {transformed}"),
+                        format!(
+                            "{dims} principal components of {} rows of {transformed} numbers",
+                            data.rows()
+                        ),
+                        format!("ask for at most {}", transformed.min(data.rows())),
                     ));
                 }
                 Transform::Autoencoder(rule) => trained += rule.parameters(transformed),
@@ -69,7 +87,8 @@ fn pixels(option: &'static str, data: &Dataset) -> Result<ImageShape> {
         Error::option(
             option,
             format!("{} does not hold pictures of 8-bit pixels, which scatnet needs", data.name()),
-            "give an array of bytes (u8), n x height x width, or n x height x width x channels with 1, 3 or 4 channels",
+            "give an array of bytes (u8), n x height x width, or n x height x width x channels with 1, 3 or 4 channels (what NumPy's \
+             reshape, or transpose(0, 2, 3, 1) where channels come first, makes of others)",
         )
     })
 }
@@ -134,7 +153,8 @@ impl Reader {
             return Ok(());
         };
         let (expected, found) = (scattering.image(), data.image().filter(|_| data.is_pixels()));
-        if found == Some(expected) {
+        // As many bytes without a shape are taken to be such a picture.
+        if found == Some(expected) || (data.is_pixels() && data.is_flat()) {
             return Ok(());
         }
         let shape = |image: ImageShape| format!("{} x {} x {}", image.height, image.width, image.channels);

@@ -56,12 +56,27 @@ fn a_run_on_scattering_features_labels_more_pictures_as_it_labelled_these() {
         );
     }
 
+    // The same bytes without a shape.
+    let pixels = here
+        .bytes("others.npy")
+        .split_off(header("|u1", &[700, 28, 28]).len());
+    here.put("flat.npy", [header("|u1", &[700, 784]), pixels].concat());
+    here.ok("neuncut predict run flat.npy -o flat-labels.npy");
+    assert!(here.bytes("flat-labels.npy") == here.bytes("labels.npy"));
+
     // Pictures of another shape, and rows that are no pictures.
     here.put(
         "wide.npy",
         [header("|u1", &[2, 14, 56]), vec![7; 2 * 784]].concat(),
     );
-    here.put("flat.npy", [header("|u1", &[2, 784]), vec![7; 2 * 784]].concat());
+    here.put(
+        "turned.npy",
+        [header("|u1", &[2, 2, 14, 28]), vec![7; 2 * 784]].concat(),
+    );
+    here.put(
+        "numbers.npy",
+        [header("<f4", &[2, 784]), vec![0; 8 * 784]].concat(),
+    );
     refuse_all(
         &here,
         &[
@@ -74,9 +89,21 @@ fn a_run_on_scattering_features_labels_more_pictures_as_it_labelled_these() {
                 ],
             ),
             (
-                "neuncut predict run flat.npy -o l.npy",
+                "neuncut predict run turned.npy -o l.npy",
                 1,
-                &["a row of flat is no picture of 8-bit pixels", "28 x 28 x 1"],
+                &["a row of turned is no picture of 8-bit pixels", "28 x 28 x 1"],
+            ),
+            (
+                "neuncut predict run numbers.npy -o l.npy",
+                1,
+                &["a row of numbers is no picture of 8-bit pixels", "28 x 28 x 1"],
+            ),
+            (
+                "neuncut fit few.npy -k 10 --features scatnet=2:4:1,pca=100 --train-rows 50 --out r",
+                1,
+                &[
+                    "the number of principal components is 100, expected at most 50, as there are training rows",
+                ],
             ),
         ],
     );
@@ -222,6 +249,7 @@ fn killed_at_any_moment_a_file_of_features_is_gone_on_with_to_the_same_bits() {
 fn what_cannot_be_made_is_refused() {
     let here = Sandbox::new();
     here.ok("neuncut generate blobs --rows 101 -o x.npz");
+    here.ok("neuncut generate blobs --rows 5 -o five.npz");
     here.put(
         "small.npy",
         [header("|u1", &[3, 7, 28]), vec![7; 3 * 196]].concat(),
@@ -230,6 +258,7 @@ fn what_cannot_be_made_is_refused() {
         "odd.npy",
         [header("|u1", &[3, 28, 28, 2]), vec![7; 6 * 784]].concat(),
     );
+    here.put("tiny.npy", [header("|u1", &[3, 8, 8]), vec![7; 3 * 64]].concat());
     here.put("nan.csv", "1,2\n3,nan\n");
     refuse_all(
         &here,
@@ -274,6 +303,16 @@ fn what_cannot_be_made_is_refused() {
                 "neuncut features scatnet small.npy -o f.npy",
                 1,
                 &["needs pictures of at least 8 x 8 pixels, these have 7 x 28"],
+            ),
+            (
+                "neuncut features scatnet tiny.npy -o f.npy",
+                1,
+                &["scatnet with 3 scales leaves one number of each path of a picture of 8 x 8"],
+            ),
+            (
+                "neuncut features pca five.npz --dims 6 -o f.npy",
+                1,
+                &["--dims: 6 principal components of 5 rows of 8 numbers; ask for at most 5"],
             ),
             (
                 "neuncut features scatnet odd.npy -o f.npy",

@@ -485,8 +485,25 @@ fn a_labelling_goes_on_behind_the_rows_that_are_done() {
         ));
     }
     for kind in ["", "-p"] {
-        let shards: Vec<String> = (0..3).map(|i| format!("s{i}{kind}.npy")).collect();
-        here.ok(&format!("neuncut merge {} -o joined.npy", shards.join(" ")));
+        let join = |order: [usize; 3]| {
+            let shards = order.map(|i| format!("s{i}{kind}.npy"));
+            format!("neuncut merge {} -o joined.npy", shards.join(" "))
+        };
+        // What lies beside the parts says in which order.
+        here.ok(&join([1, 2, 0]));
+        assert!(here.bytes("joined.npy") == here.bytes(&format!("whole{kind}.npy")));
+        let told = here.run(&join([1, 1, 0]));
+        assert_eq!(told.code, 1);
+        assert!(told.err.contains("are in another part, too"), "{}", told.err);
+        for i in 0..3 {
+            std::fs::remove_file(here.path(&format!("s{i}{kind}.npy.slice"))).unwrap();
+        }
+        let told = here.ok(&join([0, 1, 2]));
+        assert!(
+            told.err.contains("in the order in which they are given"),
+            "{}",
+            told.err
+        );
         assert!(here.bytes("joined.npy") == here.bytes(&format!("whole{kind}.npy")));
     }
 }
