@@ -185,11 +185,6 @@ impl Dataset {
         self.labels.as_ref()
     }
 
-    /// Whether a row is numbers one after the other, without a shape.
-    pub fn is_flat(&self) -> bool {
-        self.parts[0].shape().len() == 2
-    }
-
     /// The shape of the picture in each row: of arrays n x height x width, and n x height x width x channels with 1, 3 or
     /// 4 channels.
     pub fn image(&self) -> Option<ImageShape> {
@@ -210,7 +205,16 @@ impl Dataset {
 
     /// Whether the rows are pictures of 8-bit pixels.
     pub fn is_pixels(&self) -> bool {
-        self.image().is_some() && self.parts.iter().all(|part| part.element() == Element::U8)
+        self.image().is_some() && self.is_bytes()
+    }
+
+    /// Whether the rows are bytes one after the other, which may be pixels, but say nothing of a picture's shape.
+    pub fn is_flat_bytes(&self) -> bool {
+        self.parts[0].shape().len() == 2 && self.is_bytes()
+    }
+
+    fn is_bytes(&self) -> bool {
+        self.parts.iter().all(|part| part.element() == Element::U8)
     }
 
     /// Reads the rows `first..` as f32, as many as fit in `out`; pixels come as 0 to 255.

@@ -154,7 +154,7 @@ impl Reader {
         };
         let (expected, found) = (scattering.image(), data.image().filter(|_| data.is_pixels()));
         // As many bytes without a shape are taken to be such a picture.
-        if found == Some(expected) || (data.is_pixels() && data.is_flat()) {
+        if found == Some(expected) || data.is_flat_bytes() {
             return Ok(());
         }
         let shape = |image: ImageShape| format!("{} x {} x {}", image.height, image.width, image.channels);

@@ -322,7 +322,10 @@ fn what_cannot_be_made_is_refused() {
             (
                 "neuncut features pca x.npz --dims 4000 -o f.npy",
                 1,
-                &["--dims: 4000 principal components of rows of", "ask for at most"],
+                &[
+                    "--dims: 4000 principal components of 101 rows of",
+                    "ask for at most",
+                ],
             ),
             (
                 "neuncut features pca x.npz --dims 0 -o f.npy",
