@@ -18,6 +18,7 @@ import shlex
 import subprocess
 import sys
 import tempfile
+import time
 
 SEEDS = (0, 1, 2)
 DOUBLE_C = "-k 2"
@@ -27,11 +28,16 @@ def run(neuncut, arguments):
     """Runs neuncut with --json; returns its result, the command, and its peak resident memory in MiB."""
     command = [neuncut, *shlex.split(arguments), "--json", "--quiet"]
     child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    output = child.stdout.read()
-    _, status, usage = os.wait4(child.pid, 0)
-    if status != 0:
+    peak = 0
+    # Not what wait4 tells, which counts this process, too, that the child begins as.
+    while child.poll() is None:
+        with open(f"/proc/{child.pid}/status", encoding="utf8") as status:
+            lines = [line for line in status if line.startswith("VmHWM")]
+        peak = int(lines[0].split()[1]) if lines else peak
+        time.sleep(0.01)
+    if child.returncode != 0:
         sys.exit(f"failed: {' '.join(command)}")
-    return json.loads(output), "neuncut " + arguments, usage.ru_maxrss / 1024
+    return json.loads(child.stdout.read()), "neuncut " + arguments, peak / 1024
 
 
 def quality(neuncut, name, fit, folder):
