@@ -27,17 +27,20 @@ DOUBLE_C = "-k 2"
 def run(neuncut, arguments):
     """Runs neuncut with --json; returns its result, the command, and its peak resident memory in MiB."""
     command = [neuncut, *shlex.split(arguments), "--json", "--quiet"]
-    child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    peak = 0
-    # Not what wait4 tells, which counts this process, too, that the child begins as.
-    while child.poll() is None:
-        with open(f"/proc/{child.pid}/status", encoding="utf8") as status:
-            lines = [line for line in status if line.startswith("VmHWM")]
-        peak = int(lines[0].split()[1]) if lines else peak
-        time.sleep(0.01)
-    if child.returncode != 0:
-        sys.exit(f"failed: {' '.join(command)}")
-    return json.loads(child.stdout.read()), "neuncut " + arguments, peak / 1024
+    # A file, not a pipe, which would fill up while nobody reads it.
+    with tempfile.TemporaryFile("w+", encoding="utf8") as output:
+        child = subprocess.Popen(command, stdout=output)
+        peak = 0
+        # Not what wait4 tells, which counts this process, too, that the child begins as.
+        while child.poll() is None:
+            with open(f"/proc/{child.pid}/status", encoding="utf8") as status:
+                lines = [line for line in status if line.startswith("VmHWM")]
+            peak = int(lines[0].split()[1]) if lines else peak
+            time.sleep(0.01)
+        if child.returncode != 0:
+            sys.exit(f"failed: {' '.join(command)}")
+        output.seek(0)
+        return json.load(output), "neuncut " + arguments, peak / 1024
 
 
 def quality(neuncut, name, fit, folder):

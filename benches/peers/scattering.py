@@ -14,9 +14,8 @@ import argparse
 import datetime
 import gzip
 import json
-import os
 import statistics
-import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -34,6 +33,10 @@ import kymatio.numpy  # noqa: E402
 import kymatio.torch  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "benches"))
+
+from measure import processor, run  # noqa: E402
+
 RULE = {"J": 3, "shape": (32, 32), "L": 8, "max_order": 2}
 TIMES = 3
 
@@ -51,18 +54,9 @@ def neuncut(program, rows, threads):
     """All paths, normalised, milliseconds an image, and the largest resident set in MiB."""
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / "paths.safetensors"
-        line = [program, "features", "scatnet", rows, "--threads", str(threads), "--json", "--quiet", "-o", output]
-        child = subprocess.Popen(line, stdout=subprocess.PIPE)
-        largest = 0
-        # Not what wait4 tells, which counts this process, too, that the child begins as.
-        while child.poll() is None:
-            status = Path(f"/proc/{child.pid}/status").read_text()
-            lines = [line for line in status.splitlines() if line.startswith("VmHWM")]
-            largest = int(lines[0].split()[1]) if lines else largest
-            time.sleep(0.01)
-        assert child.returncode == 0, f"{line}: {child.returncode}"
-        told = json.loads(child.stdout.read())
-        return load_file(output)["x"], told["seconds"] / told["rows"] * 1e3, largest / 1024
+        line = f"features scatnet {rows} --threads {threads} -o {output}"
+        told, _, mebibytes = run(str(program), line)
+        return load_file(output)["x"], told["seconds"] / told["rows"] * 1e3, mebibytes
 
 
 def main():
@@ -109,11 +103,9 @@ def main():
             rows.append(row)
             print(json.dumps(row))
     if chosen.output:
-        cpu = next(line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name"))
         told = {
             "date": datetime.date.today().isoformat(),
-            "cpu": cpu,
-            "cores": os.cpu_count(),
+            "cpu": processor(),
             "versions": {"kymatio": "0.3.0", "torch": torch.__version__, "numpy": np.__version__},
             "rows": rows,
         }

@@ -91,6 +91,10 @@ impl Slice {
         };
         match serde_json::from_slice::<Slice>(&bytes) {
             Err(error) => told(format!("not what predict --shard writes ({error})")),
+            Ok(Slice { rows, of_rows, .. }) if rows.is_empty() || rows.end > of_rows => told(format!(
+                "not what predict --shard writes: rows {} to {} of {of_rows}",
+                rows.start, rows.end
+            )),
             Ok(slice) if slice.rows.len() != rows => told(format!(
                 "it is of a part of {} rows, but {} has {rows}",
                 slice.rows.len(),
@@ -243,11 +247,19 @@ mod tests {
         Slice::put(None, &path("a")).unwrap();
         Slice::put(None, &path("a")).unwrap();
         assert!(order(&[a]).unwrap().is_none());
-        std::fs::write(path("a.slice"), "{\"rows\":").unwrap();
-        let error = order(&[a]).unwrap_err().to_string();
-        assert!(
-            error.contains("a.slice: not what predict --shard writes"),
-            "{error}"
-        );
+        for text in [
+            "",
+            "{\"rows\":",
+            r#"{"rows": {"start": 0, "end": 0}, "of_rows": 25, "run": []}"#,
+            r#"{"rows": {"start": 10, "end": 0}, "of_rows": 25, "run": []}"#,
+            r#"{"rows": {"start": 20, "end": 30}, "of_rows": 25, "run": []}"#,
+        ] {
+            fs::write(path("a.slice"), text).unwrap();
+            let error = order(&[a]).unwrap_err().to_string();
+            assert!(
+                error.contains("a.slice: not what predict --shard writes"),
+                "{text}: {error}"
+            );
+        }
     }
 }
