@@ -122,6 +122,11 @@ impl RunFolder {
         self.files().iter().try_for_each(|file| remove(file))
     }
 
+    /// Whether there is a run in the folder that did not come to its end.
+    pub fn is_unfinished(&self) -> bool {
+        self.load_options().is_ok() && !self.metrics_file().exists()
+    }
+
     /// Whether a training that stopped can go on, rather than begin anew.
     pub fn has_progress(&self) -> bool {
         !self.checkpoint_files().is_empty() || self.model_file().exists()

@@ -106,11 +106,17 @@ impl Partial {
     }
 
     fn resolve(self) -> Result<(FitOptions, Option<Dataset>)> {
-        self.fit.resolve(DeviceArgs {
+        let device = self.device();
+        self.fit.resolve(device)
+    }
+
+    /// Where to compute, of what decides the outcome.
+    fn device(&self) -> DeviceArgs {
+        DeviceArgs {
             device: self.run.device.unwrap_or(Device::Auto),
             precision: self.run.precision.unwrap_or_default(),
             threads: 0,
-        })
+        }
     }
 }
 
@@ -169,6 +175,13 @@ pub fn run(args: FitArgs, console: &mut Console) -> Result<()> {
     let mut value = json!(metrics);
     value["run"] = json!(folder.path());
     console.result(value, &text)
+}
+
+/// Refuses options, all of them given, that no training on so many rows could have.
+pub fn check(args: FitArgs, rows: usize) -> Result<()> {
+    let device = args.options.device();
+    let options = args.options.fit.resolve_for(rows, device)?;
+    neuncut::fit::check(&options, rows)
 }
 
 /// Trains, and returns what comes of it and where it is.

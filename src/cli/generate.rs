@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use neuncut::data::Dataset;
 use neuncut::data::embeddings::{self, Embeddings};
+use neuncut::data::labels::labels_beside;
 use neuncut::data::synthetic::{Figure, Generator};
-use neuncut::data::written::{self, Rows, Written};
+use neuncut::data::written::{self, Found, Rows, Written};
 use neuncut::infinite_mnist::InfiniteMnist;
 use neuncut::ops::Ops;
 use neuncut::options::{Arithmetic, Device};
@@ -57,6 +58,15 @@ pub struct GenerateArgs {
     pub device: DeviceArgs,
 }
 
+/// What becomes of files that are there already.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Existing {
+    /// They are taken if they hold what would be made, and left alone if not.
+    Keep,
+    /// They are replaced.
+    Replace,
+}
+
 /// What was written.
 pub struct Made {
     /// The files, and how much of them was there.
@@ -76,7 +86,7 @@ pub fn run(args: GenerateArgs, console: &mut Console) -> Result<()> {
             "leave it away, or generate mnist8m",
         ));
     }
-    let made = generate(&args, console)?;
+    let made = generate(&args, Existing::Replace, console)?;
     let names: Vec<String> = made
         .written
         .files
@@ -101,8 +111,8 @@ pub fn run(args: GenerateArgs, console: &mut Console) -> Result<()> {
     console.result(value, &text)
 }
 
-/// Writes the data.
-pub fn generate(args: &GenerateArgs, console: &mut Console) -> Result<Made> {
+/// Writes the data; keeps those of `.npy` files alone.
+pub fn generate(args: &GenerateArgs, existing: Existing, console: &mut Console) -> Result<Made> {
     catch_interrupts();
     let cpu = DeviceArgs {
         device: Device::Cpu,
@@ -116,6 +126,7 @@ pub fn generate(args: &GenerateArgs, console: &mut Console) -> Result<Made> {
         let by = |device: DeviceArgs, console: &mut Console| {
             device.run(Digits {
                 args,
+                existing,
                 data: &data,
                 console,
             })
@@ -138,6 +149,7 @@ pub fn generate(args: &GenerateArgs, console: &mut Console) -> Result<Made> {
     if args.name == EMBEDDINGS {
         return cpu.run(Figures {
             args,
+            existing,
             source: &Embeddings::new(args.seed),
             classes: embeddings::CLASSES,
             console,
@@ -146,6 +158,7 @@ pub fn generate(args: &GenerateArgs, console: &mut Console) -> Result<Made> {
     let generator = Generator::parse(&args.name)?;
     cpu.run(Figures {
         args,
+        existing,
         source: &Figure::new(generator, args.seed),
         classes: generator.classes(),
         console,
@@ -155,6 +168,7 @@ pub fn generate(args: &GenerateArgs, console: &mut Console) -> Result<Made> {
 /// Digits, which the device makes.
 struct Digits<'a> {
     args: &'a GenerateArgs,
+    existing: Existing,
     data: &'a Dataset,
     console: &'a mut Console,
 }
@@ -170,13 +184,14 @@ impl Job for Digits<'_> {
         }
         let digits = InfiniteMnist::new(ops, self.data, self.args.seed)?;
         let classes = self.data.labels().map_or(0, |labels| labels.classes.len());
-        write(self.args, &digits, classes, self.console).map(Some)
+        write(self.args, self.existing, &digits, classes, self.console).map(Some)
     }
 }
 
 /// Rows that the host makes.
 struct Figures<'a, R> {
     args: &'a GenerateArgs,
+    existing: Existing,
     source: &'a R,
     classes: usize,
     console: &'a mut Console,
@@ -189,7 +204,7 @@ impl<R: Rows<Value: Send> + Sync> Job for Figures<'_, R> {
             ops,
             rows: self.source,
         };
-        write(self.args, &source, self.classes, self.console)
+        write(self.args, self.existing, &source, self.classes, self.console)
     }
 }
 
@@ -213,8 +228,39 @@ impl<O: Ops, R: Rows<Value: Send> + Sync> Rows for OnHost<'_, O, R> {
     }
 }
 
-fn write<R: Rows>(args: &GenerateArgs, source: &R, classes: usize, console: &mut Console) -> Result<Made> {
+fn write<R: Rows>(
+    args: &GenerateArgs,
+    existing: Existing,
+    source: &R,
+    classes: usize,
+    console: &mut Console,
+) -> Result<Made> {
     let began = std::time::Instant::now();
+    let made = |written| Made {
+        written,
+        cols: source.shape().iter().product(),
+        classes,
+        seconds: began.elapsed().as_secs_f64(),
+    };
+    if existing == Existing::Keep {
+        match written::found(source, args.rows, &args.output)? {
+            Found::Missing => {}
+            Found::Same => {
+                console.line(&format!("{}: the rows are there already", args.output.display()));
+                return Ok(made(Written {
+                    files: vec![args.output.clone(), labels_beside(&args.output)],
+                    resumed: args.rows,
+                }));
+            }
+            Found::Other(file) => {
+                return Err(Error::file(
+                    file,
+                    "a file of this name is there, and not of these rows",
+                    "replace it by --overwrite, take what is there by --data, or choose another --out",
+                ));
+            }
+        }
+    }
     console.begin("generating", args.rows, "rows");
     let from = args.from.as_deref().map(|from| (from, stamps(from)));
     let content = format!("{} {} {from:?}", args.name, args.seed);
@@ -226,10 +272,5 @@ fn write<R: Rows>(args: &GenerateArgs, source: &R, classes: usize, console: &mut
         Ok(())
     })?;
     console.end();
-    Ok(Made {
-        written,
-        cols: source.shape().iter().product(),
-        classes,
-        seconds: began.elapsed().as_secs_f64(),
-    })
+    Ok(made(written))
 }

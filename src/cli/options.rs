@@ -381,16 +381,23 @@ impl FitGroups {
         }
     }
 
-    /// With the defaults filled in, and everything checked that can be without the data; the data too, where a default
-    /// asks for it.
+    /// As [`resolve_for`](Self::resolve_for), for the rows of the data; these too, where a default asks for how many they are.
     pub fn resolve(self, device: DeviceArgs) -> Result<(FitOptions, Option<Dataset>)> {
-        let (data, clusters) = (self.data.source(), self.data.count()?);
-        let prepared = self.data.preparation(&self.graph)?;
+        // What is wrong in itself is told before the data are looked for.
+        self.data.count()?;
+        self.data.preparation(&self.graph)?;
         let opened = match (self.training.batch, self.training.warm_up, self.training.epochs) {
             (Some(_), Some(_), Some(_)) => None,
-            _ => Some(Dataset::open(&data)?),
+            _ => Some(Dataset::open(&self.data.source())?),
         };
         let rows = opened.as_ref().map_or(usize::MAX, Dataset::rows);
+        Ok((self.resolve_for(rows, device)?, opened))
+    }
+
+    /// With the defaults for so many rows filled in, and everything checked that can be without the data.
+    pub fn resolve_for(self, rows: usize, device: DeviceArgs) -> Result<FitOptions> {
+        let (data, clusters) = (self.data.source(), self.data.count()?);
+        let prepared = self.data.preparation(&self.graph)?;
         let rows = rows.min(prepared.train_rows);
         let heat = prepared.affinity == Affinity::Heat;
         let given = self.training;
@@ -456,7 +463,7 @@ impl FitGroups {
         if let Some(&width) = options.hidden.0.iter().min() {
             values::at_least("--hidden", 1, width)?;
         }
-        Ok((options, opened))
+        Ok(options)
     }
 }
 

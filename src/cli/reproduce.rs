@@ -8,13 +8,13 @@ use neuncut::data::labels::labels_beside;
 use neuncut::fit::Metrics;
 use neuncut::progress::Progress;
 use neuncut::run_folder::RunFolder;
-use neuncut::{Error, Result};
+use neuncut::{Error, Result, values};
 use serde_json::json;
 
 use super::console::Console;
 use super::device::DeviceArgs;
 use super::fit::{self, FitArgs};
-use super::generate::{self, GenerateArgs};
+use super::generate::{self, Existing, GenerateArgs};
 use super::options::CacheOptions;
 use super::parse;
 
@@ -129,7 +129,9 @@ pub struct ReproduceArgs {
     #[arg(long, value_name = "N")]
     rows: Option<u64>,
 
-    /// Folder of the run; rows that are made stay beside it, in RUN.npy and RUN-labels.npy [default: runs/reproduce-EXPERIMENT]
+    /// Folder of the run; rows that are made stay beside it, in RUN.npy and RUN-labels.npy. When it was stopped, the same command
+    /// goes on where it was, with the rows that are made and with the training, to the same bits [default:
+    /// runs/reproduce-EXPERIMENT]
     #[arg(long, value_name = "RUN")]
     out: Option<PathBuf>,
 
@@ -164,7 +166,9 @@ pub fn run(args: ReproduceArgs, console: &mut Console) -> Result<()> {
     let experiment = args.experiment;
     let folder = format!("runs/reproduce-{}", experiment.name());
     let out = args.out.clone().unwrap_or_else(|| folder.into());
-    let line = |data: &Path, labels: Option<&Path>| fit_line(&args, &out, data, labels);
+    let run = RunFolder::at(out.clone());
+    let goes_on = !args.overwrite && run.is_unfinished();
+    let line = |data: &Path, labels: Option<&Path>| fit_line(&args, goes_on, &out, data, labels);
     let mut made = None;
     let words = match (experiment.made(), &args.data) {
         (_, Some(data)) => line(data, args.labels.as_deref())?,
@@ -187,32 +191,29 @@ pub fn run(args: ReproduceArgs, console: &mut Console) -> Result<()> {
         }
         (Some((name, rows)), None) => {
             let (data, labels) = files_beside(&out)?;
-            // A mistyped option is told before the long work.
+            let rows = args.rows.unwrap_or(rows);
+            let count = usize::try_from(rows).unwrap_or(usize::MAX);
+            values::at_least("--rows", 1, count)?;
+            // A mistyped option, or one that does not go with so many rows, is told before the long work.
             let words = line(&data, Some(&labels))?;
-            let _reserved = RunFolder::at(out.clone()).reserve(args.overwrite, &[])?;
-            if let Some(there) = [&data, &labels]
-                .into_iter()
-                .find(|file| file.exists() && !args.overwrite)
-            {
-                return Err(Error::file(
-                    there,
-                    "there is a file of this name already",
-                    format!(
-                        "take the rows that are there by --data {} --labels {}, or replace them by --overwrite",
-                        data.display(),
-                        labels.display()
-                    ),
-                ));
-            }
+            fit::check(parsed(words.clone())?, count)?;
+            let _reserved = match goes_on {
+                true => run.enter()?,
+                false => run.reserve(args.overwrite, &[])?,
+            };
+            let existing = match args.overwrite {
+                true => Existing::Replace,
+                false => Existing::Keep,
+            };
             let options = GenerateArgs {
                 name: name.into(),
-                rows: args.rows.unwrap_or(rows),
+                rows,
                 from: args.from.clone(),
                 output: data,
                 seed: args.seed,
                 device: args.device,
             };
-            made = Some(generate::generate(&options, console)?);
+            made = Some(generate::generate(&options, existing, console)?);
             words
         }
     };
@@ -222,15 +223,14 @@ pub fn run(args: ReproduceArgs, console: &mut Console) -> Result<()> {
     let (metrics, run) = fit::fitted(parsed(words)?, console)?;
 
     let mut phases = Vec::new();
-    let mut whole = true;
+    // Of what an earlier process did, the time is not known.
+    let mut whole = !goes_on;
     if let Some(made) = &made {
-        // Of what an earlier process did, the time is not known.
-        whole = made.written.resumed == 0;
-        let phase = if whole {
-            "generating"
-        } else {
-            "generating the rest"
+        let phase = match made.written.resumed {
+            0 => "generating",
+            _ => "generating the rest",
         };
+        whole &= made.written.resumed == 0;
         phases.push((phase.to_string(), made.seconds));
     }
     phases.extend(metrics.phases());
@@ -247,8 +247,14 @@ pub fn run(args: ReproduceArgs, console: &mut Console) -> Result<()> {
     console.result(value, &text)
 }
 
-/// The command line of `fit` that makes the run.
-fn fit_line(args: &ReproduceArgs, out: &Path, data: &Path, labels: Option<&Path>) -> Result<Vec<OsString>> {
+/// The command line of `fit` that makes the run, or goes on with it.
+fn fit_line(
+    args: &ReproduceArgs,
+    goes_on: bool,
+    out: &Path,
+    data: &Path,
+    labels: Option<&Path>,
+) -> Result<Vec<OsString>> {
     let device = args.device;
     let mut options = args.experiment.options();
     options.extend([
@@ -281,6 +287,9 @@ fn fit_line(args: &ReproduceArgs, out: &Path, data: &Path, labels: Option<&Path>
     words.extend(["--out".into(), out.into()]);
     if args.overwrite {
         words.push("--overwrite".into());
+    }
+    if goes_on {
+        words.push("--resume".into());
     }
     if let Some(cache) = &args.cache.cache {
         words.extend(["--cache".into(), cache.into()]);

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fmt::{Display, Write};
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use half::f16;
@@ -15,6 +17,9 @@ use crate::resumable::{Resumable, ended_early};
 
 /// Bytes of rows made at a time.
 const CHUNK: usize = 1 << 22;
+
+/// Rows that are looked at, where it is asked whether a file holds them already.
+const LOOKED_AT: u64 = 64;
 
 /// Rows, each a function of its number alone, and their labels.
 pub trait Rows {
@@ -163,6 +168,111 @@ pub fn write<R: Rows>(
         }
     }
     Ok(Written { files, resumed })
+}
+
+/// What lies where rows and labels would be written.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Found {
+    /// Not both of the files.
+    Missing,
+    /// Both.
+    Same,
+    /// Something else is in this one.
+    Other(PathBuf),
+}
+
+/// Whether [`write`] left `rows` rows of `source` in `path`, a `.npy` file, and their labels beside it: by the shape, by some rows from
+/// the first to the last, and by all labels.
+///
+/// # Errors
+/// Those of `source`, and of files that cannot be read.
+pub fn found<R: Rows>(source: &R, rows: u64, path: &Path) -> Result<Found> {
+    let labels = labels_beside(path);
+    let mut there = 0;
+    for (file, same) in [
+        (path, holds_rows as fn(&R, u64, &Path) -> Result<bool>),
+        (&labels, holds_labels),
+    ] {
+        if file.exists() {
+            if !same(source, rows, file)? {
+                return Ok(Found::Other(file.to_path_buf()));
+            }
+            there += 1;
+        }
+    }
+    Ok(if there == 2 { Found::Same } else { Found::Missing })
+}
+
+fn holds_rows<R: Rows>(source: &R, rows: u64, path: &Path) -> Result<bool> {
+    let mut shape = source.shape();
+    let cols: usize = shape.iter().product();
+    shape.insert(0, rows as usize);
+    let Some(file) = Holding::open(path, R::Value::NPY, &shape, cols * size_of::<R::Value>())? else {
+        return Ok(false);
+    };
+    let mut values: Vec<R::Value> = vec![bytemuck::Zeroable::zeroed(); cols];
+    let looks = LOOKED_AT.min(rows);
+    for look in 0..looks {
+        let row = look * (rows - 1) / (looks - 1).max(1);
+        source.fill(row, &mut values)?;
+        if !file.holds(row, bytemuck::cast_slice(&values))? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn holds_labels<R: Rows>(source: &R, rows: u64, path: &Path) -> Result<bool> {
+    let Some(file) = Holding::open(path, "<u4", &[rows as usize], size_of::<u32>())? else {
+        return Ok(false);
+    };
+    let chunk = CHUNK / size_of::<u32>();
+    for first in (0..rows).step_by(chunk) {
+        let of_chunk = first..rows.min(first + chunk as u64);
+        let labels: Vec<u32> = of_chunk.filter_map(|row| source.label(row)).collect();
+        if !file.holds(first, bytemuck::cast_slice(&labels))? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// A `.npy` file of a known header and length.
+struct Holding<'a> {
+    path: &'a Path,
+    file: File,
+    header: u64,
+    row: u64,
+}
+
+impl<'a> Holding<'a> {
+    /// Nothing where another header is in the file, or another number of rows of `row` bytes.
+    fn open(path: &'a Path, kind: &str, shape: &[usize], row: usize) -> Result<Option<Self>> {
+        let failed = |e| Error::io(path, "read the file", e);
+        let file = File::open(path).map_err(failed)?;
+        let header = npy::header(kind, shape);
+        let len = file.metadata().map_err(failed)?.len();
+        let this = Holding {
+            path,
+            file,
+            header: header.len() as u64,
+            row: row as u64,
+        };
+        let whole = len == this.header + shape[0] as u64 * this.row;
+        Ok((whole && this.at(0, &header)?).then_some(this))
+    }
+
+    /// Whether these bytes are there from `row` on.
+    fn holds(&self, row: u64, bytes: &[u8]) -> Result<bool> {
+        self.at(self.header + row * self.row, bytes)
+    }
+
+    fn at(&self, place: u64, bytes: &[u8]) -> Result<bool> {
+        let mut there = vec![0; bytes.len()];
+        let read = self.file.read_exact_at(&mut there, place);
+        read.map_err(|e| Error::io(self.path, "read the file", e))?;
+        Ok(there == bytes)
+    }
 }
 
 /// All rows to be written.

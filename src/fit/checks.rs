@@ -10,10 +10,10 @@ use crate::options::{Affinity, Auto, FitOptions, ONE_SIDED, SEED_NEIGHBORS, Star
 use crate::predict::CHUNK;
 use crate::prepare::{graph_widths, widths};
 
-/// Checks what can only be judged beside other options and the data.
-pub fn check(options: &FitOptions, data: &Dataset) -> Result<()> {
+/// Refuses what can only be judged beside other options and the number of rows, which need not be there yet.
+pub fn check(options: &FitOptions, rows: usize) -> Result<()> {
     check_affinity(options)?;
-    let train_rows = options.train_rows.min(data.rows());
+    let train_rows = options.train_rows.min(rows);
     if options.clusters > train_rows {
         return Err(Error::option(
             "--clusters",

@@ -75,7 +75,7 @@ pub fn gamma_search<O: Ops>(
     tell: &mut dyn FnMut(&Rung, &mut dyn Progress),
 ) -> Result<GammaSearch> {
     let mut options = options.clone();
-    checks::check(&options, data)?;
+    checks::check(&options, data.rows())?;
     checks::needs::<O>(&options, data)?.check()?;
     let mut preparation = options.preparation();
     let prepared = prepare(ops, &mut preparation, data, progress)?;

@@ -6,7 +6,7 @@ mod page;
 mod start;
 mod training;
 
-pub use checks::needs;
+pub use checks::{check, needs};
 pub use gamma_search::{GammaSearch, LADDER, Rung, TOLERANCE, gamma_search};
 pub use training::WARM_UP_BATCH;
 
@@ -129,7 +129,7 @@ pub fn fit<O: Ops>(
         Some(path) => with_labels_from(data, Path::new(path))?,
         None => data,
     };
-    checks::check(&options, &data)?;
+    check(&options, data.rows())?;
     needs::<O>(&options, &data)?.check()?;
     progress.line(&format!(
         "{}: {} rows of {} numbers{}",

@@ -1,7 +1,10 @@
-//! The paper's experiments: that a row is that of the command it names, and what is refused before the long work.
+//! The paper's experiments: that a row is that of the command it names, that one that was stopped goes on, and what is refused before
+//! the long work.
+
+use std::fs;
 
 use super::bad_input::refuse_all;
-use super::sandbox::Sandbox;
+use super::sandbox::{Sandbox, wait_until};
 
 #[test]
 fn an_experiment_is_the_run_that_it_says() {
@@ -91,6 +94,76 @@ fn an_experiment_is_the_run_that_it_says() {
 }
 
 #[test]
+fn an_experiment_that_was_killed_goes_on() {
+    let here = Sandbox::new();
+    let small = "--clusters 7 --batch 100 --train-rows 1001 --epochs 40 --warm-up 5 --hidden 64 --checkpoint-seconds 0";
+    let line = |out: &str| {
+        format!("neuncut reproduce imagenet-shape --rows 1203 --seed 3 --out {out} --json -- {small}")
+    };
+    let whole = here.ok(&line("whole")).json();
+    assert_eq!(whole["phases"][0][0], "generating");
+
+    // All but the names of the rows' files.
+    let as_whole = || {
+        assert_eq!(here.list("killed"), here.list("whole"));
+        for file in ["labels.npy", "model.safetensors", "graph.npz"] {
+            let same = here.bytes(&format!("killed/{file}")) == here.bytes(&format!("whole/{file}"));
+            assert!(same, "killed/{file} has other bytes");
+        }
+    };
+
+    let mut child = here.start(&line("killed"));
+    let checkpoint = here.path("killed/checkpoint.safetensors");
+    assert!(wait_until(&mut child, || checkpoint.exists()));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let rows = here.bytes("killed.npy");
+    let told = here.ok(&line("killed"));
+    let row = told.json();
+    assert!(row["command"].as_str().unwrap().contains("--resume"), "{row:?}");
+    assert!(
+        told.err.contains("killed.npy: the rows are there already"),
+        "{}",
+        told.err
+    );
+    assert_eq!(row["phases"][0][0], "generating the rest");
+    as_whole();
+
+    // Without its run, and without one of the two files.
+    fs::remove_dir_all(here.path("killed")).unwrap();
+    fs::remove_file(here.path("killed-labels.npy")).unwrap();
+    here.ok(&line("killed"));
+    as_whole();
+    assert_eq!(here.bytes("killed-labels.npy"), here.bytes("whole-labels.npy"));
+
+    // Other rows, and other labels, are left alone: of another seed, of another number, cut short, with a last number or label changed.
+    fs::remove_dir_all(here.path("killed")).unwrap();
+    let refused = |file: &str, line: &str| {
+        here.run(line)
+            .refuses(1, &[file, "not of these rows", "--overwrite", "--data"]);
+    };
+    refused("killed.npy", &line("killed").replace("--seed 3", "--seed 4"));
+    refused("killed.npy", &line("killed").replace("1203", "1202"));
+    for (file, of_bytes) in [
+        ("killed.npy", &rows),
+        ("killed-labels.npy", &here.bytes("killed-labels.npy")),
+    ] {
+        let mut other = of_bytes.clone();
+        let last = other.len() - 2;
+        other[last] ^= 1;
+        for bytes in [&other[..], &of_bytes[..last], &[]] {
+            here.put(file, bytes);
+            refused(file, &line("killed"));
+            assert_eq!(here.bytes(file), bytes);
+        }
+        here.put(file, of_bytes);
+    }
+    let replaced = line("killed").replace("--json", "--overwrite --json");
+    here.ok(&replaced.replace("--seed 3", "--seed 4"));
+    assert_ne!(here.bytes("killed.npy"), rows);
+}
+
+#[test]
 fn experiments_that_cannot_be() {
     let here = Sandbox::new();
     here.ok("neuncut generate rings --rows 101 -o x.npy");
@@ -111,24 +184,34 @@ fn experiments_that_cannot_be() {
             (
                 "neuncut reproduce mnist8m --rows 0",
                 1,
-                &["--rows: 0 rows; give at least one"],
+                &["--rows: 0 is too few; give at least 1"],
             ),
             (
-                "neuncut reproduce imagenet-shape --rows 9 --from x.npy",
+                "neuncut reproduce imagenet-shape --rows 2000",
+                1,
+                &["--batch: 3000 rows in a mini-batch, but there are 2000 training rows"],
+            ),
+            (
+                "neuncut reproduce mnist8m --rows 9 --from nowhere",
+                1,
+                &["--clusters: 10 clusters of 9 training rows"],
+            ),
+            (
+                "neuncut reproduce imagenet-shape --from x.npy",
                 1,
                 &["--from: embeddings is made of nothing"],
             ),
             (
-                "neuncut reproduce imagenet-shape --rows 9 --out x.npy",
+                "neuncut reproduce imagenet-shape --out x.npy",
                 1,
                 &["x.npy: there is a file of this name", "--out"],
             ),
             (
-                "neuncut reproduce imagenet-shape --rows 9 --out x",
+                "neuncut reproduce imagenet-shape --out x",
                 1,
                 &[
-                    "x.npy: there is a file of this name",
-                    "--data x.npy --labels x-labels.npy",
+                    "x.npy: a file of this name is there, and not of these rows",
+                    "--data",
                 ],
             ),
             (
