@@ -5,7 +5,28 @@
 use std::sync::Arc;
 
 use num_complex::Complex;
-use rustfft::{Fft, FftNum, FftPlanner};
+use rustfft::{Fft, FftDirection, FftNum, FftPlanner, FftPlannerScalar};
+
+/// Numbers that are transformed.
+pub trait Transformed: FftNum {
+    /// The transforms of so many numbers each.
+    fn plans(lens: [usize; 2], direction: FftDirection) -> [Arc<dyn Fft<Self>>; 2];
+}
+
+impl Transformed for f32 {
+    fn plans(lens: [usize; 2], direction: FftDirection) -> [Arc<dyn Fft<f32>>; 2] {
+        let mut planner = FftPlanner::new();
+        lens.map(|len| planner.plan_fft(len, direction))
+    }
+}
+
+/// Only filters are computed in these, once: vectors would be a lot of code for nothing.
+impl Transformed for f64 {
+    fn plans(lens: [usize; 2], direction: FftDirection) -> [Arc<dyn Fft<f64>>; 2] {
+        let mut planner = FftPlannerScalar::new();
+        lens.map(|len| planner.plan_fft(len, direction))
+    }
+}
 
 /// The transforms of pictures of one size.
 pub struct Fft2<T> {
@@ -15,15 +36,15 @@ pub struct Fft2<T> {
     inverse: [Arc<dyn Fft<T>>; 2],
 }
 
-impl<T: FftNum> Fft2<T> {
+impl<T: Transformed> Fft2<T> {
     /// Plans the transforms of pictures of `rows` x `columns`.
     pub fn new(rows: usize, columns: usize) -> Self {
-        let mut planner = FftPlanner::new();
+        let plans = |direction| T::plans([columns, rows], direction);
         Fft2 {
             rows,
             columns,
-            forward: [columns, rows].map(|len| planner.plan_fft_forward(len)),
-            inverse: [columns, rows].map(|len| planner.plan_fft_inverse(len)),
+            forward: plans(FftDirection::Forward),
+            inverse: plans(FftDirection::Inverse),
         }
     }
 
