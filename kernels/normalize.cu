@@ -1,4 +1,4 @@
-// Scaling, centring and normalisation of rows.
+// Scaling, centring and normalisation of rows, and their places among quantiles.
 //
 // Registers: at most 32 a thread.
 #include "reduce.cuh"
@@ -52,5 +52,35 @@ KERNEL(256) normalize_paths(int positions, float least, const float* paths, int 
         if (first == 0) threshold = least * largest;
         const float factor = largest > threshold ? 1.0f / largest : 0.0f;
         for (int c = lane; c < positions; c += 32) to[first + c] = factor * paths[first + c];
+    }
+}
+
+// to_i = (x_i, q(x_i)), 2 d numbers, each q_j linear between the `count` knots of column j, at which it has the levels; a warp per row.
+KERNEL(256) append_quantiles(const float* knots, const float* levels, int knot_stride, int count, const float* x, int x_stride,
+                             float* to, int to_stride, int m, int d) {
+    const int row = blockIdx.x * 8 + threadIdx.x / 32, lane = threadIdx.x % 32;
+    if (row >= m) return;
+    x += (size_t)row * x_stride;
+    to += (size_t)row * to_stride;
+    for (int c = lane; c < d; c += 32) {
+        const float value = x[c];
+        // The last knot up to the value, or the first.
+        int at = 0, beyond = count;
+        while (beyond - at > 1) {
+            const int middle = (at + beyond) / 2;
+            if (knots[(size_t)middle * knot_stride + c] <= value) {
+                at = middle;
+            } else {
+                beyond = middle;
+            }
+        }
+        const float knot = knots[(size_t)at * knot_stride + c];
+        float place = levels[(size_t)at * knot_stride + c];
+        if (beyond < count && value >= knot) {
+            const float share = (value - knot) / (knots[(size_t)beyond * knot_stride + c] - knot);
+            place += share * (levels[(size_t)beyond * knot_stride + c] - place);
+        }
+        to[c] = value;
+        to[d + c] = place;
     }
 }

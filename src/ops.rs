@@ -494,6 +494,16 @@ pub trait Ops {
     fn scale_columns(&self, factors: &Self::Matrix, x: &mut Self::Matrix) -> Result<()>;
     /// `x_i <- length x_i / (|x_i| + 1e-6)` (section 4.1 of the paper, with length 1).
     fn normalize_rows(&self, length: f64, x: &mut Self::Matrix) -> Result<()>;
+    /// `to_i = (x_i, q_1(x_i1), ..., q_d(x_id))`, 2 d numbers: q_j is linear between the knots of column j, at which it has the levels,
+    /// and constant beyond the first and the last. `knots` and `levels` are t x d, t at least 2, knots rising down a column until they
+    /// stay the last.
+    fn append_quantiles(
+        &self,
+        knots: &Self::Matrix,
+        levels: &Self::Matrix,
+        x: &Self::Matrix,
+        to: &mut Self::Matrix,
+    ) -> Result<()>;
 
     /// Whether [`scatter`](Self::scatter) takes pictures on a grid of so many rows and columns, and is a better place to scatter them
     /// than the host.

@@ -25,6 +25,8 @@ const CHUNK: usize = 4096;
 pub struct Prepared<O: Ops> {
     /// Which rows of the data they are.
     pub chosen: Vec<u64>,
+    /// Whether it was left to the data how their features are made.
+    left_to_data: bool,
     /// Their features, as the network reads them.
     pub x: O::Matrix,
     /// How these were made.
@@ -53,6 +55,28 @@ impl<O: Ops> Prepared<O> {
     /// network reads them.
     pub fn graph_pipeline(&self) -> &Pipeline {
         self.graph_pipeline.as_ref().unwrap_or(&self.pipeline)
+    }
+
+    /// The same with what a network that is to follow a graph needs beside the usual features, where these are left to the data: the
+    /// graph joins each row to its nearest, however near, but a network sees numbers in the unit of all.
+    pub fn for_network(
+        mut self,
+        ops: &O,
+        options: &mut Preparation,
+        progress: &mut dyn Progress,
+    ) -> Result<Self> {
+        let began = Instant::now();
+        let transforms = self.pipeline.transforms();
+        if self.left_to_data
+            && self.graph.is_some()
+            && estimate::quantiles_help(ops, &transforms, &self.x, options.seed)?
+        {
+            let more = [Transform::Quantiles];
+            (self.pipeline, self.x) = self.pipeline.extend(ops, &more, self.x, options.seed, progress)?;
+            options.features = features::describe(&self.pipeline.transforms());
+            self.seconds.features += began.elapsed().as_secs_f64();
+        }
+        Ok(self)
     }
 
     /// The training rows made so.
@@ -115,6 +139,7 @@ pub fn prepare<O: Ops>(
             (usual_transforms(ops, data, &rows, seed)?, Some(rows))
         }
     };
+    let left_to_data = loaded.is_some();
     options.features = features::describe(&transforms);
     let (pipeline, x) =
         features::kept_or_fitted(ops, data, &chosen, &transforms, seed, progress, |progress| {
@@ -174,6 +199,7 @@ pub fn prepare<O: Ops>(
     };
     Ok(Prepared {
         chosen,
+        left_to_data,
         x,
         pipeline,
         graph,
@@ -234,15 +260,25 @@ pub fn usual_transforms<O: Ops>(
     }
 }
 
-/// Lengths of rows on their way to the network, before the long work begins.
+/// Lengths of rows on their way to the network, before the long work begins, at most.
 pub fn widths(options: &Preparation, data: &Dataset) -> Result<Widths> {
+    let widths = usual_widths(options, data)?;
+    let may_be_crowded = options.features == "auto" && estimate::may_be_crowded(widths.transformed);
+    Ok(Widths {
+        transformed: widths.transformed * if may_be_crowded { 2 } else { 1 },
+        ..widths
+    })
+}
+
+/// The same without what `auto` adds for the network alone.
+fn usual_widths(options: &Preparation, data: &Dataset) -> Result<Widths> {
     let transforms = given_transforms("--features", &options.features)?;
     Widths::of("--features", &transforms.unwrap_or_default(), data)
 }
 
 /// Lengths of the rows that the graph is built on, from the data, or from what the network reads, where they begin with that.
 pub fn graph_widths(options: &Preparation, data: &Dataset) -> Result<Widths> {
-    let of_network = widths(options, data)?;
+    let of_network = usual_widths(options, data)?;
     let columns = of_network.transformed;
     let Some(transforms) = given_transforms("--graph-features", &options.graph_features)? else {
         return Ok(Widths {
@@ -313,6 +349,14 @@ fn graph_from(path: &Path, rows: usize) -> Result<Csr> {
             path,
             format!("an affinity of {} rows for {rows} training rows", graph.rows()),
             "train on all rows (--train-rows), or give the affinity of those that are trained on",
+        ));
+    }
+    let volume: f64 = graph.values.iter().map(|&value| f64::from(value)).sum();
+    if volume > f32::MAX.into() {
+        return Err(Error::file(
+            path,
+            format!("an affinity whose sum, {volume:.0e}, is too large for f32"),
+            "divide it by a number: cuts do not depend on its unit",
         ));
     }
     if !graph.values.iter().any(|&value| value > 0.0) {

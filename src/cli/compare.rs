@@ -34,14 +34,9 @@ pub struct CompareArgs {
     landmarks: LandmarkOptions,
 
     /// Methods, separated by commas: neuncut (as fit does it), kmeans, spectral, nystrom, landmark (as baseline does them; the
-    /// last two for --cut ncut only)
-    #[arg(
-        long,
-        value_name = "LIST",
-        value_delimiter = ',',
-        default_value = "neuncut,kmeans,spectral,nystrom,landmark"
-    )]
-    methods: Vec<Method>,
+    /// last two for --cut ncut only) [default: all that --cut allows]
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    methods: Option<Vec<Method>>,
 
     /// Runs of each method, with the seeds from --seed on
     #[arg(long, value_name = "N", default_value_t = 5)]
@@ -100,15 +95,25 @@ pub fn run(args: CompareArgs, console: &mut Console) -> Result<()> {
     catch_interrupts();
     values::at_least("--seeds", 1, args.seeds as usize)?;
     args.fit.data.graph_preparation(&args.fit.graph)?;
-    for method in &args.methods {
-        if let Method::Baseline(method) = method {
-            method.check(args.fit.cut.cut.unwrap_or(Cut::Ncut))?;
+    let cut = args.fit.cut.cut.unwrap_or(Cut::Ncut);
+    let check = |method: &Method| match method {
+        Method::Neuncut => Ok(()),
+        Method::Baseline(method) => method.check(cut),
+    };
+    let mut methods = match args.methods {
+        Some(methods) => {
+            methods.iter().try_for_each(check)?;
+            methods
         }
-    }
+        None => {
+            let baselines = baselines::Method::ALL.map(Method::Baseline);
+            let all = std::iter::once(Method::Neuncut).chain(baselines);
+            all.filter(|method| check(method).is_ok()).collect()
+        }
+    };
     let landmarks = args.landmarks.count()?;
     let data = args.cache.of(args.fit.data.open(&args.fit.truth)?, console)?;
     let (options, _) = args.fit.resolve(args.device)?;
-    let mut methods = args.methods;
     let mut seen = Vec::new();
     methods.retain(|method| {
         !seen.contains(method) && {
@@ -348,11 +353,12 @@ fn neuncut<O: Ops>(
 fn scores_text(run: &Value) -> String {
     let number = |name: &str| run[name].as_f64();
     let acc = number("acc").map_or(String::new(), |acc| format!("ACC {acc:.4} "));
-    format!("{acc}Ncut {:.4}", number("ncut").unwrap_or(f64::NAN))
+    let cut = |name| number(name).unwrap_or(f64::NAN);
+    format!("{acc}Ncut {:.4} Rcut {:.4}", cut("ncut"), cut("rcut"))
 }
 
 /// Field, name, caption and digits of what is compared.
-const MEASURES: [(&str, &str, &str, usize); 5] = [
+const MEASURES: [(&str, &str, &str, usize); 6] = [
     (
         "acc",
         "ACC",
@@ -370,6 +376,12 @@ const MEASURES: [(&str, &str, &str, usize); 5] = [
         "ncut",
         "Ncut",
         "Exact normalised cut of the training graph, by no labels; smaller is better.",
+        4,
+    ),
+    (
+        "rcut",
+        "Rcut",
+        "Exact ratio cut of the same graph; smaller is better.",
         4,
     ),
     (

@@ -85,7 +85,8 @@ options! {
         train_rows: usize,
 
         /// Transforms of the rows, in order: pixels (divide by 255), center (subtract the mean), standardize (and divide by the
-        /// standard deviation), scale (to mean square 1), unit (unit norm), rms (unit norm times sqrt(d)), pca=DIMS (leading
+        /// standard deviation), scale (to mean square 1), unit (unit norm), rms (unit norm times sqrt(d)), quantiles (adds the place of
+        /// each number among those of its column, so that rows crowded in a narrow place are told apart), pca=DIMS (leading
         /// eigenvectors of X'X), autoencoder or autoencoder=500-500-2000-10:EPOCHS (codes of an auto-encoder trained on the training
         /// rows; the widths of its layers, the code last), and, as the first, scatnet or scatnet=J:L:ORDER (scattering coefficients
         /// of 8-bit images), as in scatnet,pca=500,center,unit or pixels,autoencoder,center,unit; none; or auto: pixels,center,unit

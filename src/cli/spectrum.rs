@@ -34,8 +34,8 @@ pub struct SpectrumArgs {
         "graph_features", "neighbors", "sigma", "one_sided"])]
     file: Option<PathBuf>,
 
-    /// Eigenvalues to compute
-    #[arg(long, value_name = "N", default_value_t = 30)]
+    /// Eigenvalues to compute; a gap is seen after all but the last two
+    #[arg(long, value_name = "N", default_value_t = 45)]
     count: usize,
 
     /// Also draw them: .html, .svg, or their numbers as .json

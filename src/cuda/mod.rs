@@ -393,6 +393,16 @@ impl<D: Driver> Ops for Cuda<D> {
         normalize::normalize_rows(self, length, x)?;
         round::round(self, x)
     }
+    fn append_quantiles(
+        &self,
+        knots: &Matrix<D>,
+        levels: &Matrix<D>,
+        x: &Matrix<D>,
+        to: &mut Matrix<D>,
+    ) -> Result<()> {
+        normalize::append_quantiles(self, knots, levels, x, to)?;
+        round::round(self, to)
+    }
     fn scatters(&self, grid: [usize; 2]) -> bool {
         scattering::scatters(grid)
     }

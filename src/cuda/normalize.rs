@@ -1,4 +1,4 @@
-//! Scaling, centring and normalisation of rows; `kernels/normalize.cu`.
+//! Scaling, centring and normalisation of rows, and their places among quantiles; `kernels/normalize.cu`.
 
 use super::driver::Driver;
 use super::{Cuda, Matrix, arguments, int};
@@ -65,6 +65,35 @@ pub fn normalize_rows<D: Driver>(cuda: &Cuda<D>, length: f64, x: &mut Matrix<D>)
             length as f32,
             x.address(),
             int(x.stride()),
+            int(x.rows()),
+            int(x.cols()),
+        ],
+    )
+}
+
+/// See [`Ops::append_quantiles`](crate::ops::Ops::append_quantiles).
+pub fn append_quantiles<D: Driver>(
+    cuda: &Cuda<D>,
+    knots: &Matrix<D>,
+    levels: &Matrix<D>,
+    x: &Matrix<D>,
+    to: &mut Matrix<D>,
+) -> Result<()> {
+    debug_assert_eq!(knots.stride(), levels.stride());
+    cuda.launch(
+        "normalize",
+        "append_quantiles",
+        [x.rows().div_ceil(ROWS), 1, 1],
+        THREADS,
+        arguments![
+            knots.address(),
+            levels.address(),
+            int(knots.stride()),
+            int(knots.rows()),
+            x.address(),
+            int(x.stride()),
+            to.address(),
+            int(to.stride()),
             int(x.rows()),
             int(x.cols()),
         ],

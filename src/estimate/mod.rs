@@ -7,7 +7,9 @@ mod transforms;
 
 pub use gamma::{Source, Spectrum, smooth_spectrum};
 pub use sigma::sigma;
-pub use transforms::{COLUMNS, WHITENED, may_be_whitened, usual_transforms, whitening_helps};
+pub use transforms::{
+    COLUMNS, WHITENED, may_be_crowded, may_be_whitened, quantiles_help, usual_transforms, whitening_helps,
+};
 
 use crate::error::Result;
 use crate::network::gathered;

@@ -1,5 +1,5 @@
-//! Which transforms suit the rows of some data: from how its columns spread, and from whether whitened rows agree better with
-//! themselves.
+//! Which transforms suit the rows of some data: from how its columns spread, from whether whitened rows agree better with themselves,
+//! and from how narrow the places are in which most rows are.
 
 use crate::eigen::eigen;
 use crate::error::Result;
@@ -74,6 +74,72 @@ pub fn usual_transforms<O: Ops>(ops: &O, rows: &O::Matrix, seed: u64) -> Result<
         (false, 1..=SPACE) => vec![Transform::Center, Transform::Scale],
         (false, _) => vec![Transform::Center, Transform::Unit],
     })
+}
+
+/// Rows that are looked at, at most, for crowds.
+const CROWD_ROWS: usize = 2000;
+
+/// Parts of the different numbers of a column, one of which makes a crowd.
+const CROWDS: usize = 10;
+
+/// Of numbers that are spread evenly a tenth takes a third of their standard deviation, of normal ones a quarter, and of as skewed ones as
+/// incomes a tenth. What is much narrower, a network hardly sees.
+const CROWDED: f64 = 1.0 / 16.0;
+
+/// Whether the network is given the places of rows among the quantiles, too: where they are of few numbers whose size matters, and
+/// crowd in places that are narrow beside the distances between these. The crowds within a crowd are none to a network that sees
+/// numbers in the unit of the whole.
+///
+/// Of each column the narrowest interval around each number is taken that holds a tenth of the different numbers; the median of these
+/// is set beside the standard deviation, and columns count by their variances, in a geometric mean.
+pub fn quantiles_help<O: Ops>(
+    ops: &O,
+    transforms: &[Transform],
+    rows: &O::Matrix,
+    seed: u64,
+) -> Result<bool> {
+    let d = rows.cols();
+    let by_length = transforms
+        .iter()
+        .any(|t| matches!(t, Transform::Unit | Transform::Pixels));
+    if !may_be_crowded(d) || by_length {
+        return Ok(false);
+    }
+    let x = sample(ops, rows, CROWD_ROWS, seed)?;
+    let n = x.rows() as f64;
+    let values = download(ops, &x)?;
+    let (mut total, mut sum) = (0.0, 0.0);
+    for c in 0..d {
+        let mut column: Vec<f64> = values.iter().skip(c).step_by(d).map(|v| v.to_f64()).collect();
+        let mean = column.iter().sum::<f64>() / n;
+        let variance = column.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / n;
+        column.sort_unstable_by(f64::total_cmp);
+        column.dedup();
+        if column.len() < 2 {
+            continue;
+        }
+        total += variance;
+        sum += variance * (crowd(&column) / variance.sqrt()).ln();
+    }
+    Ok(total > 0.0 && (sum / total).exp() < CROWDED)
+}
+
+/// Whether rows of so many numbers may be given their places among the quantiles.
+pub fn may_be_crowded(columns: usize) -> bool {
+    columns <= FEW_COLUMNS
+}
+
+/// The median width of the narrowest intervals around some different numbers, two at least, in order, that a tenth of them are in.
+fn crowd(sorted: &[f64]) -> f64 {
+    let many = (sorted.len() / CROWDS).max(1);
+    let widths: Vec<f64> = sorted.windows(many + 1).map(|w| w[many] - w[0]).collect();
+    let narrowest = |at: usize| {
+        let around = &widths[at.saturating_sub(many)..=at.min(widths.len() - 1)];
+        around.iter().copied().fold(f64::INFINITY, f64::min)
+    };
+    let mut all: Vec<f64> = (0..sorted.len()).map(narrowest).collect();
+    let middle = all.len() / 2;
+    *all.select_nth_unstable_by(middle, f64::total_cmp).1
 }
 
 /// Over all pairs of some columns.
@@ -272,6 +338,53 @@ mod tests {
         let (ops, seed) = (Fast::new(2).expect("two threads"), seed());
         let rows = clouds(600, seed, &[0.1; 40], |c| if c < 8 { 1.0 } else { 0.0 });
         assert!(!whitening_helps(&ops, &rows, seed, &mut Silent).expect("memory for a few rows"));
+    }
+
+    #[test]
+    fn quantiles_help_where_rows_crowd_and_their_size_matters() {
+        let (ops, seed) = (Fast::new(2).expect("two threads"), seed());
+        let stream = Stream::new(seed, Purpose::Synthetic, 86);
+        // Columns of normal or even numbers, around as many places as there are parts, so far from one another.
+        let rows = |d: usize, parts: usize, apart: f64, even: bool| {
+            let value = |at: usize| {
+                let [normal, _] = stream.normal(at as u64);
+                let number = if even {
+                    stream.uniform_f64(at as u64)[0]
+                } else {
+                    normal
+                };
+                (number + apart * (at / d % parts) as f64) as f32
+            };
+            Matrix::from_rows(1500, d, (0..1500 * d).map(value).collect())
+        };
+        let points = [Transform::Center, Transform::Scale];
+        let helps = |rows: &Matrix<f32>, transforms: &[Transform]| {
+            quantiles_help(&ops, transforms, rows, seed).expect("memory for a few rows")
+        };
+        for (d, parts, apart, even, expected) in [
+            (2, 1, 0.0, false, false),
+            (2, 1, 0.0, true, false),
+            (3, 4, 5.0, false, false),
+            (1, 3, 100.0, true, true),
+            (2, 3, 1000.0, false, true),
+            (FEW_COLUMNS, 3, 1000.0, false, true),
+            (FEW_COLUMNS + 1, 3, 1000.0, false, false),
+        ] {
+            let found = helps(&rows(d, parts, apart, even), &points);
+            assert_eq!(found, expected, "{parts} parts of {d} columns, {apart} apart");
+        }
+        // Rows of norm 1 have no size; and whole numbers, or equal ones, are no crowds.
+        let far = rows(2, 3, 1000.0, false);
+        assert!(!helps(&far, &[Transform::Center, Transform::Unit]));
+        let whole: Vec<f32> = rows(2, 3, 5.0, false).iter().map(|v| v.round()).collect();
+        assert!(!helps(&Matrix::from_rows(1500, 2, whole), &points));
+        assert!(!helps(&Matrix::from_rows(1500, 2, vec![3.0; 3000]), &points));
+        // A column that hardly varies beside another says nothing.
+        let mut beside: Vec<f32> = rows(2, 1, 0.0, true).iter().copied().collect();
+        for (at, value) in beside.iter_mut().enumerate().skip(1).step_by(2) {
+            *value = 1e-3 * (*value + 1000.0 * (at % 3) as f32 / 1000.0);
+        }
+        assert!(!helps(&Matrix::from_rows(1500, 2, beside), &points));
     }
 
     #[test]

@@ -24,14 +24,14 @@ pub enum Fitted {
 pub type Arrays = Vec<(&'static str, Vec<f32>)>;
 
 impl Fitted {
-    /// As they are stored where rows of `outputs` numbers come out: names, shapes, numbers.
-    pub fn tensors(&self, outputs: usize) -> Vec<(String, Vec<usize>, &[f32])> {
+    /// As they are stored, arrays in rows of `columns` numbers: names, shapes, numbers.
+    pub fn tensors(&self, columns: usize) -> Vec<(String, Vec<usize>, &[f32])> {
         match self {
             Fitted::Arrays(arrays) => {
                 let stored = arrays.iter().map(|(name, values)| {
-                    let shape = match values.len() == outputs {
-                        true => vec![outputs],
-                        false => vec![values.len() / outputs, outputs],
+                    let shape = match values.len() == columns {
+                        true => vec![columns],
+                        false => vec![values.len() / columns, columns],
                     };
                     (name.to_string(), shape, &values[..])
                 });
@@ -81,6 +81,7 @@ pub fn fit<O: Ops>(
             let inverse = deviation.iter().map(|&d| if d > 0.0 { 1.0 / d } else { 0.0 });
             vec![("mean", mean), ("scale", inverse.collect())]
         }
+        Transform::Quantiles => quantiles(ops, width, progress, pass)?,
         Transform::Whiten(lambda) => vec![("map", whitening(ops, width, lambda, progress, pass)?)],
         Transform::Pca(dims) => components(ops, width, dims, progress, pass)?,
         Transform::Autoencoder(_) => return Err(streamed()),
@@ -139,6 +140,71 @@ fn moments<O: Ops>(
         (0..width).map(mean).collect(),
         (0..width).map(deviation).collect(),
     ))
+}
+
+/// Knots of a column: the smallest number, those that so many equal parts of the rows end with, and the largest.
+pub const KNOTS: usize = 65;
+
+/// Numbers that quantiles are taken of, at most, and rows at least, if there are as many: of more rows only every second is kept, then
+/// every fourth, and so on.
+const KEPT: usize = 1 << 24;
+const KEPT_ROWS: usize = 4096;
+
+/// The quantiles of the columns, and the levels that they are put to: numbers that are spread evenly then have mean 0 and mean square 1.
+/// Where quantiles are the same, they are one, on the mean of their levels, and the last is repeated.
+fn quantiles<O: Ops>(
+    ops: &O,
+    width: usize,
+    progress: &mut dyn Progress,
+    pass: &mut Pass<O>,
+) -> Result<Arrays> {
+    let most = (KEPT / width).max(2 * KEPT_ROWS);
+    let (mut kept, mut stride, mut seen): (Vec<f32>, usize, usize) = (Vec::new(), 1, 0);
+    pass(progress, &mut |chunk| {
+        for row in to_host(ops, chunk)?.chunks_exact(width) {
+            if seen.is_multiple_of(stride) {
+                if kept.len() / width == most {
+                    let rows = most.div_ceil(2);
+                    for row in 1..rows {
+                        kept.copy_within(2 * row * width..(2 * row + 1) * width, row * width);
+                    }
+                    kept.truncate(rows * width);
+                    stride *= 2;
+                }
+                if seen.is_multiple_of(stride) {
+                    kept.extend_from_slice(row);
+                }
+            }
+            seen += 1;
+        }
+        Ok(())
+    })?;
+    let rows = kept.len() / width;
+    let (mut knots, mut levels) = (vec![0.0; KNOTS * width], vec![0.0; KNOTS * width]);
+    for column in 0..width {
+        let mut sorted: Vec<f32> = kept.iter().skip(column).step_by(width).copied().collect();
+        sorted.sort_unstable_by(f32::total_cmp);
+        let quantile = |knot: usize| sorted[knot * (rows - 1) / (KNOTS - 1)];
+        let level = |first: usize, last: usize| {
+            let middle = (first + last) as f64 / 2.0 / (KNOTS - 1) as f64;
+            (12f64.sqrt() * (middle - 0.5)) as f32
+        };
+        let (mut first, mut place) = (0, 0);
+        while first < KNOTS {
+            let value = quantile(first);
+            let same = (first..KNOTS).take_while(|&knot| quantile(knot) == value).count();
+            let end = match first + same {
+                KNOTS => KNOTS,
+                _ => place + 1,
+            };
+            for at in place..end {
+                knots[at * width + column] = value;
+                levels[at * width + column] = level(first, first + same - 1);
+            }
+            (first, place) = (first + same, end);
+        }
+    }
+    Ok(vec![("knots", knots), ("levels", levels)])
 }
 
 /// `X'X`, which is summed in f64.

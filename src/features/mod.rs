@@ -42,6 +42,9 @@ pub enum Transform {
     Unit,
     /// `rms`: like `unit`, then times sqrt(d), so that entries are of order 1.
     Rms,
+    /// `quantiles`: beside the numbers of a row, where each is among the quantiles of its column, from -sqrt(3) to sqrt(3): what is close
+    /// together is spread, and a network tells it apart beside what is far.
+    Quantiles,
     /// `whiten=LAMBDA`: the rows of the ridge form of a self-expressive affinity. With `X'X = U diag(w) U'` of the training rows, w
     /// scaled so that its sum is 3000, rows become `x U diag(sqrt(w) / (w + LAMBDA))`.
     Whiten(f64),
@@ -68,17 +71,19 @@ impl Transform {
             | Transform::Standardize
             | Transform::Scale
             | Transform::Unit
-            | Transform::Rms => false,
+            | Transform::Rms
+            | Transform::Quantiles => false,
         }
     }
 
-    const PLAIN: [(&'static str, Transform); 6] = [
+    const PLAIN: [(&'static str, Transform); 7] = [
         ("pixels", Transform::Pixels),
         ("center", Transform::Center),
         ("standardize", Transform::Standardize),
         ("scale", Transform::Scale),
         ("unit", Transform::Unit),
         ("rms", Transform::Rms),
+        ("quantiles", Transform::Quantiles),
     ];
 
     fn parse(text: &str) -> Option<Transform> {
@@ -105,7 +110,16 @@ impl Transform {
         match self {
             Transform::Pca(dims) => *dims,
             Transform::Autoencoder(rule) => rule.outputs(),
+            Transform::Quantiles => width.saturating_mul(2),
             _ => width,
+        }
+    }
+
+    /// Numbers in a row of what it takes from the training rows, where it makes rows of `outputs`.
+    fn fitted_columns(&self, outputs: usize) -> usize {
+        match self {
+            Transform::Quantiles => outputs / 2,
+            _ => outputs,
         }
     }
 
@@ -181,7 +195,7 @@ mod tests {
     use crate::progress::{Progress, Silent, Unheard};
     use crate::random::{Purpose, Stream};
 
-    const CHAINS: [&str; 16] = [
+    const CHAINS: [&str; 18] = [
         "none",
         "pixels",
         "center",
@@ -190,6 +204,8 @@ mod tests {
         "center,unit,center",
         "standardize",
         "center,scale",
+        "center,scale,quantiles",
+        "quantiles,pca=1,quantiles",
         "standardize,unit",
         "center,unit,whiten=0.1",
         "center,unit,whiten=0.25,unit",
@@ -274,6 +290,7 @@ mod tests {
         for (first, more) in [
             ("center,unit", "whiten=0.1,unit"),
             ("center,pca=5", "scale,pca=2,unit"),
+            ("center,scale", "quantiles"),
             ("center,scale,autoencoder=5:1", "center,autoencoder=2:1"),
         ] {
             let (begun, x) = fit(&ops, first, &raw, cols);
@@ -310,6 +327,51 @@ mod tests {
         let (_, x) = fit(&ops, "unit", &[0.0, 0.0, 0.0, 3.0, 0.0, 4.0], 3);
         assert_eq!(x[..3], [0.0; 3]);
         assert!((f64::from(x[3]) - 0.6).abs() < 1e-6 && (f64::from(x[5]) - 0.8).abs() < 1e-6);
+    }
+
+    #[test]
+    fn places_among_quantiles_are_spread_evenly_and_ties_share_one() {
+        let ops = Fast::new(2).expect("two threads");
+        let stream = Stream::new(rand::random(), Purpose::Synthetic, 87);
+        let count = 2051;
+        // Normal numbers around two places far apart; 0 for most rows, else even; and the same for all.
+        let value = |at: usize| match (at % 3, at / 3) {
+            (0, i) => (stream.normal(at as u64)[0] + 1e4 * (i % 2) as f64) as f32,
+            (1, i) if i % 4 == 0 => 1.0 + stream.uniform(at as u64)[0] as f32,
+            (1, _) => 0.0,
+            _ => 7.0,
+        };
+        let raw: Vec<f32> = (0..3 * count).map(value).collect();
+        let (pipeline, x) = fit(&ops, "quantiles", &raw, 3);
+        assert_eq!((pipeline.outputs(), x.cols()), (6, 6));
+        let column = |c: usize| x.iter().skip(c).step_by(6).copied().collect::<Vec<f32>>();
+        for c in 0..3 {
+            let same: Vec<f32> = raw.iter().skip(c).step_by(3).copied().collect();
+            assert_eq!(column(c), same);
+        }
+        // Each is where its rank is, within a 64th of the whole.
+        let places = column(3);
+        let mut order: Vec<usize> = (0..count).collect();
+        order.sort_by(|&a, &b| raw[3 * a].total_cmp(&raw[3 * b]));
+        for (rank, &row) in order.iter().enumerate() {
+            let even = 12f64.sqrt() * (rank as f64 / (count - 1) as f64 - 0.5);
+            let apart = (f64::from(places[row]) - even).abs();
+            assert!(apart < 12f64.sqrt() / 64.0 + 1e-6, "rank {rank}: {apart}");
+        }
+        assert!(order.windows(2).all(|pair| places[pair[0]] <= places[pair[1]]));
+        // Three quarters of the numbers are the same: their place is in the middle of theirs.
+        let of_zeros = f64::from(column(4)[1]);
+        assert!(
+            (of_zeros - 12f64.sqrt() * (0.375 - 0.5)).abs() < 12f64.sqrt() / 64.0,
+            "{of_zeros}"
+        );
+        assert_eq!(column(5), vec![0.0; count]);
+        // Rows beyond all that were seen are where the last is.
+        let mut prepared = pipeline.prepare(&ops, 1).expect("enough memory");
+        let mut beyond = Matrix::from_rows(1, 3, vec![1e9, -5.0, 8.0]);
+        let beyond = prepared.apply(&ops, &mut beyond).expect("a row");
+        let most = 3f32.sqrt();
+        assert!((beyond[3] - most).abs() < 1e-6 && beyond[4] == column(4)[1] && beyond[5] == 0.0);
     }
 
     #[test]

@@ -336,13 +336,13 @@ impl Pipeline {
             };
             let needed = arrays.iter().filter(|(name, _)| *name != "energy");
             let matrices = needed.map(|(_, values)| {
-                let mut matrix =
-                    ops.matrix("what transforms rows", values.len() / step.outputs, step.outputs)?;
+                let columns = step.transform.fitted_columns(step.outputs);
+                let mut matrix = ops.matrix("what transforms rows", values.len() / columns, columns)?;
                 ops.upload(&to_real::<O>(values), &mut matrix, 0)?;
                 Ok(matrix)
             });
             let mapped = match step.transform {
-                Transform::Whiten(_) | Transform::Pca(_) => {
+                Transform::Whiten(_) | Transform::Pca(_) | Transform::Quantiles => {
                     Some(ops.matrix("a chunk of rows", rows, step.outputs)?)
                 }
                 _ => None,
@@ -412,7 +412,8 @@ impl Pipeline {
         let fitted = self.steps.iter().enumerate().flat_map(|(i, step)| {
             // Numbered as in the list of transforms, of which the reader may do the first.
             let i = i + usize::from(self.reader.scattering().is_some());
-            let tensors = step.fitted.tensors(step.outputs).into_iter();
+            let columns = step.transform.fitted_columns(step.outputs);
+            let tensors = step.fitted.tensors(columns).into_iter();
             tensors.map(move |(name, shape, values)| (format!("{i}.{name}"), shape, values))
         });
         let fitted: Vec<_> = fitted.collect();
@@ -492,6 +493,10 @@ impl Pipeline {
                 Transform::Center => vec![take(i, "mean", width)?],
                 Transform::Scale => vec![take(i, "scale", width)?],
                 Transform::Standardize => vec![take(i, "mean", width)?, take(i, "scale", width)?],
+                Transform::Quantiles => {
+                    let numbers = width.saturating_mul(fitting::KNOTS);
+                    vec![take(i, "knots", numbers)?, take(i, "levels", numbers)?]
+                }
                 Transform::Whiten(_) => vec![take(i, "map", width * width)?],
                 Transform::Pca(dims) => vec![
                     take(i, "map", width.saturating_mul(dims))?,
@@ -597,6 +602,11 @@ impl<O: Ops> Prepared<O> {
                 }
                 (Transform::Unit, ..) => ops.normalize_rows(1.0, x)?,
                 (Transform::Rms, ..) => ops.normalize_rows((x.cols() as f64).sqrt(), x)?,
+                (Transform::Quantiles, [knots, levels], Some(mapped)) => {
+                    mapped.set_rows(x.rows());
+                    ops.append_quantiles(knots, levels, x, mapped)?;
+                    x = mapped;
+                }
                 (Transform::Whiten(_) | Transform::Pca(_), [map], Some(mapped)) => {
                     mapped.set_rows(x.rows());
                     ops.combine(x, map, 0.0, mapped)?;

@@ -79,6 +79,7 @@ pub fn gamma_search<O: Ops>(
     checks::needs::<O>(&options, data)?.check()?;
     let mut preparation = options.preparation();
     let prepared = prepare(ops, &mut preparation, data, progress)?;
+    let prepared = prepared.for_network(ops, &mut preparation, progress)?;
     options.adopt(preparation);
     let graph = prepared.graph.as_ref();
     let resident = match graph {

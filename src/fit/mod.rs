@@ -34,7 +34,7 @@ use crate::random::{Permutation, Purpose};
 use crate::run_folder::RunFolder;
 use crate::scores::{Contingency, Mean, Scores, nmi};
 use crate::spectral::Spectrum;
-use crate::train::{EpochRecord, TrainingGraph, TrainingRows, Truth, collapse, winner};
+use crate::train::{EpochRecord, TrainingGraph, TrainingRows, Truth, collapse, unlearned, winner};
 
 /// Rows over which the exact cut is computed at most; its time grows with their square.
 const CUT_ROWS: usize = 20_000;
@@ -144,6 +144,7 @@ pub fn fit<O: Ops>(
 
     let mut preparation = options.preparation();
     let prepared = prepare(ops, &mut preparation, &data, progress)?;
+    let prepared = prepared.for_network(ops, &mut preparation, progress)?;
     options.adopt(preparation);
     stages.done("features and graph");
     let Prepared {
@@ -283,14 +284,15 @@ pub fn fit<O: Ops>(
         .transpose()?;
     let sizes = count(&labels, options.clusters);
     let spectrum = stored.or(fresh);
-    let warnings = [collapse(&sizes), spectrum.as_ref().and_then(Spectrum::warning)];
-    let warnings: Vec<String> = warnings.into_iter().flatten().collect();
     // What the network was trained in: other attempts stay in the history alone.
     let winner = winner(&history);
     let attempt: Vec<EpochRecord> = history
         .into_iter()
         .filter(|record| Some(record.attempt) == winner)
         .collect();
+    let of_spectrum = spectrum.as_ref().and_then(Spectrum::warning);
+    let warnings = [collapse(&sizes), unlearned(&attempt), of_spectrum];
+    let warnings: Vec<String> = warnings.into_iter().flatten().collect();
     let last = attempt.iter().rev().find(|record| record.agreement.is_none());
     let mut metrics = Metrics {
         data: data.name().to_string(),

@@ -182,7 +182,7 @@ fn search<O: Ops>(ops: &O, x: &O::Matrix, neighbors: usize, progress: &mut dyn P
     if !lists.squared.iter().all(|squared| squared.is_finite()) {
         return Err(Error::option(
             "--graph-features",
-            "the distances between rows are too large for f32",
+            "the distances between rows are too large or too small for f32",
             "scale the rows (unit does, or standardize)",
         ));
     }

@@ -81,7 +81,11 @@ pub fn verdict(spectrum: &Spectrum) -> String {
             significant(gap.ratio),
             gap.clusters
         ),
-        None => "No gap stands out: the graph by itself suggests no number of clusters.".into(),
+        None => format!(
+            "No gap stands out among the first {} eigenvalues: the graph by itself suggests no number of clusters up to {}.",
+            spectrum.eigenvalues.len(),
+            spectrum.eigenvalues.len().saturating_sub(2)
+        ),
     }
 }
 

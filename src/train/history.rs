@@ -59,6 +59,25 @@ pub fn winner(history: &[EpochRecord]) -> Option<usize> {
     smallest.map(|(attempt, _)| attempt)
 }
 
+/// Rows that have the labels they should get, after a training that learned them.
+const LEARNED: f64 = 0.9;
+
+/// Says, when the network of `attempt` never gave most training rows the labels that it was fitted to, what to change: what it was to
+/// begin with is beyond it, and its cut is no better than what it made of that.
+pub fn unlearned(attempt: &[EpochRecord]) -> Option<String> {
+    let most = attempt
+        .iter()
+        .filter_map(|record| record.agreement)
+        .reduce(f64::max)?;
+    (most < LEARNED).then(|| {
+        format!(
+            "the network learned the labels that training begins with for {:.0} % of the rows only: give it more --warm-up, wider --hidden \
+             layers, or other --features (quantiles tells apart what is close together), and compare neuncut baseline spectral",
+            100.0 * most
+        )
+    })
+}
+
 /// A cluster with fewer than this share of the rows counts as collapsed, and, of many clusters, with fewer than this part of an even
 /// share.
 const COLLAPSED_SHARE: f64 = 1e-3;
@@ -136,6 +155,23 @@ mod tests {
             Some(1)
         );
         assert_eq!(winner(&[]), None);
+    }
+
+    #[test]
+    fn labels_that_were_not_learned_are_told() {
+        let with = |agreement| EpochRecord {
+            agreement,
+            ..record(1, 1, None, false)
+        };
+        let told = unlearned(&[with(Some(0.3)), with(Some(0.614)), with(Some(0.5)), with(None)]);
+        assert!(
+            told.is_some_and(|told| told.contains("for 61 % of the rows only") && told.contains("--warm-up"))
+        );
+        assert_eq!(
+            unlearned(&[with(Some(0.3)), with(Some(0.9)), with(Some(0.5))]),
+            None
+        );
+        assert_eq!(unlearned(&[with(None)]), None);
     }
 
     #[test]

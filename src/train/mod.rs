@@ -7,7 +7,7 @@ mod training;
 mod search;
 
 pub use checkpoint::{Checkpoint, fingerprint};
-pub use history::{EpochRecord, collapse, in_order, winner};
+pub use history::{EpochRecord, collapse, in_order, unlearned, winner};
 pub use search::{Kind, SearchPlan, Stage, Starts, Targets, WarmUp, search};
 pub use step::{Step, StepRule, StepSize};
 use training::Training;

@@ -200,7 +200,7 @@ fn options_of_fit() {
                 1,
                 &[
                     "--features: \"edges\" is no transform",
-                    "pixels, center, standardize, scale, unit, rms, whiten=0.1",
+                    "pixels, center, standardize, scale, unit, rms, quantiles, whiten=0.1",
                 ],
             ),
             (
@@ -282,6 +282,7 @@ fn graphs_and_starts_of_fit() {
     save("small.npz", &path(&[1.0; 10]));
     save("negative.npz", &path(&[-1.0; 100]));
     save("nan.npz", &path(&[f32::NAN; 100]));
+    save("large.npz", &path(&[1e38; 100]));
     save("nothing.npz", &path(&[0.0; 100]));
     let mut one_way = path(&[1.0; 100]);
     one_way.values[0] = 0.5;
@@ -308,6 +309,14 @@ fn graphs_and_starts_of_fit() {
             &["negative.npz: the entry (0, 1) is -1"],
         ),
         ("--affinity nan.npz", 1, &["nan.npz: the entry (0, 1) is NaN"]),
+        (
+            "--affinity large.npz",
+            1,
+            &[
+                "large.npz: an affinity whose sum, 2e40, is too large for f32",
+                "divide it",
+            ],
+        ),
         (
             "--affinity nothing.npz",
             1,

@@ -260,7 +260,7 @@ fn a_comparison_has_a_table_a_picture_and_every_run() {
         ["kmeans", "kmeans", "neuncut", "neuncut", "spectral", "spectral"]
     );
     for method in value["methods"].as_array().unwrap() {
-        for field in ["acc", "nmi", "ari", "ncut", "seconds"] {
+        for field in ["acc", "nmi", "ari", "ncut", "rcut", "seconds"] {
             let [mean, low, high] = ["mean", "min", "max"].map(|of| number(&method[field], of));
             assert!(
                 low <= mean && mean <= high && number(&method[field], "std") >= 0.0,
@@ -285,6 +285,21 @@ fn a_comparison_has_a_table_a_picture_and_every_run() {
         here.bytes("run/labels.npy"),
         here.bytes("c/neuncut-seed1/labels.npy")
     );
+
+    // Landmarks stand for the normalised cut only.
+    let line_of_rcut = line
+        .replace("--methods kmeans,neuncut,spectral --out c", "--out r")
+        .replace("compare", "compare --cut rcut");
+    let value = Value::Object(here.ok(&format!("{line_of_rcut} --seeds 1 --json")).json());
+    let methods: Vec<&Value> = value["runs"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|run| &run["method"])
+        .collect();
+    assert_eq!(methods, ["neuncut", "kmeans", "spectral"]);
+    here.run(&format!("{line_of_rcut} --methods landmark"))
+        .refuses(1, &["--cut: landmark stands for the normalised cut only"]);
 
     here.run(&format!("{line} --seeds 3")).refuses(
         1,
@@ -311,6 +326,7 @@ fn a_comparison_has_a_table_a_picture_and_every_run() {
         "method",
         "ACC",
         "Ncut",
+        "Rcut",
         "seconds",
         "±",
         "spectral",

@@ -68,6 +68,38 @@ fn clouds_without_any_edge_between_them_are_told_apart() {
 }
 
 #[test]
+fn crowds_within_crowds_are_cut_as_little_as_spectral_clustering_cuts_them() {
+    let here = Sandbox::new();
+    let (rows, classes) = clouds(&[200, 200, 200], 3000.0);
+    let plane: Vec<Vec<f64>> = rows.iter().map(|row| row[..2].to_vec()).collect();
+    put(&here, &plane, &classes);
+    let spectral = here.ok("neuncut baseline spectral x.csv -k 9 --json").json();
+    let run = here.ok(&format!("{FIT} -k 9")).json();
+    sound(&run, 600);
+    let ncut = |run: &Map<String, Value>| run["ncut"].as_f64().unwrap();
+    assert!(ncut(&run) <= 1.001 * ncut(&spectral), "{run:?} and {spectral:?}");
+    assert_eq!(run["warnings"], serde_json::json!([]));
+    let config = here.text("run/config.toml");
+    assert!(
+        config.contains("features = \"center,scale,quantiles\""),
+        "{config}"
+    );
+    assert!(config.contains("graph-features = \"center,scale\""), "{config}");
+
+    // What was left to the data is a setting now: the same bits, in the run and for rows to come.
+    here.ok("neuncut fit --config run/config.toml --out again");
+    here.ok("neuncut predict run x.csv -o labels.npy");
+    for labels in ["again/labels.npy", "labels.npy"] {
+        assert_eq!(here.bytes(labels), here.bytes("run/labels.npy"), "{labels}");
+    }
+
+    // Without, the network cannot tell them apart, and says so.
+    let told = here.ok(&format!("{FIT} -k 9 --features center,scale --warm-up 50"));
+    assert!(told.err.contains("warning: the network learned"), "{}", told.err);
+    assert!(ncut(&told.json()) > ncut(&spectral));
+}
+
+#[test]
 fn a_small_cluster_among_many_rows_is_found() {
     let here = Sandbox::new();
     let (rows, classes) = clouds(&[1980, 20], 30.0);

@@ -38,6 +38,7 @@ fn the_json_holds_every_row() {
         "scale",
         "center_rows",
         "normalize_rows",
+        "append_quantiles",
         "gather_rows",
         "copy_rows",
         "pairwise",

@@ -185,6 +185,17 @@ impl Ops for Fast {
         self.pool.install(|| normalize::normalize_rows(length, x));
         Ok(())
     }
+    fn append_quantiles(
+        &self,
+        knots: &Matrix<f32>,
+        levels: &Matrix<f32>,
+        x: &Matrix<f32>,
+        to: &mut Matrix<f32>,
+    ) -> Result<()> {
+        self.pool
+            .install(|| normalize::append_quantiles(knots, levels, x, to));
+        Ok(())
+    }
     fn scatter(
         &self,
         step: &ScatteringStep,

@@ -1,4 +1,4 @@
-//! Scaling, centring and normalisation of rows.
+//! Scaling, centring and normalisation of rows, and their places among quantiles.
 
 use super::product::row_blocks;
 use super::simd::{sum, vectorised};
@@ -61,6 +61,36 @@ pub fn normalize_rows(length: f64, x: &mut Matrix<f32>) {
                 }
             }
         });
+    });
+}
+
+/// `to_i = (x_i, q(x_i))`, each q_j linear between knots.
+pub fn append_quantiles(knots: &Matrix<f32>, levels: &Matrix<f32>, x: &Matrix<f32>, to: &mut Matrix<f32>) {
+    let d = x.cols();
+    let columns = |table: &Matrix<f32>| -> Vec<Vec<f32>> {
+        let column = |j| table.iter().skip(j).step_by(d).copied().collect();
+        (0..d).map(column).collect()
+    };
+    let (knots, levels) = (columns(knots), columns(levels));
+    let place = |j: usize, value: f32| {
+        let (knots, levels): (&[f32], &[f32]) = (&knots[j], &levels[j]);
+        let t = knots.partition_point(|&knot| knot <= value).max(1) - 1;
+        if t + 1 == knots.len() || value < knots[0] {
+            return levels[t];
+        }
+        let share = (value - knots[t]) / (knots[t + 1] - knots[t]);
+        levels[t] + share * (levels[t + 1] - levels[t])
+    };
+    let all = x.rows() * 2 * d;
+    row_blocks(&mut to[..all], 2 * d, |first, block| {
+        let from = x[first * d..].chunks_exact(d);
+        for (to, from) in block.chunks_exact_mut(2 * d).zip(from) {
+            let (same, places) = to.split_at_mut(d);
+            same.copy_from_slice(from);
+            for (j, (to, &value)) in places.iter_mut().zip(from).enumerate() {
+                *to = place(j, value);
+            }
+        }
     });
 }
 

@@ -170,6 +170,16 @@ impl<T: Real> Ops for Reference<T> {
         normalize::normalize_rows(length, x);
         Ok(())
     }
+    fn append_quantiles(
+        &self,
+        knots: &Matrix<T>,
+        levels: &Matrix<T>,
+        x: &Matrix<T>,
+        to: &mut Matrix<T>,
+    ) -> Result<()> {
+        normalize::append_quantiles(knots, levels, x, to);
+        Ok(())
+    }
     fn scatter(
         &self,
         step: &ScatteringStep,

@@ -1,4 +1,4 @@
-//! Scaling, centring and normalisation of rows.
+//! Scaling, centring and normalisation of rows, and their places among quantiles.
 
 use crate::cpu::Matrix;
 use crate::ops::{Real, Shape};
@@ -35,6 +35,29 @@ pub fn normalize_rows<T: Real>(length: f64, x: &mut Matrix<T>) {
         let factor = T::of(length) / (norm + T::of(1e-6));
         for value in x.row_mut(i) {
             *value = *value * factor;
+        }
+    }
+}
+
+/// `to_i = (x_i, q(x_i))`, each q_j linear between knots.
+pub fn append_quantiles<T: Real>(knots: &Matrix<T>, levels: &Matrix<T>, x: &Matrix<T>, to: &mut Matrix<T>) {
+    let d = x.cols();
+    let last = knots.rows() - 1;
+    for i in 0..x.rows() {
+        for (j, &value) in x.row(i).iter().enumerate() {
+            let mut t = 0;
+            while t < last && knots.row(t + 1)[j] <= value {
+                t += 1;
+            }
+            let (knot, level) = (knots.row(t)[j], levels.row(t)[j]);
+            let place = if t == last || value < knot {
+                level
+            } else {
+                let share = (value - knot) / (knots.row(t + 1)[j] - knot);
+                level + share * (levels.row(t + 1)[j] - level)
+            };
+            to.row_mut(i)[j] = value;
+            to.row_mut(i)[d + j] = place;
         }
     }
 }
