@@ -124,6 +124,36 @@ def ten_rings(rng):
     return np.stack([radius * np.cos(angle), radius * np.sin(angle)], 1), y
 
 
+def crowds(sizes, distance):
+    """Normal clouds of deviation 1 in the plane around the corners of a polygon, so far from its centre."""
+
+    def make(rng):
+        y = np.repeat(np.arange(len(sizes)), sizes)
+        angle = 2 * np.pi * y / len(sizes)
+        return distance * np.stack([np.cos(angle), np.sin(angle)], 1) + rng.normal(size=(len(y), 2)), y
+
+    return make
+
+
+def times(rng):
+    """Seconds since 1970 in three campaigns, in each of which a second column has two values."""
+    y = np.repeat(np.arange(6), 250)
+    seconds = 1.7e9 + 2e7 * (y // 2) + 2e4 * rng.normal(size=1500)
+    return np.stack([seconds, 6 * (y % 2) + rng.normal(size=1500), rng.normal(size=1500)], 1), y
+
+
+def cities(rng):
+    y = rng.choice(8, 2400, p=[0.4, 0.2, 0.1, 0.1, 0.05, 0.05, 0.05, 0.05])
+    centers = np.stack([rng.uniform(-180, 180, 8), rng.uniform(-60, 70, 8)], 1)
+    return centers[y] + 0.1 * rng.normal(size=(2400, 2)), y
+
+
+def outliers(rng):
+    x, y = blobs(rng, [250] * 4, 3, 5)
+    x[:10] += 1e4 * rng.normal(size=(10, 3))
+    return x, y
+
+
 # What makes the rows, the number of clusters.
 SETS = {
     "iris": (bundled(sklearn.datasets.load_iris), 3),
@@ -152,6 +182,15 @@ SETS = {
     "square": (lambda rng: (rng.uniform(size=(2000, 2)), np.zeros(2000, int)), 6),
     "few-rows": (lambda rng: blobs(rng, [40] * 5, 40, 6), 5),
     "two-columns-big": (lambda rng: blobs(rng, [4000] * 5, 2, 4, 0.7), 5),
+    "crowds-30": (crowds([200] * 3, 30), 10),
+    "crowds-300": (crowds([200] * 3, 300), 10),
+    "crowds-3000": (crowds([500, 250, 150], 3000), 9),
+    "crowds-of-20": (crowds([300] * 5, 25), 20),
+    "times": (times, 6),
+    "cities": (cities, 14),
+    "far-outliers": (outliers, 4),
+    "incomes": (lambda rng: (rng.lognormal(10, 1, size=(2000, 1)), np.zeros(2000, int)), 6),
+    "line": (lambda rng: (rng.uniform(size=(2000, 1)), np.zeros(2000, int)), 5),
 }
 
 

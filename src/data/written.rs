@@ -181,7 +181,7 @@ pub enum Found {
     Other(PathBuf),
 }
 
-/// Whether [`write`] left `rows` rows of `source` in `path`, a `.npy` file, and their labels beside it: by the shape, by some rows from
+/// Whether [`write()`] left `rows` rows of `source` in `path`, a `.npy` file, and their labels beside it: by the shape, by some rows from
 /// the first to the last, and by all labels.
 ///
 /// # Errors
