@@ -7,7 +7,7 @@ use clap::Args;
 use neuncut::data::Dataset;
 use neuncut::fit::{CheckpointEvery, Metrics, Start, fit};
 use neuncut::ops::Ops;
-use neuncut::options::{self, Affinity, Arithmetic, Auto, Device, FitOptions, Neighbors};
+use neuncut::options::{self, Affinity, Arithmetic, Device, FitOptions};
 use neuncut::progress::Progress;
 use neuncut::run_folder::{Reserved, RunFolder, config_error};
 use neuncut::{Error, Result, values};
@@ -184,6 +184,55 @@ pub fn check(args: FitArgs, rows: usize) -> Result<()> {
     neuncut::fit::check(&options, rows)
 }
 
+/// Refuses to go on with the run in `folder` where these options, all of them given, say something else than those it was begun with.
+/// `rows` is how many rows the data have, where they need not be there.
+pub fn check_same(args: FitArgs, rows: Option<usize>, folder: &RunFolder) -> Result<()> {
+    let device = args.options.device();
+    let wanted = match rows {
+        Some(rows) => args.options.fit.resolve_for(rows, device)?,
+        None => args.options.resolve()?.0,
+    };
+    let advice = "give the options of then, choose another --out, or replace the run by --overwrite";
+    compare(&folder.load_options()?, &wanted, folder, "--out", advice)
+}
+
+/// Refuses `wanted`, for which `option` is to blame, where it is another run than the one `stored` in `folder`.
+fn compare(
+    stored: &FitOptions,
+    wanted: &FitOptions,
+    folder: &RunFolder,
+    option: &'static str,
+    advice: &str,
+) -> Result<()> {
+    let table = |options: &FitOptions| toml::Table::try_from(options).unwrap_or_default();
+    let (stored, wanted) = (table(stored), table(wanted));
+    // What was left to the data then is a number in the run now.
+    let left_to_data = |name: &str, value: &toml::Value| {
+        let names = ["features", "graph-features", "neighbors", "sigma", "gamma"];
+        names.contains(&name) && value.as_str() == Some("auto")
+    };
+    let not_given = stored.keys().filter(|name| !wanted.contains_key(*name));
+    for name in wanted.keys().chain(not_given) {
+        let (then, now) = (stored.get(name), wanted.get(name));
+        if then == now || now.is_some_and(|value| left_to_data(name, value)) {
+            continue;
+        }
+        let told =
+            |value: Option<&toml::Value>| value.map_or("not given".to_string(), toml::Value::to_string);
+        return Err(Error::option(
+            option,
+            format!(
+                "the run in {} was begun with {name} = {}, not {}",
+                folder.path().display(),
+                told(then),
+                told(now)
+            ),
+            advice,
+        ));
+    }
+    Ok(())
+}
+
 /// Trains, and returns what comes of it and where it is.
 pub fn fitted(args: FitArgs, console: &mut Console) -> Result<(Metrics, RunFolder)> {
     catch_interrupts();
@@ -305,32 +354,9 @@ fn resume(given: Partial, folder: &RunFolder) -> Result<(FitOptions, Reserved)> 
     }
     let entered = folder.enter()?;
     let stored = folder.load_options()?;
-    // What was left to the data then is a number in the run now.
-    let mut given = given;
-    let (data, graph, training) = (&mut given.fit.data, &mut given.fit.graph, &mut given.fit.training);
-    data.features.take_if(|list| list == "auto");
-    graph.graph_features.take_if(|list| list == "auto");
-    graph.neighbors.take_if(|neighbors| *neighbors == Neighbors::Auto);
-    graph.sigma.take_if(|sigma| *sigma == Auto::Auto);
-    training.gamma.take_if(|gamma| *gamma == Auto::Auto);
-    let table = |options: &FitOptions| toml::Table::try_from(options).unwrap_or_default();
     let (repeated, _) = given.or(read_config(&folder.config_file())?).resolve()?;
-    let (stored_table, repeated_table) = (table(&stored), table(&repeated));
-    for (name, value) in &repeated_table {
-        if stored_table.get(name) != Some(value) {
-            let stored = stored_table
-                .get(name)
-                .map_or("not given".to_string(), toml::Value::to_string);
-            return Err(Error::option(
-                "--resume",
-                format!(
-                    "the run in {} was begun with {name} = {stored}, not {value}",
-                    folder.path().display()
-                ),
-                "leave that option away, or start another run in another --out",
-            ));
-        }
-    }
+    let advice = "leave that option away, or start another run in another --out";
+    compare(&stored, &repeated, folder, "--resume", advice)?;
     Ok((stored, entered))
 }
 

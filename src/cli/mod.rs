@@ -66,7 +66,7 @@ enum Command {
     Graph(graph::GraphArgs),
     /// Show the leading eigenvalues of a graph, and the number of clusters that they suggest
     Spectrum(spectrum::SpectrumArgs),
-    /// Cluster DATA by a classical method, on the same features and graph as fit
+    /// Cluster DATA by a classical method, on the same graph as fit and the features that it is built on
     Baseline(baseline::BaselineArgs),
     /// Run methods over several seeds, and show them in one table
     Compare(compare::CompareArgs),

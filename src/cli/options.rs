@@ -90,7 +90,7 @@ options! {
         /// eigenvectors of X'X), autoencoder or autoencoder=500-500-2000-10:EPOCHS (codes of an auto-encoder trained on the training
         /// rows; the widths of its layers, the code last), and, as the first, scatnet or scatnet=J:L:ORDER (scattering coefficients
         /// of 8-bit images), as in scatnet,pca=500,center,unit or pixels,autoencoder,center,unit; none; or auto: pixels,center,unit
-        /// for images, else by how the columns spread [default: auto]
+        /// for images, else by how the columns spread, with quantiles where rows crowd in narrow places [default: auto]
         #[arg(long, value_name = "LIST", help_heading = "Data")]
         features: String,
 

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, ValueEnum};
+use neuncut::data::Dataset;
 use neuncut::data::labels::labels_beside;
 use neuncut::fit::Metrics;
 use neuncut::progress::Progress;
@@ -129,8 +130,8 @@ pub struct ReproduceArgs {
     #[arg(long, value_name = "N")]
     rows: Option<u64>,
 
-    /// Folder of the run; rows that are made stay beside it, in RUN.npy and RUN-labels.npy. When it was stopped, the same command
-    /// goes on where it was, with the rows that are made and with the training, to the same bits [default:
+    /// Folder of the run; rows that are made stay beside it, in RUN.npy and RUN-labels.npy. When it was stopped, the same command,
+    /// without --overwrite, goes on where it was, with the rows that are made and with the training, to the same bits [default:
     /// runs/reproduce-EXPERIMENT]
     #[arg(long, value_name = "RUN")]
     out: Option<PathBuf>,
@@ -169,9 +170,14 @@ pub fn run(args: ReproduceArgs, console: &mut Console) -> Result<()> {
     let run = RunFolder::at(out.clone());
     let goes_on = !args.overwrite && run.is_unfinished();
     let line = |data: &Path, labels: Option<&Path>| fit_line(&args, goes_on, &out, data, labels);
+    // A run that goes on is one of the same options.
+    let same = |words: Vec<OsString>| match goes_on {
+        true => fit::check_same(parsed(words.clone())?, None, &run).map(|()| words),
+        false => Ok(words),
+    };
     let mut made = None;
     let words = match (experiment.made(), &args.data) {
-        (_, Some(data)) => line(data, args.labels.as_deref())?,
+        (_, Some(data)) => same(line(data, args.labels.as_deref())?)?,
         (None, None) => {
             let Some(from) = &args.from else {
                 return Err(Error::option(
@@ -187,7 +193,7 @@ pub fn run(args: ReproduceArgs, console: &mut Console) -> Result<()> {
                     "leave it away: all images are labelled; `-- --train-rows N` says how many are trained on",
                 ));
             }
-            line(Path::new(from), None)?
+            same(line(Path::new(from), None)?)?
         }
         (Some((name, rows)), None) => {
             let (data, labels) = files_beside(&out)?;
@@ -197,6 +203,19 @@ pub fn run(args: ReproduceArgs, console: &mut Console) -> Result<()> {
             // A mistyped option, or one that does not go with so many rows, is told before the long work.
             let words = line(&data, Some(&labels))?;
             fit::check(parsed(words.clone())?, count)?;
+            if name == generate::MNIST8M
+                && let Some(from) = &args.from
+                && Dataset::open_training(from)?.labels().is_none()
+            {
+                return Err(Error::option(
+                    "--from",
+                    format!("{from} has no labels, which the row of the table needs"),
+                    "name a folder in MNIST's layout; or generate mnist8m, and fit that",
+                ));
+            }
+            if goes_on {
+                fit::check_same(parsed(words.clone())?, Some(count), &run)?;
+            }
             let _reserved = match goes_on {
                 true => run.enter()?,
                 false => run.reserve(args.overwrite, &[])?,

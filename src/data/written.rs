@@ -173,34 +173,34 @@ pub fn write<R: Rows>(
 /// What lies where rows and labels would be written.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Found {
-    /// Not both of the files.
+    /// Not all that would be written.
     Missing,
-    /// Both.
+    /// All of it.
     Same,
     /// Something else is in this one.
     Other(PathBuf),
 }
 
-/// Whether [`write()`] left `rows` rows of `source` in `path`, a `.npy` file, and their labels beside it: by the shape, by some rows from
-/// the first to the last, and by all labels.
+/// Whether [`write()`] left `rows` rows of `source` in `path`, a `.npy` file, and their labels, if they have any, beside it: by the
+/// shape, by some rows from the first to the last, and by all labels.
 ///
 /// # Errors
 /// Those of `source`, and of files that cannot be read.
 pub fn found<R: Rows>(source: &R, rows: u64, path: &Path) -> Result<Found> {
     let labels = labels_beside(path);
-    let mut there = 0;
-    for (file, same) in [
-        (path, holds_rows as fn(&R, u64, &Path) -> Result<bool>),
-        (&labels, holds_labels),
-    ] {
-        if file.exists() {
-            if !same(source, rows, file)? {
-                return Ok(Found::Other(file.to_path_buf()));
-            }
-            there += 1;
+    let mut files = vec![(path, holds_rows as fn(&R, u64, &Path) -> Result<bool>)];
+    if source.label(0).is_some() {
+        files.push((&labels, holds_labels));
+    }
+    let mut found = Found::Same;
+    for (file, same) in files {
+        if !file.exists() {
+            found = Found::Missing;
+        } else if !same(source, rows, file)? {
+            return Ok(Found::Other(file.to_path_buf()));
         }
     }
-    Ok(if there == 2 { Found::Same } else { Found::Missing })
+    Ok(found)
 }
 
 fn holds_rows<R: Rows>(source: &R, rows: u64, path: &Path) -> Result<bool> {

@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 use crate::network::to_host;
 use crate::ops::{Ops, Shape};
 use crate::progress::Progress;
+use crate::random::{Purpose, Stream};
 
 /// What the eigenvalues of X'X are scaled to sum up to before lambda is added: a mini-batch of 3000 rows of norm 1.
 const WHITENED_ROWS: f64 = 3000.0;
@@ -145,9 +146,9 @@ fn moments<O: Ops>(
 /// Knots of a column: the smallest number, those that so many equal parts of the rows end with, and the largest.
 pub const KNOTS: usize = 65;
 
-/// Numbers that quantiles are taken of, at most, and rows at least, if there are as many: of more rows only every second is kept, then
-/// every fourth, and so on.
-const KEPT: usize = 1 << 24;
+/// Numbers that quantiles are taken of, at most, but of so many rows in any case: of more a random half is kept, then a quarter, and so
+/// on, and the smallest and the largest number of all.
+const KEPT: usize = 1 << 22;
 const KEPT_ROWS: usize = 4096;
 
 /// The quantiles of the columns, and the levels that they are put to: numbers that are spread evenly then have mean 0 and mean square 1.
@@ -158,32 +159,54 @@ fn quantiles<O: Ops>(
     progress: &mut dyn Progress,
     pass: &mut Pass<O>,
 ) -> Result<Arrays> {
-    let most = (KEPT / width).max(2 * KEPT_ROWS);
-    let (mut kept, mut stride, mut seen): (Vec<f32>, usize, usize) = (Vec::new(), 1, 0);
+    let most = (KEPT / width).max(KEPT_ROWS);
+    let stream = Stream::new(0, Purpose::Estimate, 64);
+    // Rows whose random bits begin with so many zeros are kept, with these bits.
+    let (mut kept, mut bits, mut zeros): (Vec<f32>, Vec<u32>, u32) = (Vec::new(), Vec::new(), 0);
+    let (mut least, mut largest) = (vec![f32::INFINITY; width], vec![f32::NEG_INFINITY; width]);
+    let mut finite = true;
+    let mut seen = 0;
     pass(progress, &mut |chunk| {
         for row in to_host(ops, chunk)?.chunks_exact(width) {
-            if seen.is_multiple_of(stride) {
-                if kept.len() / width == most {
-                    let rows = most.div_ceil(2);
-                    for row in 1..rows {
-                        kept.copy_within(2 * row * width..(2 * row + 1) * width, row * width);
-                    }
-                    kept.truncate(rows * width);
-                    stride *= 2;
-                }
-                if seen.is_multiple_of(stride) {
-                    kept.extend_from_slice(row);
-                }
+            for (c, &value) in row.iter().enumerate() {
+                finite &= value.is_finite();
+                (least[c], largest[c]) = (least[c].min(value), largest[c].max(value));
             }
+            let [of_row, ..] = stream.words(seen);
             seen += 1;
+            if of_row.leading_zeros() < zeros {
+                continue;
+            }
+            kept.extend_from_slice(row);
+            bits.push(of_row);
+            if bits.len() > most {
+                zeros += 1;
+                let rows = kept.chunks_exact(width).zip(&bits);
+                let stay = rows.filter(|(_, bits)| bits.leading_zeros() >= zeros);
+                kept = stay.flat_map(|(row, _)| row).copied().collect();
+                bits.retain(|bits| bits.leading_zeros() >= zeros);
+            }
         }
         Ok(())
     })?;
-    let rows = kept.len() / width;
+    // A place between two knots is a share of what lies between them.
+    let ranges = least.iter().zip(&largest).map(|(least, largest)| largest - least);
+    if !finite || !ranges.into_iter().all(f32::is_finite) {
+        return Err(Error::option(
+            "quantiles",
+            "the numbers are too far apart for f32, or none",
+            "let standardize, or center and scale, come before it, or scale the data",
+        ));
+    }
     let (mut knots, mut levels) = (vec![0.0; KNOTS * width], vec![0.0; KNOTS * width]);
     for column in 0..width {
         let mut sorted: Vec<f32> = kept.iter().skip(column).step_by(width).copied().collect();
+        // Of all rows those are among them already.
+        if zeros > 0 {
+            sorted.extend([least[column], largest[column]]);
+        }
         sorted.sort_unstable_by(f32::total_cmp);
+        let rows = sorted.len();
         let quantile = |knot: usize| sorted[knot * (rows - 1) / (KNOTS - 1)];
         let level = |first: usize, last: usize| {
             let middle = (first + last) as f64 / 2.0 / (KNOTS - 1) as f64;

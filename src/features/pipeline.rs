@@ -77,7 +77,7 @@ impl Pipeline {
         progress: &mut dyn Progress,
     ) -> Result<(Self, O::Matrix)> {
         let mut pipeline = self.clone();
-        // Rows that become shorter do so at once: the long ones take much memory.
+        // Rows of another length are made at once: long ones take much memory.
         let mut applied = self.steps.len();
         for transform in without_reader(transforms) {
             let fitted = match transform {
@@ -359,7 +359,7 @@ impl Pipeline {
         })
     }
 
-    /// Rows that have gone through the first `applied` transforms, gone through all: in their place, unless they become shorter.
+    /// Rows that have gone through the first `applied` transforms, gone through all: in their place, unless they become of another length.
     fn replaced<O: Ops>(
         &self,
         ops: &O,

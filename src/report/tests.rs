@@ -34,6 +34,7 @@ fn history(epochs: usize, clusters: usize, scores: Option<Scores>) -> Vec<EpochR
             sizes: (0..clusters).map(|c| (c * 7 % 13 + epoch) as u64).collect(),
             cut: None,
             kept: false,
+            cut_of_targets: None,
             agreement: None,
             seconds: epoch as f64 * 0.7,
             scores,

@@ -33,6 +33,9 @@ pub struct EpochRecord {
     /// cross-entropy, and it has no L_lap.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agreement: Option<f64>,
+    /// Exact cut of the training graph by these labels, in such a stage, when there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cut_of_targets: Option<f64>,
     /// Wall seconds since the attempt began, up to the end of this epoch (resumed parts add up).
     pub seconds: f64,
     /// Agreement with the labels on the training rows, when there are labels.
@@ -59,17 +62,21 @@ pub fn winner(history: &[EpochRecord]) -> Option<usize> {
     smallest.map(|(attempt, _)| attempt)
 }
 
-/// Rows that have the labels they should get, after a training that learned them.
+/// Share of the rows that have the labels they should get, after a training that learned them, and how many times as much as these a
+/// network may cut.
 const LEARNED: f64 = 0.9;
+const MORE: f64 = 1.1;
 
-/// Says, when the network of `attempt` never gave most training rows the labels that it was fitted to, what to change: what it was to
-/// begin with is beyond it, and its cut is no better than what it made of that.
+/// Says, when the network of `attempt` never gave most training rows the labels that it was fitted to last, and cuts more than these do,
+/// what to change: what it was to begin with is beyond it.
 pub fn unlearned(attempt: &[EpochRecord]) -> Option<String> {
-    let most = attempt
+    let of_targets = attempt.iter().rev().find_map(|record| record.cut_of_targets)?;
+    let fitted = attempt
         .iter()
-        .filter_map(|record| record.agreement)
-        .reduce(f64::max)?;
-    (most < LEARNED).then(|| {
+        .filter(|record| record.cut_of_targets == Some(of_targets));
+    let most = fitted.filter_map(|record| record.agreement).reduce(f64::max)?;
+    let cut = attempt.iter().rev().find(|record| record.kept)?.cut?;
+    (most < LEARNED && cut > MORE * of_targets).then(|| {
         format!(
             "the network learned the labels that training begins with for {:.0} % of the rows only: give it more --warm-up, wider --hidden \
              layers, or other --features (quantiles tells apart what is close together), and compare neuncut baseline spectral",
@@ -130,6 +137,7 @@ mod tests {
             cut,
             kept,
             agreement: None,
+            cut_of_targets: None,
             seconds: 0.0,
             scores: None,
         }
@@ -159,19 +167,27 @@ mod tests {
 
     #[test]
     fn labels_that_were_not_learned_are_told() {
-        let with = |agreement| EpochRecord {
-            agreement,
-            ..record(1, 1, None, false)
+        let fitted = |agreement, cut, of_targets| EpochRecord {
+            agreement: Some(agreement),
+            cut_of_targets: of_targets,
+            ..record(1, 1, Some(cut), true)
         };
-        let told = unlearned(&[with(Some(0.3)), with(Some(0.614)), with(Some(0.5)), with(None)]);
+        let cut = |cut| record(1, 1, Some(cut), true);
+        // Many clusters were learned before, but these not.
+        let mut history = vec![fitted(1.0, 0.7, Some(0.7)), cut(0.6)];
+        history.extend([0.3, 0.614, 0.5].map(|agreement| fitted(agreement, 0.9, Some(0.5))));
+        history.push(cut(0.56));
+        let told = unlearned(&history).expect("most were not learned");
         assert!(
-            told.is_some_and(|told| told.contains("for 61 % of the rows only") && told.contains("--warm-up"))
+            told.contains("for 61 % of the rows only") && told.contains("--warm-up"),
+            "{told}"
         );
-        assert_eq!(
-            unlearned(&[with(Some(0.3)), with(Some(0.9)), with(Some(0.5))]),
-            None
-        );
-        assert_eq!(unlearned(&[with(None)]), None);
+        // The cut went nearly as low as theirs all the same.
+        history.push(cut(0.54));
+        assert_eq!(unlearned(&history), None);
+        assert_eq!(unlearned(&[fitted(0.9, 0.9, Some(0.5))]), None);
+        assert_eq!(unlearned(&[fitted(0.3, 0.9, None), cut(0.9)]), None);
+        assert_eq!(unlearned(&[cut(0.9)]), None);
     }
 
     #[test]

@@ -204,6 +204,7 @@ impl<'a, O: Ops> Training<'a, O> {
             cut,
             kept: better.is_some(),
             agreement,
+            cut_of_targets: agreement.and(self.targets_cut),
             seconds: self.seconds(),
             scores: scores.transpose()?,
         })?;

@@ -3,6 +3,8 @@
 
 use std::fs;
 
+use neuncut::data::npy::header;
+
 use super::bad_input::refuse_all;
 use super::sandbox::{Sandbox, wait_until};
 
@@ -96,7 +98,7 @@ fn an_experiment_is_the_run_that_it_says() {
 #[test]
 fn an_experiment_that_was_killed_goes_on() {
     let here = Sandbox::new();
-    let small = "--clusters 7 --batch 100 --train-rows 1001 --epochs 40 --warm-up 5 --hidden 64 --checkpoint-seconds 0";
+    let small = "--clusters 7 --batch 100 --train-rows 1001 --epochs 300 --warm-up 5 --hidden 64 --checkpoint-seconds 0";
     let line = |out: &str| {
         format!("neuncut reproduce imagenet-shape --rows 1203 --seed 3 --out {out} --json -- {small}")
     };
@@ -118,6 +120,20 @@ fn an_experiment_that_was_killed_goes_on() {
     child.kill().unwrap();
     child.wait().unwrap();
     let rows = here.bytes("killed.npy");
+    // Not with what it was not begun with.
+    for other in [
+        line("killed") + " --cut rcut",
+        line("killed").replace("--hidden 64 ", ""),
+    ] {
+        here.run(&other).refuses(
+            1,
+            &[
+                "--out: the run in killed was begun with ",
+                ", not ",
+                "--overwrite",
+            ],
+        );
+    }
     let told = here.ok(&line("killed"));
     let row = told.json();
     assert!(row["command"].as_str().unwrap().contains("--resume"), "{row:?}");
@@ -167,6 +183,10 @@ fn an_experiment_that_was_killed_goes_on() {
 fn experiments_that_cannot_be() {
     let here = Sandbox::new();
     here.ok("neuncut generate rings --rows 101 -o x.npy");
+    here.put(
+        "pixels.npy",
+        [header("|u1", &[2, 28, 28]), vec![7; 2 * 784]].concat(),
+    );
     refuse_all(
         &here,
         &[
@@ -190,6 +210,11 @@ fn experiments_that_cannot_be() {
                 "neuncut reproduce imagenet-shape --rows 2000",
                 1,
                 &["--batch: 3000 rows in a mini-batch, but there are 2000 training rows"],
+            ),
+            (
+                "neuncut reproduce mnist8m --rows 2000 --from pixels.npy",
+                1,
+                &["--from: pixels.npy has no labels", "MNIST's layout"],
             ),
             (
                 "neuncut reproduce mnist8m --rows 9 --from nowhere",
