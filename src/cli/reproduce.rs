@@ -171,13 +171,13 @@ pub fn run(args: ReproduceArgs, console: &mut Console) -> Result<()> {
     let goes_on = !args.overwrite && run.is_unfinished();
     let line = |data: &Path, labels: Option<&Path>| fit_line(&args, goes_on, &out, data, labels);
     // A run that goes on is one of the same options.
-    let same = |words: Vec<OsString>| match goes_on {
-        true => fit::check_same(parsed(words.clone())?, None, &run).map(|()| words),
+    let same = |words: Vec<OsString>, rows: Option<usize>| match goes_on {
+        true => fit::check_same(parsed(words.clone())?, rows, &run).map(|()| words),
         false => Ok(words),
     };
     let mut made = None;
     let words = match (experiment.made(), &args.data) {
-        (_, Some(data)) => same(line(data, args.labels.as_deref())?)?,
+        (_, Some(data)) => same(line(data, args.labels.as_deref())?, None)?,
         (None, None) => {
             let Some(from) = &args.from else {
                 return Err(Error::option(
@@ -193,7 +193,7 @@ pub fn run(args: ReproduceArgs, console: &mut Console) -> Result<()> {
                     "leave it away: all images are labelled; `-- --train-rows N` says how many are trained on",
                 ));
             }
-            same(line(Path::new(from), None)?)?
+            same(line(Path::new(from), None)?, None)?
         }
         (Some((name, rows)), None) => {
             let (data, labels) = files_beside(&out)?;
@@ -213,9 +213,7 @@ pub fn run(args: ReproduceArgs, console: &mut Console) -> Result<()> {
                     "name a folder in MNIST's layout; or generate mnist8m, and fit that",
                 ));
             }
-            if goes_on {
-                fit::check_same(parsed(words.clone())?, Some(count), &run)?;
-            }
+            let words = same(words, Some(count))?;
             let _reserved = match goes_on {
                 true => run.enter()?,
                 false => run.reserve(args.overwrite, &[])?,
