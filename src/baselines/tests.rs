@@ -65,10 +65,11 @@ fn every_method_finds_clouds_far_apart() {
                     method.name(),
                     found.cuts
                 );
-                // 20 deviations apart. Rows at an end of the few edges that join the clouds, or far from all landmarks, may cross.
+                // 20 deviations apart. A row at an end of the few edges that join the clouds may cross; more where far from all landmarks.
                 let acc = found.scores.map_or(0.0, |scores| scores.acc);
                 assert!(acc > 0.97, "{name}");
                 assert!(acc == 1.0 || method != Method::Kmeans, "{name}");
+                assert!(acc > 0.998 || method != Method::Spectral, "{name}");
                 assert_eq!((found.rows, found.train_rows), (1503, train_rows), "{name}");
                 assert_eq!(found.sizes.iter().sum::<u64>(), 1503, "{name}");
                 // Clouds are joined by a few edges that the graph needs to be in one piece.

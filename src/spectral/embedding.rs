@@ -6,6 +6,7 @@ use super::kmeans::kmeans;
 use crate::data::csr::Csr;
 use crate::eigen::{BLOCK, bytes_of_eigen, columns_held, eigen};
 use crate::error::Result;
+use crate::graph::ranking;
 use crate::network::{download, to_real};
 use crate::ops::{Cut, Ops, Real, Shape};
 use crate::progress::Progress;
@@ -183,8 +184,9 @@ pub fn embed<O: Ops>(
     })
 }
 
-/// The labels that spectral clustering gives the rows of a graph, as it is usually done: k-means of the leading eigenvectors, two more
-/// than clusters, with rows of length 1.
+/// The labels that spectral clustering gives the rows of a graph: k-means of the leading eigenvectors with rows of length 1, two more
+/// than clusters, or as many where these cut less. (The further two tell apart what the others hold together, but where clusters are
+/// joined by few edges a part of one may be what they tell.)
 ///
 /// # Errors
 /// Those of [`kmeans`].
@@ -197,8 +199,16 @@ pub fn cluster<O: Ops>(
     progress: &mut dyn Progress,
 ) -> Result<Vec<u32>> {
     let embedding = embed(ops, graph, clusters + EXTRA, cut, seed, progress)?;
-    let rows = embedding.rows(ops, graph, Form::Unit, clusters + EXTRA)?;
-    Ok(kmeans(ops, &rows, clusters, starts(clusters), seed, progress)?.labels)
+    let mut labels_of = |count| -> Result<(f64, Vec<u32>)> {
+        let rows = embedding.rows(ops, graph, Form::Unit, count)?;
+        let labels = kmeans(ops, &rows, clusters, starts(clusters), seed, progress)?.labels;
+        Ok((ranking(graph, &labels, clusters, cut), labels))
+    };
+    let (of_more, of_as_many) = (labels_of(clusters + EXTRA)?, labels_of(clusters)?);
+    Ok(match of_as_many.0 < of_more.0 {
+        true => of_as_many.1,
+        false => of_more.1,
+    })
 }
 
 /// The matrix whose largest eigenvalues belong to the smallest of the Laplacian.
