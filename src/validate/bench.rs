@@ -190,6 +190,13 @@ impl<'a, O: Ops> Bench<'a, O> {
         self.settings.solved <= 1
     }
 
+    /// Leaves out all but the first `count` backends where they are only watched: the others run no kernels that these do not.
+    pub fn watches_first(&mut self, count: usize) {
+        if self.only_watches() {
+            self.backends = &self.backends[..count.min(self.backends.len())];
+        }
+    }
+
     /// The draws of a problem of this many terms: small ones are drawn often, so that their worst error says something. Whether
     /// the backends solve a draw too; of the others only the references do, to say how far plain loops err.
     pub fn draws(&self, work: usize) -> impl Iterator<Item = bool> + use<O> {

@@ -243,9 +243,15 @@ pub fn training_repeats<O: Ops>(ops: &O, plan: &Plan, rows: &[f32], d: usize) ->
     Ok([run()?, run()?])
 }
 
-/// So many epochs over 512 rows of four clouds.
-fn problem(random: &Random, goal: Goal, affinity: AffinityRule, d: usize, epochs: usize) -> (Plan, Vec<f32>) {
-    let (rows, clusters) = (512, 4);
+/// So many epochs over rows of four clouds.
+fn problem(
+    random: &Random,
+    goal: Goal,
+    affinity: AffinityRule,
+    (rows, d): (usize, usize),
+    epochs: usize,
+) -> (Plan, Vec<f32>) {
+    let clusters = 4;
     // On a grid of quarters, so that every precision sees nearly the same neighbours.
     let data = (0..rows * d)
         .map(|at| {
@@ -280,8 +286,8 @@ fn problem(random: &Random, goal: Goal, affinity: AffinityRule, d: usize, epochs
 
 pub fn check<O: Ops>(bench: &mut Bench<O>) -> Result<()> {
     let d = 20;
-    // What is watched at work is the same in every epoch.
-    let epochs = if bench.only_watches() { 1 } else { 3 };
+    // What is watched at work is the same in every epoch, and in every mini-batch of 128 rows from the second on.
+    let (rows, epochs) = if bench.only_watches() { (256, 1) } else { (512, 3) };
     let mut tallies = bench.tallies();
     let heat = |neighbors| {
         AffinityRule::Heat(HeatKernel {
@@ -309,7 +315,7 @@ pub fn check<O: Ops>(bench: &mut Bench<O>) -> Result<()> {
         ),
     ] {
         let problems: Vec<_> = (0..SEEDS)
-            .map(|_| problem(&bench.random, goal, affinity, d, epochs))
+            .map(|_| problem(&bench.random, goal, affinity, (rows, d), epochs))
             .collect();
         for (&(ops, precision), tally) in bench.backends.iter().zip(&mut tallies) {
             if !bench.only_watches() {
@@ -333,6 +339,6 @@ pub fn check<O: Ops>(bench: &mut Bench<O>) -> Result<()> {
             }
         }
     }
-    bench.report(&format!("512 rows, {epochs} epochs"), tallies);
+    bench.report(&format!("{rows} rows, {epochs} epochs"), tallies);
     Ok(())
 }
