@@ -190,9 +190,14 @@ impl<'a, O: Ops> Bench<'a, O> {
         self.settings.solved <= 1
     }
 
-    /// Leaves out all but the first `count` backends where they are only watched: the others run no kernels that these do not.
-    pub fn watches_first(&mut self, count: usize) {
-        if self.only_watches() {
+    /// Whether the backends take so long that they solve only some of the draws.
+    pub fn takes_long(&self) -> bool {
+        self.settings.solved < self.settings.draws
+    }
+
+    /// Leaves out all but the first `count` backends where they take long: for operations in which the others run no other kernels.
+    pub fn first_suffice(&mut self, count: usize) {
+        if self.takes_long() {
             self.backends = &self.backends[..count.min(self.backends.len())];
         }
     }

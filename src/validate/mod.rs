@@ -37,7 +37,7 @@ use bench::Bench;
 pub use errors::{FLOOR, distance, largest};
 pub use matrices::{filled, poisoned, values};
 pub use random::Random;
-pub use training::{Bits, Comparison, compare_training, training_repeats};
+pub use training::{Comparison, compare_training};
 
 use crate::error::Result;
 use crate::ops::{Ops, Precision};

@@ -20,9 +20,6 @@ use crate::train::{
 /// Trainings that are compared: of a single one the ratio of errors is luck, because training amplifies every rounding.
 const SEEDS: usize = 5;
 
-/// Attempts of a search that run side by side.
-const ATTEMPTS: usize = 4;
-
 /// How the graph of a training is made.
 const GRAPH: GraphRule = GraphRule {
     neighbors: 10,
@@ -158,11 +155,17 @@ fn trained<O: Ops>(ops: &O, plan: &Plan, rows: &[f32], d: usize) -> Result<(Mode
     })
 }
 
-/// What several attempts from random networks come to, one after the other and side by side: the two must be equal.
+/// What so many attempts from random networks come to, one after the other and side by side: the two must be equal.
 ///
 /// # Errors
 /// Those of training.
-fn attempts_repeat<O: Ops>(ops: &O, plan: &Plan, rows: &[f32], d: usize) -> Result<[Bits; 2]> {
+fn attempts_repeat<O: Ops>(
+    ops: &O,
+    plan: &Plan,
+    rows: &[f32],
+    d: usize,
+    attempts: usize,
+) -> Result<[Bits; 2]> {
     let run = |side_by_side| {
         let plan = SearchPlan {
             cut: plan.clone(),
@@ -173,7 +176,7 @@ fn attempts_repeat<O: Ops>(ops: &O, plan: &Plan, rows: &[f32], d: usize) -> Resu
             },
             begin_with: None,
             moves: 0,
-            attempts: ATTEMPTS,
+            attempts,
             side_by_side,
         };
         on_rows(ops, &plan.cut, rows, d, |rows| {
@@ -182,7 +185,7 @@ fn attempts_repeat<O: Ops>(ops: &O, plan: &Plan, rows: &[f32], d: usize) -> Resu
             Ok(Bits::of(&model, &epochs.losses()))
         })
     };
-    Ok([run(1)?, run(ATTEMPTS)?])
+    Ok([run(1)?, run(attempts)?])
 }
 
 /// Losses of a backend's trainings against the f64 reference and the plain computation at its precision. `problems` are
@@ -196,23 +199,43 @@ pub fn compare_training<O: Ops>(
     problems: &[(Plan, Vec<f32>)],
     d: usize,
 ) -> Result<Comparison> {
+    Ok(compared(ops, precision, problems, d)?.0)
+}
+
+/// The same, and what the backend's first training ends with.
+fn compared<O: Ops>(
+    ops: &O,
+    precision: Precision,
+    problems: &[(Plan, Vec<f32>)],
+    d: usize,
+) -> Result<(Comparison, Bits)> {
     let exact: Vec<Vec<f64>> = problems
         .iter()
         .map(|(plan, rows)| Ok(trained(&Reference::<f64>::new(), plan, rows, d)?.1))
         .collect::<Result<_>>()?;
-    let plain = errors(&Reference::rounding(precision), problems, d, &exact)?;
-    let error = errors(ops, problems, d, &exact)?;
-    Ok(Comparison { error, plain })
+    let plain = error(
+        &losses_of(&Reference::rounding(precision), problems, d)?.0,
+        &exact,
+    );
+    let (losses, first) = losses_of(ops, problems, d)?;
+    let error = error(&losses, &exact);
+    Ok((Comparison { error, plain }, first))
+}
+
+/// The losses of a backend's trainings, and what the first of these ends with.
+fn losses_of<O: Ops>(ops: &O, problems: &[(Plan, Vec<f32>)], d: usize) -> Result<(Vec<Vec<f64>>, Bits)> {
+    let mut found = Vec::new();
+    for (plan, rows) in problems {
+        found.push(trained(ops, plan, rows, d)?);
+    }
+    let first = Bits::of(&found[0].0, &found[0].1);
+    Ok((found.into_iter().map(|(_, losses)| losses).collect(), first))
 }
 
 /// The root mean square over the losses of all epochs, relative to the largest, of the median error over the trainings. Not their mean:
 /// now and then a rounding turns the sign of a gradient that is all but 0, which Adam makes a whole step of, and that one
 /// training, ours or the plain one, would outweigh all others.
-fn errors<O: Ops>(ops: &O, problems: &[(Plan, Vec<f32>)], d: usize, exact: &[Vec<f64>]) -> Result<f64> {
-    let mut losses = Vec::new();
-    for (plan, rows) in problems {
-        losses.push(trained(ops, plan, rows, d)?.1);
-    }
+fn error(losses: &[Vec<f64>], exact: &[Vec<f64>]) -> f64 {
     let scale = exact.iter().map(|exact| largest(exact)).fold(0.0, f64::max);
     let count = exact.iter().map(Vec::len).fold(0, usize::max);
     let squares = (0..count).map(|at| {
@@ -228,19 +251,7 @@ fn errors<O: Ops>(ops: &O, problems: &[(Plan, Vec<f32>)], d: usize, exact: &[Vec
         errors.sort_by(f64::total_cmp);
         errors[errors.len() / 2].powi(2)
     });
-    Ok((squares.sum::<f64>() / count as f64).sqrt() / scale)
-}
-
-/// What a training ends with, twice: the two must be equal.
-///
-/// # Errors
-/// Those of training.
-pub fn training_repeats<O: Ops>(ops: &O, plan: &Plan, rows: &[f32], d: usize) -> Result<[Bits; 2]> {
-    let run = || {
-        let (model, losses) = trained(ops, plan, rows, d)?;
-        Ok(Bits::of(&model, &losses))
-    };
-    Ok([run()?, run()?])
+    (squares.sum::<f64>() / count as f64).sqrt() / scale
 }
 
 /// So many epochs over rows of four clouds.
@@ -287,7 +298,11 @@ fn problem(
 pub fn check<O: Ops>(bench: &mut Bench<O>) -> Result<()> {
     let d = 20;
     // What is watched at work is the same in every epoch, and in every mini-batch of 128 rows from the second on.
-    let (rows, epochs) = if bench.only_watches() { (256, 1) } else { (512, 3) };
+    let (rows, epochs, attempts) = match (bench.only_watches(), bench.takes_long()) {
+        (true, _) => (256, 1, 0),
+        (false, true) => (512, 2, 2),
+        (false, false) => (512, 3, 4),
+    };
     let mut tallies = bench.tallies();
     let heat = |neighbors| {
         AffinityRule::Heat(HeatKernel {
@@ -318,23 +333,26 @@ pub fn check<O: Ops>(bench: &mut Bench<O>) -> Result<()> {
             .map(|_| problem(&bench.random, goal, affinity, (rows, d), epochs))
             .collect();
         for (&(ops, precision), tally) in bench.backends.iter().zip(&mut tallies) {
-            if !bench.only_watches() {
-                let found = compare_training(ops, precision, &problems, d)?;
+            let first = if bench.only_watches() {
+                losses_of(ops, &problems[..1], d)?.1
+            } else {
+                let (found, first) = compared(ops, precision, &problems, d)?;
                 let case = format!("losses, {name}");
                 tally
                     .errors
                     .worst("train", &case, found.error, found.plain, FLOOR);
-            }
+                first
+            };
             let (plan, rows) = &problems[0];
-            let [first, second] = training_repeats(ops, plan, rows, d)?;
+            let second = losses_of(ops, &problems[..1], d)?.1;
             let case = format!("the same bits twice, {name}");
             tally.errors.count("train", &case, first.changed(&second));
             if let AffinityRule::Graph(GraphForm::Sparse) = affinity
                 && goal == Goal::Cut
-                && !bench.only_watches()
+                && attempts > 0
             {
-                let [alone, beside] = attempts_repeat(ops, plan, rows, d)?;
-                let case = format!("the same bits in {ATTEMPTS} attempts side by side");
+                let [alone, beside] = attempts_repeat(ops, plan, rows, d, attempts)?;
+                let case = format!("the same bits in {attempts} attempts side by side");
                 tally.errors.count("train", &case, alone.changed(&beside));
             }
         }
