@@ -253,18 +253,19 @@ pub fn check<O: Ops>(bench: &mut Bench<O>) -> Result<()> {
             if large && (cut, penalty, volumes) != (Cut::Ncut, Penalty::Squared, Volumes::Through) {
                 continue;
             }
-            // Where backends are only watched, half of the forms: any two choices meet in one of them.
-            let chosen = [
-                cut == Cut::Rcut,
-                penalty == Penalty::Frobenius,
-                volumes == Volumes::Fixed,
-            ];
-            if bench.only_watches() && chosen.into_iter().fold(false, |odd, is| odd ^ is) {
+            // Half of the forms, of which each has any two choices that the others have: an odd number of second ones.
+            let odd = (cut == Cut::Rcut) ^ (penalty == Penalty::Frobenius) ^ (volumes == Volumes::Fixed);
+            if bench.only_watches() && odd {
                 continue;
             }
-            // And of all, where backends are only watched: their paths are the same whatever the memberships.
-            let once = large || bench.only_watches();
-            for spread in [0.1, 3.0].into_iter().skip(usize::from(once)) {
+            // Paths are the same whatever the memberships: backends that take long see each form with one of the two.
+            let spreads = match (bench.takes_long(), odd) {
+                (_, _) if large => &[3.0][..],
+                (true, true) => &[0.1],
+                (true, false) => &[3.0],
+                (false, _) => &[0.1, 3.0],
+            };
+            for &spread in spreads {
                 for solved in bench.draws(10 * work(m, k)) {
                     let objective = Objective {
                         gamma: (2.0 * bench.random.normal()).exp(),
