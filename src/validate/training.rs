@@ -300,7 +300,7 @@ pub fn check<O: Ops>(bench: &mut Bench<O>) -> Result<()> {
     // What is watched at work is the same in every epoch, and in every mini-batch of 128 rows from the second on.
     let (rows, epochs, attempts) = match (bench.only_watches(), bench.takes_long()) {
         (true, _) => (256, 1, 0),
-        (false, true) => (512, 2, 2),
+        (false, true) => (512, 3, 2),
         (false, false) => (512, 3, 4),
     };
     let mut tallies = bench.tallies();
