@@ -83,6 +83,18 @@ fn every_method_finds_clouds_far_apart() {
     }
 }
 
+/// Two more eigenvectors than clusters tell a part of one of these clouds.
+#[test]
+fn spectral_clustering_takes_no_part_of_a_cloud_for_a_cluster() {
+    let seed = 1_463_210_119;
+    let found = outcome(Method::Spectral, &clouds(2, 1503, 3, seed), 2, 701, seed);
+    assert!(
+        found.scores.is_some_and(|scores| scores.acc > 0.998),
+        "{:?}",
+        found.cuts
+    );
+}
+
 #[test]
 fn landmarks_refuse_the_ratio_cut() {
     let data = clouds(2, 200, 3, 1);

@@ -55,13 +55,12 @@ impl Bits {
     }
 }
 
-/// Errors of losses against f64, over epochs.
+/// Errors of losses against f64, over epochs: of several trainings the median.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Comparison {
-    /// Of the backend, relative to the largest loss: of several trainings the median.
+    /// Of the backend, relative to the largest loss.
     pub error: f64,
-    /// Of the plain computation at the same precision: of as many trainings the largest. Its median is by chance less than half of
-    /// the backend's now and then.
+    /// Of the plain computation at the same precision.
     pub plain: f64,
 }
 
@@ -214,12 +213,11 @@ fn compared<O: Ops>(
         .iter()
         .map(|(plan, rows)| Ok(trained(&Reference::<f64>::new(), plan, rows, d)?.1))
         .collect::<Result<_>>()?;
-    let (median, largest) = (problems.len() / 2, problems.len() - 1);
     let (plain, _) = losses_of(&Reference::rounding(precision), problems, d)?;
     let (losses, first) = losses_of(ops, problems, d)?;
     let found = Comparison {
-        error: error(&losses, &exact, median),
-        plain: error(&plain, &exact, largest),
+        error: error(&losses, &exact),
+        plain: error(&plain, &exact),
     };
     Ok((found, first))
 }
@@ -234,10 +232,10 @@ fn losses_of<O: Ops>(ops: &O, problems: &[(Plan, Vec<f32>)], d: usize) -> Result
     Ok((found.into_iter().map(|(_, losses)| losses).collect(), first))
 }
 
-/// The root mean square over the losses of all epochs, relative to the largest, of the error that has `rank` others below it over the
-/// trainings. Not of their mean: now and then a rounding turns the sign of a gradient that is all but 0, which Adam makes a whole step
-/// of, and that one training would outweigh all others.
-fn error(losses: &[Vec<f64>], exact: &[Vec<f64>], rank: usize) -> f64 {
+/// The root mean square over the losses of all epochs, relative to the largest, of the median error over the trainings. Not their mean:
+/// now and then a rounding turns the sign of a gradient that is all but 0, which Adam makes a whole step of, and that one
+/// training, ours or the plain one, would outweigh all others.
+fn error(losses: &[Vec<f64>], exact: &[Vec<f64>]) -> f64 {
     let scale = exact.iter().map(|exact| largest(exact)).fold(0.0, f64::max);
     let count = exact.iter().map(Vec::len).fold(0, usize::max);
     let squares = (0..count).map(|at| {
@@ -251,7 +249,7 @@ fn error(losses: &[Vec<f64>], exact: &[Vec<f64>], rank: usize) -> f64 {
             })
             .collect();
         errors.sort_by(f64::total_cmp);
-        errors[rank].powi(2)
+        errors[errors.len() / 2].powi(2)
     });
     (squares.sum::<f64>() / count as f64).sqrt() / scale
 }
