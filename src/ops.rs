@@ -267,7 +267,7 @@ pub struct StepState {
 
 /// What the operands of matrix products are rounded to. Parameters, optimiser state, memberships, losses and all sums are
 /// f32 in each of them (f64 in the reference, when it computes in f64).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
     /// Not at all.

@@ -4,8 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::LazyLock;
 
 use neuncut::cuda::kernels::{Kernel, MODULES, Module, NVRTC};
+use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 
 /// How the names of kernels end that multiply matrices of fewer bits.
 const MATRIX_SUFFIXES: [&str; 3] = ["_tf32x3", "_tf32", "_bf16"];
@@ -69,8 +71,18 @@ fn nvdisasm() -> Option<PathBuf> {
     })
 }
 
-/// Which instructions each kernel of a module uses.
-fn instructions(nvdisasm: &Path, module: &Module) -> BTreeMap<String, BTreeSet<String>> {
+/// The instructions that each kernel uses, by its name.
+type Used = BTreeMap<String, BTreeSet<String>>;
+
+/// Those of every module; none without nvdisasm. Reading them takes long, so that all tests share them.
+static USED: LazyLock<Option<Vec<(&Module, Used)>>> = LazyLock::new(|| {
+    let nvdisasm = nvdisasm()?;
+    let modules: Vec<&Module> = cubins().collect();
+    let read = |&module: &&'static Module| (module, instructions(&nvdisasm, module));
+    Some(modules.par_iter().map(read).collect())
+});
+
+fn instructions(nvdisasm: &Path, module: &Module) -> Used {
     let cubin = tempfile::NamedTempFile::new().unwrap();
     fs::write(cubin.path(), module.image).unwrap();
     let told = Command::new(nvdisasm)
@@ -112,12 +124,11 @@ fn judge_each_kernel(check: impl Fn(&str, &dyn Fn(&str) -> bool) -> Option<Strin
     if !have_kernels() {
         return;
     }
-    let Some(nvdisasm) = nvdisasm() else {
+    let Some(all) = &*USED else {
         return skip("nvdisasm was not found");
     };
     let mut wrong = Vec::new();
-    for module in cubins() {
-        let found = instructions(&nvdisasm, module);
+    for (module, found) in all {
         for kernel in module.kernels {
             let used = &found[kernel.name];
             assert!(used.contains("EXIT"), "{}: no instructions read", kernel.name);

@@ -35,6 +35,10 @@ pub struct ValidateArgs {
     #[arg(long)]
     quick: bool,
 
+    /// Operations to check, with a comma between two [default: all]
+    #[arg(long, value_name = "OPERATIONS", value_delimiter = ',')]
+    only: Vec<Operation>,
+
     /// Seed of the problems [default: another one each time]
     #[arg(long, value_name = "S")]
     seed: Option<u64>,
@@ -148,15 +152,17 @@ fn validate<O: Ops>(
         repeats: REPEATS,
         ..Settings::new(seed)
     };
+    let wanted = |operation: &Operation| args.only.is_empty() || args.only.contains(operation);
+    let operations: Vec<Operation> = Operation::ALL.into_iter().filter(wanted).collect();
     let mut rows = Vec::new();
-    console.begin("validate", Operation::ALL.len() as u64, "operations");
-    for (done, operation) in Operation::ALL.into_iter().enumerate() {
+    console.begin("validate", operations.len() as u64, "operations");
+    for (done, operation) in operations.into_iter().enumerate() {
         rows.extend(run_operation(operation, backends, &settings, &mut |_| ())?);
         console.advance(done as u64 + 1, "");
     }
     for other in others {
         let backend = [(other.ops, other.precision)];
-        for &operation in other.operations {
+        for &operation in other.operations.iter().filter(|operation| wanted(operation)) {
             let found = run_operation(operation, &backend, &settings, &mut |_| ())?;
             rows.extend(found.into_iter().map(|row| Row {
                 size: format!("{}, {}", row.size, other.suffix),

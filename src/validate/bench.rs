@@ -1,5 +1,9 @@
 //! What every check works with: the backends under test, random numbers, clocks, and where results go.
 
+use std::collections::BTreeMap;
+
+use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
+
 use super::errors::{Errors, largest};
 use super::random::Random;
 use super::{Row, Settings, Sizes};
@@ -32,8 +36,8 @@ const MEDIUM: usize = 150_000_000;
 /// Rows, clusters, columns.
 pub type Shape = (usize, usize, usize);
 
-/// A problem that every backend solves, the references among them.
-pub trait Problem {
+/// A problem that every backend solves, the references among them, these side by side.
+pub trait Problem: Sync {
     /// The arrays that come out. What is timed may spoil its results, which are read before.
     fn solve<O: Ops>(&self, ops: &O, clock: &mut Clock) -> Result<Vec<Outcome>>;
 
@@ -225,21 +229,28 @@ impl<'a, O: Ops> Bench<'a, O> {
     /// Solves a problem in f64, by plain loops once for each precision that differs, and, if it is to be `solved` by them, by every
     /// backend; otherwise plain loops stand in for it.
     pub fn mirror(&self, problem: &impl Problem, solved: bool, tallies: &mut [Tally]) -> Result<()> {
-        let untimed = &mut Clock::default();
-        let exact = problem.solve(&Reference::<f64>::new(), untimed)?;
+        let mut precisions: Vec<Precision> = Vec::new();
+        for &(_, precision) in self.backends {
+            let plain = problem.plain(precision);
+            if !precisions.contains(&plain) {
+                precisions.push(plain);
+            }
+        }
+        let in_f64 = || problem.solve(&Reference::<f64>::new(), &mut Clock::default());
+        let plainly = |&plain: &Precision| {
+            let outcomes = problem.solve(&Reference::rounding(plain), &mut Clock::default())?;
+            Ok((plain, outcomes))
+        };
+        let (exact, plains) = rayon::join(in_f64, || {
+            precisions
+                .par_iter()
+                .map(plainly)
+                .collect::<Result<BTreeMap<_, _>>>()
+        });
+        let (exact, plains) = (exact?, plains?);
         let scales = problem.scales(&exact)?;
-        let mut plains: Vec<(Precision, Vec<Outcome>)> = Vec::new();
         for (&(ops, precision), tally) in self.backends.iter().zip(tallies) {
-            let precision = problem.plain(precision);
-            let at = match plains.iter().position(|(known, _)| *known == precision) {
-                Some(at) => at,
-                None => {
-                    let plain = problem.solve(&Reference::rounding(precision), untimed)?;
-                    plains.push((precision, plain));
-                    plains.len() - 1
-                }
-            };
-            let plain = &plains[at].1;
+            let plain = &plains[&problem.plain(precision)];
             let ours = match solved {
                 true => &problem.solve(ops, &mut tally.clock)?,
                 false => plain,

@@ -31,6 +31,7 @@ mod tall;
 mod training;
 mod transfers;
 
+use clap::ValueEnum;
 use serde::Serialize;
 
 use bench::Bench;
@@ -43,7 +44,7 @@ use crate::error::Result;
 use crate::ops::{Ops, Precision};
 
 /// What is checked together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Operation {
     /// Rows on their way in, and results on their way out.
     Transfers,

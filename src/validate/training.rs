@@ -1,5 +1,7 @@
 //! A whole training: the losses of its epochs against those of the f64 reference, the same bits twice, and the same bits beside others.
 
+use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
+
 use super::bench::Bench;
 use super::errors::{FLOOR, distance, largest};
 use super::random::Random;
@@ -199,25 +201,38 @@ pub fn compare_training<O: Ops>(
     problems: &[(Plan, Vec<f32>)],
     d: usize,
 ) -> Result<Comparison> {
-    Ok(compared(ops, precision, problems, d)?.0)
+    let exact = exact_losses(problems, d)?;
+    Ok(compared(ops, precision, problems, &exact, d)?.0)
 }
 
-/// The same, and what the backend's first training ends with.
+/// The losses of the trainings in f64.
+fn exact_losses(problems: &[(Plan, Vec<f32>)], d: usize) -> Result<Vec<Vec<f64>>> {
+    losses_side_by_side(Reference::<f64>::new, problems, d)
+}
+
+/// The losses of the trainings by a reference, one on each thread.
+fn losses_side_by_side<O: Ops>(
+    reference: impl Fn() -> O + Sync,
+    problems: &[(Plan, Vec<f32>)],
+    d: usize,
+) -> Result<Vec<Vec<f64>>> {
+    let losses = |(plan, rows): &(Plan, Vec<f32>)| Ok(trained(&reference(), plan, rows, d)?.1);
+    problems.par_iter().map(losses).collect()
+}
+
+/// As [`compare_training`], with the losses in f64, and what the backend's first training ends with.
 fn compared<O: Ops>(
     ops: &O,
     precision: Precision,
     problems: &[(Plan, Vec<f32>)],
+    exact: &[Vec<f64>],
     d: usize,
 ) -> Result<(Comparison, Bits)> {
-    let exact: Vec<Vec<f64>> = problems
-        .iter()
-        .map(|(plan, rows)| Ok(trained(&Reference::<f64>::new(), plan, rows, d)?.1))
-        .collect::<Result<_>>()?;
-    let (plain, _) = losses_of(&Reference::rounding(precision), problems, d)?;
+    let plain = losses_side_by_side(|| Reference::rounding(precision), problems, d)?;
     let (losses, first) = losses_of(ops, problems, d)?;
     let found = Comparison {
-        error: error(&losses, &exact),
-        plain: error(&plain, &exact),
+        error: error(&losses, exact),
+        plain: error(&plain, exact),
     };
     Ok((found, first))
 }
@@ -332,16 +347,20 @@ pub fn check<O: Ops>(bench: &mut Bench<O>) -> Result<()> {
         let problems: Vec<_> = (0..SEEDS)
             .map(|_| problem(&bench.random, goal, affinity, (rows, d), epochs))
             .collect();
+        let exact = match bench.only_watches() {
+            true => None,
+            false => Some(exact_losses(&problems, d)?),
+        };
         for (&(ops, precision), tally) in bench.backends.iter().zip(&mut tallies) {
-            let first = if bench.only_watches() {
-                losses_of(ops, &problems[..1], d)?.1
-            } else {
-                let (found, first) = compared(ops, precision, &problems, d)?;
+            let first = if let Some(exact) = &exact {
+                let (found, first) = compared(ops, precision, &problems, exact, d)?;
                 let case = format!("losses, {name}");
                 tally
                     .errors
                     .worst("train", &case, found.error, found.plain, FLOOR);
                 first
+            } else {
+                losses_of(ops, &problems[..1], d)?.1
             };
             let (plan, rows) = &problems[0];
             let second = losses_of(ops, &problems[..1], d)?.1;

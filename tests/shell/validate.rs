@@ -5,10 +5,14 @@ use super::sandbox::Sandbox;
 #[test]
 fn the_cpu_passes_its_checks_and_the_table_says_so() {
     let here = Sandbox::new();
-    let told = here.ok("neuncut validate --device cpu --quick --seed 5");
+    let told = here.ok("neuncut validate --device cpu --quick --only rows,layers,inference --seed 5");
     let lines: Vec<&str> = told.out.lines().collect();
     let (head, rest) = lines.split_first().unwrap();
     let (verdict, rows) = rest.split_last().unwrap();
+    for kernel in ["gather_rows", "copy_rows", "linear", "infer"] {
+        assert!(rows.iter().any(|row| row.starts_with(kernel)), "no {kernel}");
+    }
+    assert!(!rows.iter().any(|row| row.starts_with("softmax")));
     for column in ["kernel", "precision", "size", "error", "allowed", "us"] {
         assert!(head.contains(column), "{head}");
     }
@@ -76,6 +80,8 @@ fn what_cannot_be_checked_is_refused() {
         .refuses(1, &["--precision", "tf32", "fp32"]);
     here.run("neuncut validate --device reference")
         .refuses(1, &["--device", "cpu"]);
+    here.run("neuncut validate --device cpu --only rows,colums")
+        .refuses(2, &["colums", "rows", "inference"]);
     here.run("neuncut validate --precision fp64")
         .refuses(2, &["fp64", "all, fp32, tf32x3, tf32, bf16"]);
 }
