@@ -2,8 +2,9 @@
 //! attempts side by side; memory that is planned; steps that are one recorded graph; and a model that labels as it does on the CPU.
 
 use std::cell::Cell;
+use std::iter;
 
-use crate::common::seed;
+use crate::common::{cases, seed};
 use crate::shared_training::{self, Notes, bits, told};
 use neuncut::bench::StepShape;
 use neuncut::cpu::{Fast, Reference};
@@ -122,18 +123,22 @@ fn interrupted(
 fn training_gives_the_same_bits_in_any_order_of_threads() {
     let rows = rows(512, 20);
     let schedule = seed("the second schedule").max(1);
-    for precision in [Precision::Fp32, Precision::Bf16] {
-        for neighbors in [None, Some(10)] {
-            let plan = plan(neighbors);
-            let trained = |schedule| {
-                let cuda = Cuda::new(Emulator::new().with_seed(schedule), precision);
-                let mut notes = Notes::default();
-                let model = run(&cuda, &plan, &rows, 20, &mut notes).unwrap();
-                (bits(&model), told(&notes.records))
-            };
-            let (first, again) = (trained(0), trained(schedule));
-            assert_eq!(first, again, "{precision:?}, {neighbors:?} neighbours");
-        }
+    let ways = [
+        (Precision::Fp32, None),
+        (Precision::Bf16, Some(10)),
+        (Precision::Fp32, Some(10)),
+        (Precision::Bf16, None),
+    ];
+    for &(precision, neighbors) in cases(&ways, 2) {
+        let plan = plan(neighbors);
+        let trained = |schedule| {
+            let cuda = Cuda::new(Emulator::new().with_seed(schedule), precision);
+            let mut notes = Notes::default();
+            let model = run(&cuda, &plan, &rows, 20, &mut notes).unwrap();
+            (bits(&model), told(&notes.records))
+        };
+        let (first, again) = (trained(0), trained(schedule));
+        assert_eq!(first, again, "{precision:?}, {neighbors:?} neighbours");
     }
 }
 
@@ -198,8 +203,8 @@ fn an_interrupted_training_gives_the_bits_of_an_uninterrupted_one() {
         let cuda = || Cuda::new(Emulator::new(), precision);
         let mut whole = Notes::default();
         let model = run(&cuda(), &plan, &rows, 20, &mut whole).unwrap();
-        // At the very beginning, after the first step, in mid-epoch, between two epochs, before the last step.
-        for steps in [0, 1, 6, 8, 11] {
+        // In mid-epoch, at the very beginning, after the first step, between two epochs, before the last step.
+        for &steps in cases(&[6, 0, 1, 8, 11], 1) {
             let (resumed, records) = interrupted([&cuda(), &cuda()], &plan, &rows, 20, steps);
             assert_eq!(
                 bits(&model),
@@ -225,6 +230,8 @@ fn search_plan(side_by_side: usize) -> SearchPlan {
             batch: 32,
             per_seed: 3,
             epochs: 2,
+            // So little that the labels still hardly fit.
+            learning_rate: 1e-4,
             rule: StepRule {
                 affinity: AffinityRule::Graph(GraphForm::Sparse),
                 ..plan.rule
@@ -284,21 +291,25 @@ fn ordered(records: &[EpochRecord]) -> Vec<EpochRecord> {
 
 #[test]
 fn attempts_side_by_side_give_the_bits_of_attempts_one_after_the_other() {
-    let rows = (&rows(96, 20)[..], 20);
     let cuda = || Cuda::new(Emulator::new(), Precision::Fp32);
-    let mut alone = Notes {
-        steps_allowed: Some(usize::MAX),
-        ..Notes::default()
+    let searched = || {
+        let rows = rows(96, 20);
+        let mut alone = Notes {
+            steps_allowed: Some(usize::MAX),
+            ..Notes::default()
+        };
+        let one = cuda();
+        let model = run_search(&one, &search_plan(1), (&rows, 20), Vec::new(), &mut alone).unwrap();
+        (rows, one, model, alone)
     };
-    let one = cuda();
-    let model = run_search(&one, &search_plan(1), rows, Vec::new(), &mut alone).unwrap();
+    // Now and then the labels fit so well that there is nothing to be moved.
+    let (rows, one, model, alone) = iter::repeat_with(searched)
+        .take(10)
+        .find(|(.., alone)| alone.stages.iter().any(|stage| stage.moves > 0))
+        .expect("a search in which moves are made");
+    let rows = (&rows[..], 20);
     assert_eq!(one.driver().counts().queues, 0);
     assert_eq!(ordered(&alone.records), told(&alone.records));
-    assert!(
-        alone.stages.iter().any(|stage| stage.moves > 0),
-        "moves are made in none of {:?}",
-        alone.stages
-    );
 
     let three = cuda();
     let mut beside = Notes::default();
@@ -309,11 +320,12 @@ fn attempts_side_by_side_give_the_bits_of_attempts_one_after_the_other() {
     let epochs: Vec<_> = beside.records.iter().map(|r| (r.attempt, r.epoch)).collect();
     assert_eq!(epochs[..4], [(1, 1), (2, 1), (3, 1), (1, 2)], "one epoch of each");
 
-    // Stopped with one under way, with all three, at random, and with some over; resumed either way.
+    // Stopped at random, with one under way, with all three, and with some over; resumed either way.
     let total = usize::MAX - alone.steps_allowed.unwrap();
-    let at_random = 4 + Random::new(seed("the stop"), 0).below(total - 8);
+    // After the first epochs of all three, of three steps each.
+    let at_random = 10 + Random::new(seed("the stop"), 0).below(total - 14);
     let folder = tempfile::tempdir().unwrap();
-    for (steps, resumed_side_by_side) in [(1, 3), (10, 1), (at_random, 2), (total - 1, 3)] {
+    for &(steps, resumed_side_by_side) in cases(&[(at_random, 2), (1, 3), (10, 1), (total - 1, 3)], 1) {
         let mut before = Notes {
             steps_allowed: Some(steps),
             ..Notes::default()
@@ -439,12 +451,13 @@ fn rows_on_the_host_give_the_bits_of_rows_on_the_device() {
         assert_eq!(bits(&model), bits(&other), "{batches} mini-batches");
         assert_eq!(told(&on_device.records), told(&on_host.records));
         // Resumed where the next mini-batch has an odd number, and an even one; with the rows elsewhere than before.
-        for (from, to, steps) in [
+        let resumptions = [
             (small(), small(), batches + 3),
             (small(), small(), 2 * batches + 4),
             (small(), roomy, 7),
-        ] {
-            let (resumed, records) = interrupted([&from, &to], &plan, &rows, d, steps);
+        ];
+        for (from, to, steps) in cases(&resumptions, 1) {
+            let (resumed, records) = interrupted([from, to], &plan, &rows, d, *steps);
             assert_eq!(
                 bits(&model),
                 bits(&resumed),

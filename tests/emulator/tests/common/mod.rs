@@ -2,7 +2,7 @@
 
 use bytemuck::{Pod, Zeroable};
 use neuncut::cuda::{Address, Driver};
-use neuncut_emulator::Emulator;
+use neuncut_emulator::{Emulator, MODE, Mode};
 
 /// A fresh seed for a test, printed; `NEUNCUT_TEST_SEED` repeats a run.
 pub fn seed(test: &str) -> u64 {
@@ -55,4 +55,12 @@ macro_rules! launch {
             arguments: &mut [$(std::ptr::from_mut(&mut { $argument }).cast::<std::ffi::c_void>()),*],
         })
     };
+}
+
+/// All cases; in the watched modes the first `few`, where the others run the same kernels again and differ in what the host does.
+pub fn cases<T>(all: &[T], few: usize) -> &[T] {
+    match MODE {
+        Mode::Plain => all,
+        Mode::Sanitize | Mode::Race => &all[..few],
+    }
 }
