@@ -69,7 +69,13 @@ impl<O: Ops> Prepared<O> {
         let transforms = self.pipeline.transforms();
         if self.left_to_data
             && self.graph.is_some()
-            && estimate::quantiles_help(ops, &transforms, &self.x, options.seed)?
+            && estimate::quantiles_help(
+                ops,
+                &transforms,
+                &self.x,
+                options.clusters.unwrap_or(0),
+                options.seed,
+            )?
         {
             let more = [Transform::Quantiles];
             (self.pipeline, self.x) = self.pipeline.extend(ops, &more, self.x, options.seed, progress)?;

@@ -79,23 +79,25 @@ pub fn usual_transforms<O: Ops>(ops: &O, rows: &O::Matrix, seed: u64) -> Result<
 /// Rows that are looked at, at most, for crowds.
 const CROWD_ROWS: usize = 2000;
 
-/// Parts of the different numbers of a column, one of which makes a crowd.
+/// Parts of the different numbers of a column, one of which makes a crowd, at least; more where there are to be more clusters.
 const CROWDS: usize = 10;
 
-/// Of numbers that are spread evenly a tenth takes a third of their standard deviation, of normal ones a quarter, and of as skewed ones as
-/// incomes a tenth. What is much narrower, a network hardly sees.
-const CROWDED: f64 = 1.0 / 16.0;
+/// What a part of numbers takes that are spread evenly counts 1; of normal ones one takes 0.7, and of as skewed ones as incomes 0.3. What
+/// is much narrower, a network hardly sees.
+const CROWDED: f64 = 0.18;
 
 /// Whether the network is given the places of rows among the quantiles, too: where they are of few numbers whose size matters, and
 /// crowd in places that are narrow beside the distances between these. The crowds within a crowd are none to a network that sees
 /// numbers in the unit of the whole.
 ///
-/// Of each column the narrowest interval around each number is taken that holds a tenth of the different numbers; the median of these
-/// is set beside the standard deviation, and columns count by their variances, in a geometric mean.
+/// Of each column the narrowest interval around each number is taken that holds a tenth of the different numbers, or a part for each
+/// cluster where there are more; the median of these is set beside that of even numbers of the same standard deviation, and columns
+/// count by their variances, in a geometric mean.
 pub fn quantiles_help<O: Ops>(
     ops: &O,
     transforms: &[Transform],
     rows: &O::Matrix,
+    clusters: usize,
     seed: u64,
 ) -> Result<bool> {
     let d = rows.cols();
@@ -108,6 +110,9 @@ pub fn quantiles_help<O: Ops>(
     let x = sample(ops, rows, CROWD_ROWS, seed)?;
     let n = x.rows() as f64;
     let values = download(ops, &x)?;
+    let parts = clusters.max(CROWDS);
+    // Even numbers lie within the root of 12 standard deviations.
+    let even = 12f64.sqrt() / parts as f64;
     let (mut total, mut sum) = (0.0, 0.0);
     for c in 0..d {
         let mut column: Vec<f64> = values.iter().skip(c).step_by(d).map(|v| v.to_f64()).collect();
@@ -119,7 +124,7 @@ pub fn quantiles_help<O: Ops>(
             continue;
         }
         total += variance;
-        sum += variance * (crowd(&column) / variance.sqrt()).ln();
+        sum += variance * (crowd(&column, parts) / (even * variance.sqrt())).ln();
     }
     Ok(total > 0.0 && (sum / total).exp() < CROWDED)
 }
@@ -129,9 +134,10 @@ pub fn may_be_crowded(columns: usize) -> bool {
     columns <= FEW_COLUMNS
 }
 
-/// The median width of the narrowest intervals around some different numbers, two at least, in order, that a tenth of them are in.
-fn crowd(sorted: &[f64]) -> f64 {
-    let many = (sorted.len() / CROWDS).max(1);
+/// The median width of the narrowest intervals around some different numbers, two at least, in order, that one of so many parts of them
+/// is in.
+fn crowd(sorted: &[f64], parts: usize) -> f64 {
+    let many = (sorted.len() / parts).max(1);
     let widths: Vec<f64> = sorted.windows(many + 1).map(|w| w[many] - w[0]).collect();
     let narrowest = |at: usize| {
         let around = &widths[at.saturating_sub(many)..=at.min(widths.len() - 1)];
@@ -359,7 +365,7 @@ mod tests {
         };
         let points = [Transform::Center, Transform::Scale];
         let helps = |rows: &Matrix<f32>, transforms: &[Transform]| {
-            quantiles_help(&ops, transforms, rows, seed).expect("memory for a few rows")
+            quantiles_help(&ops, transforms, rows, 10, seed).expect("memory for a few rows")
         };
         for (d, parts, apart, even, expected) in [
             (2, 1, 0.0, false, false),
@@ -372,6 +378,17 @@ mod tests {
         ] {
             let found = helps(&rows(d, parts, apart, even), &points);
             assert_eq!(found, expected, "{parts} parts of {d} columns, {apart} apart");
+        }
+        // Ten parts of Cantor's set are wide enough, sixteen are not.
+        let cantor = (0..1500).map(|at| {
+            let digit = |place: i32| f64::from(at >> place & 1) / 3f64.powi(place);
+            ((0..10).map(digit).sum::<f64>() + 1e-5 * stream.uniform_f64(at as u64)[0]) as f32
+        });
+        let cantor = Matrix::from_rows(1500, 1, cantor.collect());
+        for (clusters, expected) in [(3, false), (10, false), (16, true)] {
+            let found =
+                quantiles_help(&ops, &points, &cantor, clusters, seed).expect("memory for a few rows");
+            assert_eq!(found, expected, "{clusters} clusters");
         }
         // Rows of norm 1 have no size; and whole numbers, or equal ones, are no crowds.
         let far = rows(2, 3, 1000.0, false);

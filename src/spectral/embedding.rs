@@ -16,6 +16,19 @@ pub fn starts(clusters: usize) -> usize {
     (1000 / clusters.max(100)).max(1)
 }
 
+/// Up to this many rows k-means is begun anew several times for each form of the eigenvectors: the fewer rows, the more it matters where it
+/// begins.
+const FEW_ROWS: usize = 10_000;
+
+/// How often it is. Its time grows with the rows and the square of the clusters.
+fn repeats(rows: usize, clusters: usize) -> u64 {
+    if rows > FEW_ROWS {
+        return 1;
+    }
+    let time = rows.saturating_mul(clusters.saturating_mul(clusters)).max(1);
+    (8_000_000 / time as u64).clamp(1, 6)
+}
+
 /// Eigenvectors beyond the number of clusters that spectral clustering looks at.
 pub const EXTRA: usize = 2;
 
@@ -72,7 +85,8 @@ impl<O: Ops> Embedding<O> {
     /// is the best everywhere: with rows of length 1 (Ng, Jordan and Weiss), which weigh clusters more evenly, two more vectors than
     /// clusters, as many, and half as many more; for the normalised cut also times `D^-1/2` (Shi and Malik), where small clusters keep
     /// their places, two more and as many. (For the ratio cut rows of length 1 are not usual, but without them rows that hang on by
-    /// little, which have long rows there, become clusters of one.) Usual are those of as many vectors as clusters.
+    /// little, which have long rows there, become clusters of one.) Usual are those of as many vectors as clusters. Of few rows
+    /// k-means is begun anew several times: what cuts least is not always what lies closest to its means.
     ///
     /// # Errors
     /// Those of [`kmeans`].
@@ -92,14 +106,18 @@ impl<O: Ops> Embedding<O> {
         if cut == Cut::Ncut {
             forms.extend([(Form::Smooth, clusters + EXTRA), (Form::Smooth, clusters)]);
         }
-        let found = forms.into_iter().map(|(form, count)| {
+        let mut found = Vec::new();
+        for (form, count) in forms {
             let rows = self.rows(ops, graph, form, count)?;
-            Ok(Labelling {
-                labels: kmeans(ops, &rows, clusters, starts(clusters), seed, progress)?.labels,
-                usual: count == clusters,
-            })
-        });
-        found.collect()
+            for repeat in 0..repeats(graph.rows(), clusters) {
+                let seed = seed.wrapping_add(repeat << 48);
+                found.push(Labelling {
+                    labels: kmeans(ops, &rows, clusters, starts(clusters), seed, progress)?.labels,
+                    usual: count == clusters,
+                });
+            }
+        }
+        Ok(found)
     }
 
     /// The rows of the `count` leading eigenvectors, or of all that there are.

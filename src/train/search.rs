@@ -39,7 +39,7 @@ impl Targets {
     }
 
     /// Of the labellings that, once their rows have settled ([`refine`]), do not cut more than the usual ones do before they settle, or
-    /// hardly more, the one that tells most about a walk on the graph ([`information`]), the first among equals. Several labellings cut
+    /// hardly more where there are few to choose from, the one that tells most about a walk on the graph ([`information`]), the first among equals. Several labellings cut
     /// nearly as little as the best, and the least cut is often had by splitting off something small; people mostly want clusters that
     /// are worth telling apart. It is enough for a network to keep half of what settling has gained.
     ///
@@ -54,9 +54,12 @@ impl Targets {
         progress: &dyn Progress,
     ) -> Result<Option<Self>> {
         let cut_of = |found: &Labelling| ranking(graph, &found.labels, clusters, cut);
-        let usual = found.iter().filter(|found| found.usual).map(cut_of);
-        let before = usual.fold(f64::INFINITY, f64::min);
-        let most = before * (1.0 + HARDLY_MORE);
+        let usual: Vec<f64> = found.iter().filter(|found| found.usual).map(cut_of).collect();
+        let before = usual.iter().copied().fold(f64::INFINITY, f64::min);
+        let most = match usual.len() > MANY {
+            true => before,
+            false => before * (1.0 + HARDLY_MORE),
+        };
         let mut best: Option<(bool, f64, Labelling)> = None;
         for mut found in found {
             refine(graph, &mut found.labels, clusters, cut, seed, progress)?;
@@ -79,6 +82,9 @@ impl Targets {
         }))
     }
 }
+
+/// Of more usual labellings than these the best cuts so little that another should cut no more.
+const MANY: usize = 2;
 
 /// A share of a cut that counts for little.
 const HARDLY_MORE: f64 = 0.02;
@@ -475,6 +481,7 @@ fn save_waiting<R: Real>(waiting: &VecDeque<Next<R>>, data: &str, watch: &mut dy
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::progress::Silent;
     use crate::train::Best;
 
     #[test]
@@ -506,5 +513,58 @@ mod tests {
         assert_eq!(first.model, end.model);
         end.stage.attempt = 1;
         assert_eq!(Outcome::of(&end).or(first).attempt, 0);
+    }
+
+    /// Three cliques in a row, of 5, 10 and 10 rows, joined by an edge of 0.1 and one of `second`.
+    fn cliques(second: f32) -> Csr {
+        let clique = |row: usize| [5, 15].iter().filter(|&&first| row >= first).count();
+        let weight = |a: usize, b: usize| match (a.min(b), a.max(b)) {
+            (low, high) if low != high && clique(low) == clique(high) => 1.0,
+            (4, 5) => 0.1,
+            (14, 15) => second,
+            _ => 0.0,
+        };
+        let row = |a: usize| {
+            (0..25)
+                .map(move |b| (b as u32, weight(a, b)))
+                .filter(|entry| entry.1 > 0.0)
+        };
+        Csr::from_rows((0..25).map(|a| row(a).collect()))
+    }
+
+    #[test]
+    fn what_tells_more_may_cut_hardly_more_unless_there_is_much_to_choose_from() {
+        let small_apart: Vec<u32> = (0..25).map(|row| u32::from(row >= 5)).collect();
+        let halves: Vec<u32> = (0..25).map(|row| u32::from(row >= 15)).collect();
+        let cut = |graph: &Csr, labels: &[u32]| ranking(graph, labels, 2, Cut::Ncut);
+        let excess = |second: f32| {
+            let graph = cliques(second);
+            cut(&graph, &halves) / cut(&graph, &small_apart) - 1.0
+        };
+        // Halves that cut one per cent more.
+        let (mut low, mut high) = (0.1, 1.0);
+        for _ in 0..40 {
+            let middle = 0.5 * (low + high);
+            if excess(middle) < 0.01 {
+                low = middle;
+            } else {
+                high = middle;
+            }
+        }
+        let graph = cliques(low);
+        assert!((excess(low) - 0.01).abs() < 1e-4);
+        let chosen = |of: &[&Vec<u32>]| {
+            let usual = |labels: &&Vec<u32>| Labelling {
+                labels: (*labels).clone(),
+                usual: true,
+            };
+            let found = of.iter().map(usual).collect();
+            let targets = Targets::refined(&graph, found, 2, Cut::Ncut, 1, &Silent);
+            targets.expect("no interruption").expect("one of them").labels
+        };
+        assert_eq!(chosen(&[&small_apart]), small_apart, "nothing is left to settle");
+        assert_eq!(chosen(&[&halves]), halves);
+        assert_eq!(chosen(&[&small_apart, &halves]), halves);
+        assert_eq!(chosen(&[&small_apart, &halves, &halves]), small_apart);
     }
 }
