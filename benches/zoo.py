@@ -3,13 +3,14 @@
 
     cargo build --release
     python3 -m venv peers && peers/bin/pip install numpy scipy scikit-learn
-    peers/bin/python benches/zoo.py [--neuncut target/release/neuncut] [--seeds 0 1 2] [--only NAME ...] [-o zoo.json]
+    peers/bin/python benches/zoo.py [--neuncut target/release/neuncut] [--seeds 0 1 2] [--only NAME ... | --random FIRST END] [-o zoo.json]
 
 Every table is clustered by `neuncut fit TABLE -k K --seed SEED`, nothing else being set, and by SciPy's and scikit-learn's spectral
 clustering of the graph that the run left (`graph.npz`): the K leading eigenvectors of D^-1/2 A D^-1/2, once with rows of unit norm (Ng,
 Jordan and Weiss), once times D^-1/2 (Shi and Malik), k-means with ten starts; the better counts. The Ncut of both is computed here,
 from the graph and the labels; an empty cluster counts 1. Exits with 1 when fit's is larger by more than a thousandth anywhere.
-Scores against the classes are printed to look at; nothing depends on them.
+Scores against the classes are printed to look at; nothing depends on them. With --random the tables are those of random_tables.py with
+these numbers, which have no classes.
 """
 
 import argparse
@@ -29,6 +30,8 @@ from scipy.sparse.linalg import eigsh
 from sklearn.cluster import KMeans
 from sklearn.metrics import normalized_mutual_info_score
 from sklearn.metrics.cluster import contingency_matrix
+
+import random_tables
 
 SLACK = 1e-3
 GENERATORS = {"rings": 2, "double-c": 2, "moons": 2, "spirals": 2, "blobs": 5, "subspaces": 5}
@@ -241,12 +244,34 @@ def fit(neuncut, table, k, seed, out, threads):
     return json.loads(subprocess.run([str(a) for a in command], check=True, stdout=subprocess.PIPE).stdout)
 
 
+def tables(chosen, folder):
+    """Name, rows, classes or none, and number of clusters of each table that is asked for."""
+    if chosen.random:
+        for number in range(*chosen.random):
+            name, x, k = random_tables.table(number)
+            yield name, x, None, k
+        return
+    for at, name in enumerate([*SETS, *GENERATORS]):
+        if chosen.only and name not in chosen.only:
+            continue
+        if name in SETS:
+            make, k = SETS[name]
+            yield name, *make(np.random.default_rng(1000 + at)), k
+        else:
+            made = folder / "made.npz"
+            subprocess.run([chosen.neuncut, "generate", name, "--rows", "10000", "--seed", "5", "-o", made, "--quiet"], check=True)
+            with np.load(made) as loaded:
+                yield name, loaded["x"], loaded["y"], GENERATORS[name]
+            made.unlink()
+
+
 def main():
     warnings.filterwarnings("ignore", message="Number of distinct clusters")
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--neuncut", default="target/release/neuncut")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--only", nargs="+", choices=[*SETS, *GENERATORS])
+    parser.add_argument("--random", nargs=2, type=int, metavar=("FIRST", "END"))
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("-o", "--output", type=Path)
     chosen = parser.parse_args()
@@ -255,19 +280,10 @@ def main():
     header = ("table", "rows", "cols", "k", "seed", "fit", "spectral", "fit/spectral", "ACC", "NMI", "spectral ACC", "NMI", "s")
     print("| " + " | ".join(header) + " |\n|" + "---|" * len(header))
     with tempfile.TemporaryDirectory() as folder:
-        for at, name in enumerate([*SETS, *GENERATORS]):
-            if chosen.only and name not in chosen.only:
-                continue
-            table, out = Path(folder, "table.npz"), Path(folder, "run")
-            if name in SETS:
-                make, k = SETS[name]
-                x, y = make(np.random.default_rng(1000 + at))
-                np.savez(table, x=x.astype(np.float32), y=np.asarray(y, np.int64))
-            else:
-                k = GENERATORS[name]
-                subprocess.run([chosen.neuncut, "generate", name, "--rows", "10000", "--seed", "5", "-o", table, "--quiet"], check=True)
-                loaded = np.load(table)
-                x, y = loaded["x"], loaded["y"]
+        out = Path(folder, "run")
+        for name, x, y, k in tables(chosen, Path(folder)):
+            table = Path(folder, "table.npz")
+            np.savez(table, x=x.astype(np.float32), **({} if y is None else {"y": np.asarray(y, np.int64)}))
             # The graph depends on the seed only where rows are drawn: these tables are trained on whole.
             known = {}
             for seed in chosen.seeds:
@@ -283,7 +299,9 @@ def main():
                 of_spectral, spectral_labels = known[key][seed]
                 of_fit = ncut(graph, labels, k)
                 worse = of_fit > of_spectral * (1 + SLACK) + 1e-9
-                scores = [f(y[rows], l) for l in (labels, spectral_labels) for f in (accuracy, normalized_mutual_info_score)]
+                scores = [None] * 4
+                if y is not None:
+                    scores = [f(y[rows], l) for l in (labels, spectral_labels) for f in (accuracy, normalized_mutual_info_score)]
                 row = {
                     "table": name, "rows": x.shape[0], "cols": x.shape[1], "clusters": k, "seed": seed, "ncut": of_fit,
                     "spectral_ncut": of_spectral, "acc": scores[0], "nmi": scores[1], "spectral_acc": scores[2],
@@ -292,7 +310,7 @@ def main():
                 results.append(row)
                 ratio = of_fit / of_spectral if of_spectral > 0 else float("nan")
                 shown = [name, *x.shape, k, seed, f"{of_fit:.5g}", f"{of_spectral:.5g}", f"{ratio:.4f}" + (" WORSE" if worse else "")]
-                shown += [f"{score:.3f}" for score in scores] + [f"{seconds:.1f}"]
+                shown += ["" if score is None else f"{score:.3f}" for score in scores] + [f"{seconds:.1f}"]
                 print("| " + " | ".join(map(str, shown)) + " |", flush=True)
     if chosen.output:
         chosen.output.write_text(json.dumps({"command": "benches/zoo.py", "slack": SLACK, "rows": results}, indent=1) + "\n")

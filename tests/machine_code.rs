@@ -82,6 +82,7 @@ static USED: LazyLock<Option<Vec<(&Module, Used)>>> = LazyLock::new(|| {
     Some(modules.par_iter().map(read).collect())
 });
 
+/// Those of one module.
 fn instructions(nvdisasm: &Path, module: &Module) -> Used {
     let cubin = tempfile::NamedTempFile::new().unwrap();
     fs::write(cubin.path(), module.image).unwrap();

@@ -82,7 +82,7 @@ const CROWD_ROWS: usize = 2000;
 /// Parts of the different numbers of a column, one of which makes a crowd, at least; more where there are to be more clusters.
 const CROWDS: usize = 10;
 
-/// What a part of numbers takes that are spread evenly counts 1; of normal ones one takes 0.7, and of as skewed ones as incomes 0.3. What
+/// What a part of numbers takes that are spread evenly counts 1; of normal ones one takes 0.8, and of as skewed ones as incomes 0.3. What
 /// is much narrower, a network hardly sees.
 const CROWDED: f64 = 0.18;
 
