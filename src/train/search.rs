@@ -38,11 +38,11 @@ impl Targets {
         }
     }
 
-    /// Of the labellings that cut little once their rows have settled ([`refine`]), the one that tells most about a walk on the graph
-    /// ([`information`]), the first among equals. Little is what the usual ones cut before they settle, or hardly more where there are
-    /// few; where there are many, hardly more than the best of all, and no more than those. Several labellings cut nearly as little as
-    /// the best, and the least cut is often had by splitting off something small; people mostly want clusters that are worth telling
-    /// apart. It is enough for a network to keep half of what settling has gained.
+    /// Of the labellings that, once their rows have settled ([`refine`]), do not cut more than the usual ones do before they settle, or
+    /// hardly more where there are few to choose from, the one that tells most about a walk on the graph ([`information`]), the first
+    /// among equals. Several labellings cut nearly as little as the best, and the least cut is often had by splitting off something
+    /// small; people mostly want clusters that are worth telling apart. It is enough for a network to keep half of what settling has
+    /// gained.
     ///
     /// # Errors
     /// [`Error::Interrupted`].
@@ -57,23 +57,15 @@ impl Targets {
         let cut_of = |found: &Labelling| ranking(graph, &found.labels, clusters, cut);
         let usual: Vec<f64> = found.iter().filter(|found| found.usual).map(cut_of).collect();
         let before = usual.iter().copied().fold(f64::INFINITY, f64::min);
-        let mut settled = Vec::new();
-        for mut found in found {
-            refine(graph, &mut found.labels, clusters, cut, seed, progress)?;
-            settled.push((cut_of(&found), found));
-        }
-        let least = settled
-            .iter()
-            .map(|settled| settled.0)
-            .fold(f64::INFINITY, f64::min);
         let most = match usual.len() > MANY {
-            true => before.min(least * (1.0 + HARDLY_MORE)),
+            true => before,
             false => before * (1.0 + HARDLY_MORE),
         };
         let mut best: Option<(bool, f64, Labelling)> = None;
-        for (cut, found) in settled {
+        for mut found in found {
+            refine(graph, &mut found.labels, clusters, cut, seed, progress)?;
             // Rounding may leave even the smallest above: then all are alike.
-            let small = cut <= most;
+            let small = cut_of(&found) <= most;
             let tells = information(graph, &found.labels, clusters);
             if best.as_ref().is_none_or(|best| (small, tells) > (best.0, best.1)) {
                 best = Some((small, tells, found));
@@ -92,7 +84,7 @@ impl Targets {
     }
 }
 
-/// More usual labellings than these are many.
+/// Of more usual labellings than these the best cuts so little that another should cut no more.
 const MANY: usize = 2;
 
 /// A share of a cut that counts for little.
