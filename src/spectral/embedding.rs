@@ -18,7 +18,7 @@ pub fn starts(clusters: usize) -> usize {
 
 /// Up to this many rows k-means is begun anew several times for each form of the eigenvectors: the fewer rows, the more it matters where it
 /// begins.
-const FEW_ROWS: usize = 10_000;
+const FEW_ROWS: usize = 5000;
 
 /// How often it is. Its time grows with the rows and the square of the clusters.
 fn repeats(rows: usize, clusters: usize) -> u64 {
